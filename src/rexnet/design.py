@@ -1,0 +1,211 @@
+"""From a budget to widths: the scale and offset of a shape that fill it; the line that does."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rexnet import channels, cost, families
+from rexnet.errors import UserError
+from rexnet.spec import MAX_WIDTH, NetSpec
+
+FILL = 0.9
+"""The share of each limit that a proposal must use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Upper limits of a network, both hard.
+
+    Attributes:
+        params: Learnable parameters.
+        macs: Multiply-accumulates for one image.
+        count_classifier: Whether ``params`` includes the final linear layer. Table 3 of the paper
+            is reproduced without it.
+    """
+
+    params: int
+    macs: int
+    count_classifier: bool = True
+
+    def __post_init__(self) -> None:
+        for field in ("params", "macs"):
+            value = getattr(self, field)
+            if value < 1:
+                raise UserError(f"budget.{field} {value} must be at least 1, such as 0.2M")
+
+    def uncounted(self, spec: NetSpec) -> int:
+        """Return the parameters of ``spec`` that do not count against this budget."""
+        return 0 if self.count_classifier else cost.classifier_params(spec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A network with its cost as a budget counts it: ``params`` and ``macs``."""
+
+    spec: NetSpec
+    params: int
+    macs: int
+
+    def inside(self, budget: Budget) -> bool:
+        """Tell whether the network keeps both limits."""
+        return self.params <= budget.params and self.macs <= budget.macs
+
+    def fills(self, budget: Budget) -> bool:
+        """Tell whether the network uses at least 90 % of both limits."""
+        return self.params >= FILL * budget.params and self.macs >= FILL * budget.macs
+
+
+def priced(spec: NetSpec, budget: Budget) -> Proposal:
+    """Return ``spec`` with its cost as ``budget`` counts it."""
+    total = cost.count(spec)
+    return Proposal(spec=spec, params=total.params - budget.uncounted(spec), macs=total.macs)
+
+
+def propose(template: NetSpec, shape: NDArray[np.float64], budget: Budget) -> Proposal:
+    """Solve ``c_i = a f(i) + b`` so that both limits are used up as far as the shape allows.
+
+    Params and MACs of real-valued widths are quadratics in ``a`` and ``b``, so the largest ``a``
+    for a given ``b`` has a closed form. Steep profiles spend parameters, flat ones spend MACs: a
+    bisection over ``b`` finds where both limits bind. The rounded widths are the largest multiple
+    of that profile that is inside, so the result keeps the budget by construction.
+
+    Args:
+        template: The network that fixes all but the block widths.
+        shape: The non-falling ``f``, from 0 to 1, one value a block.
+        budget: The limits.
+
+    Raises:
+        UserError: Even widths of 1 pass the budget.
+    """
+    params, macs = _quadratics(template, shape)
+    limits = ((params, budget.params + budget.uncounted(template)), (macs, budget.macs))
+    # Where even a flat profile of 1 is too much, the refusal comes from largest_inside.
+    flattest = max(1.0, min(quadratic.largest_offset(limit) for quadratic, limit in limits))
+    low, high = 1.0, flattest
+    for _ in range(40):
+        middle = (low + high) / 2
+        by_params, by_macs = (quadratic.largest_slope(middle, limit) for quadratic, limit in limits)
+        if by_params < by_macs:
+            low = middle
+        else:
+            high = middle
+    slope = min(quadratic.largest_slope(low, limit) for quadratic, limit in limits)
+    return largest_inside(template, slope * shape + low, budget, most=1.25)
+
+
+def largest_inside(
+    template: NetSpec, profile: ArrayLike, budget: Budget, most: float = 1.0
+) -> Proposal:
+    """Return the network whose widths are the largest multiple of ``profile`` inside the budget.
+
+    Args:
+        template: The network that fixes all but the block widths.
+        profile: Real-valued widths, one a block; they are rounded and kept from falling.
+        budget: The limits.
+        most: The largest multiple to try.
+
+    Raises:
+        UserError: Even widths of 1 pass the budget; the smallest network's cost is named.
+    """
+    widths = np.maximum.accumulate(np.asarray(profile, dtype=np.float64))
+
+    def scaled(multiple: float) -> Proposal:
+        rounded = channels.round_widths(np.clip(widths * multiple, 1, MAX_WIDTH))
+        return priced(template.with_widths(rounded), budget)
+
+    best = scaled(0.0)
+    if not best.inside(budget):
+        raise UserError(
+            f"no network fits params {budget.params:,} and MACs {budget.macs:,}: the smallest has "
+            f"{best.params:,} params and {best.macs:,} MACs; raise the budget to at least that"
+        )
+    if (whole := scaled(most)).inside(budget):
+        return whole
+    low, high = 0.0, most
+    for _ in range(20):
+        middle = (low + high) / 2
+        trial = scaled(middle)
+        if trial.inside(budget):
+            low, best = middle, trial
+        else:
+            high = middle
+    return best
+
+
+def design(
+    budget: Budget, *, num_blocks: int = 16, num_classes: int = 1000, resolution: int = 224
+) -> Proposal:
+    """Return the ReXNet on a line that fills a budget, with no search (paper, section 4.4).
+
+    Stem and penultimate layer are those of the widest ReXNet inside the budget; the start and the
+    slope of the line then use up what is left of both limits.
+
+    Raises:
+        UserError: No ReXNet of that depth fits; the smallest one's cost is named.
+    """
+
+    def rexnet(width: float) -> NetSpec:
+        return families.rexnet(width, num_blocks, num_classes, resolution)
+
+    low, high = 0.05, 20.0
+    for _ in range(24):
+        middle = math.sqrt(low * high)
+        if priced(rexnet(middle), budget).inside(budget):
+            low = middle
+        else:
+            high = middle
+    template = dataclasses.replace(rexnet(low), name=f"rexnet_line_{num_blocks}b")
+    return propose(template, np.linspace(0.0, 1.0, num_blocks), budget)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Quadratic:
+    """A cost ``q(a, b)`` of widths ``a f + b``: a quadratic that rises in both."""
+
+    constant: float
+    a: float
+    aa: float
+    b: float
+    bb: float
+    ab: float
+
+    def largest_slope(self, offset: float, limit: float) -> float:
+        """Return the largest ``a >= 0`` with ``q(a, offset) <= limit``; 0 if there is none."""
+        rest = self.constant + self.b * offset + self.bb * offset**2 - limit
+        return _largest_root(self.aa, self.a + self.ab * offset, rest)
+
+    def largest_offset(self, limit: float) -> float:
+        """Return the largest ``b >= 0`` with ``q(0, b) <= limit``; 0 if there is none."""
+        return _largest_root(self.bb, self.b, self.constant - limit)
+
+
+def _largest_root(square: float, linear: float, constant: float) -> float:
+    """Return the positive root of a rising quadratic, 0 where it is positive already."""
+    if constant >= 0:
+        return 0.0
+    if linear == square == 0:
+        return float(MAX_WIDTH)
+    return -2 * constant / (linear + math.sqrt(linear**2 - 4 * square * constant))
+
+
+def _quadratics(template: NetSpec, shape: NDArray[np.float64]) -> tuple[_Quadratic, _Quadratic]:
+    """Return params and MACs as quadratics in ``a`` and ``b``, read off at six points."""
+    points = ((0, 0), (1, 0), (2, 0), (0, 1), (0, 2), (1, 1))
+    widths = np.stack([a * shape + b for a, b in points]).astype(np.float64)
+    params, macs = (
+        _Quadratic(
+            constant=q00,
+            a=(4 * q10 - q20 - 3 * q00) / 2,
+            aa=(q20 - 2 * q10 + q00) / 2,
+            b=(4 * q01 - q02 - 3 * q00) / 2,
+            bb=(q02 - 2 * q01 + q00) / 2,
+            ab=q11 - q10 - q01 + q00,
+        )
+        for q00, q10, q20, q01, q02, q11 in (
+            values.tolist() for values in cost.count_many(template, widths)
+        )
+    )
+    return params, macs

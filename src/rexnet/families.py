@@ -1,0 +1,219 @@
+"""Names and formulas of the known networks: name -> NetSpec."""
+
+import re
+from collections.abc import Sequence
+
+from rexnet.channels import make_divisible, steps
+from rexnet.errors import UserError, closest
+from rexnet.spec import MAX_BLOCKS, BlockSpec, NetSpec
+
+REXNET_WIDTHS = ("0.6", "0.9", "1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "2.0", "2.2", "3.0")
+LITE_WIDTHS = ("1.0", "1.3", "1.5", "2.0")
+STAGE_LENGTHS = (1, 2, 2, 3, 3, 5)
+STAGE_STRIDES = (1, 2, 2, 2, 1, 2)
+
+
+def names() -> list[str]:
+    """Return the named networks; ``rexnet_W`` and ``rexnet_lite_W`` take any width multiplier."""
+    return [
+        *(f"rexnet_{width}" for width in REXNET_WIDTHS),
+        "rexnet_plain",
+        *(f"rexnet_lite_{width}" for width in LITE_WIDTHS),
+        "mobilenet_v1",
+        "mobilenet_v2",
+    ]
+
+
+def get(name: str) -> NetSpec:
+    """Return the spec of a named network.
+
+    Raises:
+        UserError: The name is unknown (the closest one is named) or its width is out of range.
+    """
+    match = re.fullmatch(r"rexnet_(lite_)?(\d+(?:\.\d+)?)", name)
+    if match:
+        width = float(match[2])
+        if not 0.1 <= width <= 20:
+            raise UserError(f"width multiplier {match[2]} of {name} must be from 0.1 to 20")
+        return rexnet_lite(width) if match[1] else rexnet(width)
+    fixed = {
+        "rexnet_plain": rexnet_plain,
+        "mobilenet_v1": mobilenet_v1,
+        "mobilenet_v2": mobilenet_v2,
+    }
+    if name not in fixed:
+        hint = closest(name, names())
+        raise UserError(f"unknown model {name!r}{hint}; `rexnet list` names them all")
+    return fixed[name]()
+
+
+def rexnet(
+    width: float, num_blocks: int = 16, num_classes: int = 1000, resolution: int = 224
+) -> NetSpec:
+    """ReXNet at a width multiplier (appendix, Figure A2a and Table A1), at other depths too.
+
+    From 1 upwards everything scales; below 1 the stem and the first block keep 32 and 16 channels.
+
+    Raises:
+        UserError: There are fewer blocks than the 6 stages.
+    """
+    lengths = _stage_lengths(num_blocks)
+    # Summed in the official order, so that ties round to the same channel.
+    channels, widths = 16 / width if width < 1 else 16.0, []
+    for _ in range(num_blocks):
+        widths.append(round(channels * width))
+        channels += 180 / num_blocks
+    strides = _stage_strides(lengths, STAGE_STRIDES)
+    return NetSpec(
+        name=f"rexnet_{width:.4g}" if width != round(width, 1) else f"rexnet_{width}",
+        blocks=tuple(
+            BlockSpec(
+                width=channels_out,
+                stride=stride,
+                expansion=1 if index == 0 else 6,
+                se_divisor=12 if index >= lengths[0] + lengths[1] else 0,
+            )
+            for index, (channels_out, stride) in enumerate(zip(widths, strides, strict=True))
+        ),
+        stem_width=round(32 * max(width, 1.0)),
+        penultimate_width=int(1280 * width),
+        num_classes=num_classes,
+        resolution=resolution,
+    )
+
+
+def rexnet_lite(width: float) -> NetSpec:
+    """ReXNet-lite: ReLU6, no SE, widths in multiples of 8 and a hidden layer of 1024."""
+    total = sum(STAGE_LENGTHS)
+    channels, widths = 16 / width if width < 1 else 16.0, []
+    for _ in range(total):
+        widths.append(make_divisible(round(channels * width), 8))
+        # differs from ReXNet: divided by the number of steps, not of blocks.
+        channels += 164 / (total - 1)
+    strides = _stage_strides(STAGE_LENGTHS, STAGE_STRIDES)
+    return NetSpec(
+        name=f"rexnet_lite_{width}",
+        blocks=tuple(
+            BlockSpec(
+                width=channels_out,
+                stride=stride,
+                expansion=1 if index == 0 else 6,
+                expand_act="relu6",
+            )
+            for index, (channels_out, stride) in enumerate(zip(widths, strides, strict=True))
+        ),
+        stem_width=make_divisible(round(32 * max(width, 1.0)), 8),
+        stem_act="relu6",
+        penultimate_width=int(1280 * max(width, 1.0)),
+        penultimate_act="relu6",
+        hidden_width=1024,
+    )
+
+
+def rexnet_plain() -> NetSpec:
+    """ReXNet (plain): MobileNetV1 on a line, without shortcuts (appendix, B.2 and Table A1).
+
+    Figure A2b as drawn cannot be what Table A1 measured; MobileNetV1's own strides and no 1280
+    convolution reproduce both of its counts.
+    """
+    widths = [48 * (index + 1) for index in range(1, 13)] + [1024]
+    return _separable("rexnet_plain", widths, "silu")
+
+
+def mobilenet_v1() -> NetSpec:
+    """MobileNetV1, the baseline of ReXNet (plain)."""
+    widths = steps((64, 128, 256, 512, 1024), (1, 2, 2, 6, 2))
+    return _separable("mobilenet_v1", widths, "relu")
+
+
+def mobilenet_v2() -> NetSpec:
+    """MobileNetV2, the stage-wise baseline of ReXNet."""
+    lengths = (1, 2, 3, 4, 3, 3, 1)
+    widths = steps((16, 24, 32, 64, 96, 160, 320), lengths)
+    strides = _stage_strides(lengths, (1, 2, 2, 2, 1, 2, 1))
+    return NetSpec(
+        name="mobilenet_v2",
+        blocks=tuple(
+            BlockSpec(
+                width=width,
+                stride=stride,
+                expansion=1 if index == 0 else 6,
+                expand_act="relu6",
+                shortcut="equal",
+            )
+            for index, (width, stride) in enumerate(zip(widths, strides, strict=True))
+        ),
+        stem_act="relu6",
+        penultimate_act="relu6",
+    )
+
+
+def search_network(widths: Sequence[int], num_classes: int, resolution: int = 32) -> NetSpec:
+    """The fixed network of the channel search (paper, section 4; Figure 2, Table 3, Figure A1).
+
+    A stem of 16 channels at stride 1, inverted bottlenecks of expansion 6 with ReLU6, strides of 2
+    at the first block of the second and third of three stages, a 1x1 convolution to 1280 channels.
+
+    Raises:
+        UserError: There are fewer than 3 blocks, or the widths fall.
+    """
+    num_blocks = len(widths)
+    if num_blocks < 3:
+        raise UserError(f"the search network needs at least 3 blocks, not {num_blocks}")
+    reductions = (num_blocks // 3, 2 * (num_blocks // 3))
+    return NetSpec(
+        name=f"search_{num_blocks}b",
+        blocks=tuple(
+            BlockSpec(width=int(width), stride=2 if i in reductions else 1, expand_act="relu6")
+            for i, width in enumerate(widths)
+        ),
+        stem_width=16,
+        stem_stride=1,
+        stem_act="relu",
+        penultimate_act="relu6",
+        num_classes=num_classes,
+        dropout=0.0,
+        resolution=resolution,
+    )
+
+
+def _separable(name: str, widths: Sequence[int], project_act: str) -> NetSpec:
+    strides = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
+    return NetSpec(
+        name=name,
+        blocks=tuple(
+            BlockSpec(
+                width=width,
+                stride=stride,
+                expansion=1,
+                depthwise_act="relu",
+                project_act="silu" if project_act == "silu" else "relu",
+                shortcut="none",
+            )
+            for width, stride in zip(widths, strides, strict=True)
+        ),
+        stem_act="relu",
+        penultimate_width=0,
+    )
+
+
+def _stage_lengths(num_blocks: int) -> tuple[int, ...]:
+    """Spread blocks over the six stages of ReXNet in the proportions of its 16 blocks."""
+    if not len(STAGE_LENGTHS) <= num_blocks <= MAX_BLOCKS:
+        raise UserError(
+            f"{num_blocks} blocks; a ReXNet has {len(STAGE_LENGTHS)} to {MAX_BLOCKS} blocks"
+        )
+    lengths = [1] * len(STAGE_LENGTHS)
+    for _ in range(num_blocks - len(lengths)):
+        # Sainte-Lague; the first stage stays a single block without expansion.
+        claims = [want / (2 * have + 1) for want, have in zip(STAGE_LENGTHS, lengths, strict=True)]
+        lengths[claims.index(max(claims[1:]), 1)] += 1
+    return tuple(lengths)
+
+
+def _stage_strides(lengths: Sequence[int], strides: Sequence[int]) -> list[int]:
+    return [
+        stride if position == 0 else 1
+        for length, stride in zip(lengths, strides, strict=True)
+        for position in range(length)
+    ]

@@ -1,0 +1,1 @@
+"""A NetSpec made a torch module, and the weights of others read into it."""

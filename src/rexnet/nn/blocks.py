@@ -1,0 +1,37 @@
+"""The one block of all families."""
+
+import torch
+from torch import Tensor, nn
+
+from rexnet.nn.layers import ConvNorm, SqueezeExcite, activation
+from rexnet.spec import BlockSpec
+
+
+class Block(nn.Module):
+    """A BlockSpec made a module: [expand] -> depthwise -> [SE] -> project (+ shortcut)."""
+
+    def __init__(self, width_in: int, spec: BlockSpec) -> None:
+        super().__init__()
+        expanded = width_in * spec.expansion
+        self.expand = ConvNorm(width_in, expanded) if spec.expansion != 1 else None
+        self.expand_act = activation(spec.expand_act)
+        self.depthwise = ConvNorm(expanded, expanded, spec.kernel, spec.stride, groups=expanded)
+        self.se = SqueezeExcite(expanded, spec.squeeze_width(expanded)) if spec.se_divisor else None
+        self.depthwise_act = activation(spec.depthwise_act)
+        self.project = ConvNorm(expanded, spec.width)
+        self.project_act = activation(spec.project_act)
+        self.shortcut_width = width_in if spec.has_shortcut(width_in) else 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, width_in, H, W) to (N, width, H / stride, W / stride)."""
+        y = x if self.expand is None else self.expand_act(self.expand(x))
+        y = self.depthwise(y)
+        if self.se is not None:
+            y = self.se(y)
+        y = self.project_act(self.project(self.depthwise_act(y)))
+        if self.shortcut_width == 0:
+            return y
+        if self.shortcut_width == y.shape[1]:
+            return y + x
+        # differs: the official in-place add to a slice draws trace warnings at export.
+        return torch.cat([y[:, : self.shortcut_width] + x, y[:, self.shortcut_width :]], dim=1)

@@ -1,0 +1,154 @@
+"""Reading and writing weights: official and timm tensor names told apart by the names."""
+
+import pickle
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from rexnet.errors import UserError
+from rexnet.nn.network import Network
+from rexnet.runs import replaced
+from rexnet.spec import NetSpec
+
+READ_ERRORS = (OSError, EOFError, RuntimeError, ValueError, KeyError)
+"""What torch raises for a missing or damaged file."""
+
+
+def save_weights(model: Network, path: str | Path) -> None:
+    """Write the weights as safetensors, with the spec in the file's metadata, atomically."""
+    with replaced(Path(path)) as temporary:
+        tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        metadata = {"format": "pt", "spec": model.spec.to_json(indent=None)}
+        safetensors.torch.save_file(tensors, temporary, metadata=metadata)
+
+
+def read_spec(path: str | Path) -> NetSpec:
+    """Return the spec in the metadata of a safetensors file that ``save_weights`` wrote.
+
+    Raises:
+        UserError: The file cannot be read or carries no spec.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"cannot read the weights {path}: {error}") from None
+    if "spec" not in metadata:
+        raise UserError(f"{path} carries no spec; name the network beside it")
+    return NetSpec.from_json(metadata["spec"], str(path))
+
+
+def load_weights(model: Network, path: str | Path) -> None:
+    """Load a weight file into ``model``, whichever of the three namings it uses.
+
+    Raises:
+        UserError: The file cannot be read, or tensors are missing, left over or of another shape.
+    """
+    tensors = {name.removeprefix("module."): tensor for name, tensor in _read(Path(path)).items()}
+    for names in (_official_names(model.spec), _timm_names(model.spec)):
+        if sum(name.rpartition(".")[0] in names for name in tensors) > len(tensors) // 2:
+            tensors = {_renamed(name, names): tensor for name, tensor in tensors.items()}
+            break
+    wanted = model.state_dict()
+    # A batch norm's step counter is no weight: some files leave it out.
+    wanted = {n: t for n, t in wanted.items() if not n.endswith("num_batches_tracked")}
+    tensors = {n: t for n, t in tensors.items() if not n.endswith("num_batches_tracked")}
+    missing = [name for name in wanted if name not in tensors]
+    extra = [name for name in tensors if name not in wanted]
+    if missing or extra:
+        raise UserError(
+            f"{path} does not fit {model.spec.name}: {len(missing)} tensors missing"
+            f"{_first(missing)}, {len(extra)} left over{_first(extra)}"
+        )
+    for name, tensor in wanted.items():
+        given = tensors[name]
+        if tensor.ndim == 2 and given.shape[2:] == (1, 1):
+            # The official classifiers are 1x1 convolutions.
+            tensors[name] = given = given.flatten(1)
+        if given.shape != tensor.shape:
+            raise UserError(
+                f"{path} does not fit {model.spec.name}: {name} has shape "
+                f"{tuple(given.shape)}, the network needs {tuple(tensor.shape)}"
+            )
+    model.load_state_dict(tensors, strict=False)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (*READ_ERRORS, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"cannot read the weights {path}: {reason}") from None
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
+        raise UserError(f"{path} holds no state dict (a dict of names and tensors)")
+    return loaded
+
+
+def _renamed(name: str, names: dict[str, str]) -> str:
+    module, _, tensor = name.rpartition(".")
+    return f"{names.get(module, module)}.{tensor}"
+
+
+def _official_names(spec: NetSpec) -> dict[str, str]:
+    """Map the module names of the authors' checkpoints to this package's."""
+    names = {"features.0": "stem.conv", "features.1": "stem.norm"}
+    for index, block in enumerate(spec.blocks):
+        place = 0
+        ours = f"blocks.{index}"
+        theirs = f"features.{index + 3}.out"
+        for part in ("expand", "depthwise", "project"):
+            if part == "expand" and block.expansion == 1:
+                continue
+            names[f"{theirs}.{place}"] = f"{ours}.{part}.conv"
+            names[f"{theirs}.{place + 1}"] = f"{ours}.{part}.norm"
+            place += 3
+            if part == "depthwise" and block.se_divisor:
+                names[f"{theirs}.{place - 1}.fc.0"] = f"{ours}.se.reduce"
+                names[f"{theirs}.{place - 1}.fc.1"] = f"{ours}.se.norm"
+                names[f"{theirs}.{place - 1}.fc.3"] = f"{ours}.se.expand"
+                place += 1
+    last = len(spec.blocks) + 3
+    names |= {f"features.{last}": "penultimate.conv", f"features.{last + 1}": "penultimate.norm"}
+    if spec.hidden_width:
+        return names | {"output.0": "hidden", "output.1": "hidden_norm", "output.4": "classifier"}
+    return names | {"output.1": "classifier"}
+
+
+def _timm_names(spec: NetSpec) -> dict[str, str]:
+    """Map the module names of timm's ReXNet to this package's."""
+    parts = {
+        "conv_exp.conv": "expand.conv",
+        "conv_exp.bn": "expand.norm",
+        "conv_dw.conv": "depthwise.conv",
+        "conv_dw.bn": "depthwise.norm",
+        "se.fc1": "se.reduce",
+        "se.bn": "se.norm",
+        "se.fc2": "se.expand",
+        "conv_pwl.conv": "project.conv",
+        "conv_pwl.bn": "project.norm",
+    }
+    last = len(spec.blocks)
+    names = {
+        f"features.{index}.{theirs}": f"blocks.{index}.{ours}"
+        for index in range(last)
+        for theirs, ours in parts.items()
+    }
+    return names | {
+        "stem.conv": "stem.conv",
+        "stem.bn": "stem.norm",
+        f"features.{last}.conv": "penultimate.conv",
+        f"features.{last}.bn": "penultimate.norm",
+        "head.fc": "classifier",
+    }
+
+
+def _first(names: list[str]) -> str:
+    return f" (such as {names[0]})" if names else ""
