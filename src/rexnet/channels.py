@@ -112,7 +112,7 @@ def fit_line(profiles: Sequence[Sequence[int]]) -> LineFit:
     )
 
 
-def _r2(values: NDArray[np.float64], fitted: NDArray[np.float64]) -> float:
+def _r2(values: NDArray[np.floating], fitted: NDArray[np.floating]) -> float:
     total = float(((values - values.mean()) ** 2).sum())
     residual = float(((values - fitted) ** 2).sum())
     # A flat profile is its own line.

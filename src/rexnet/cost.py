@@ -4,7 +4,7 @@ MACs are multiply-accumulates of the convolutions and linear layers, which is wh
 FLOPs; normalisation, activations and pooling are not counted.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +104,7 @@ def count_many(
     return params, macs
 
 
-def _layers(spec: NetSpec, widths: Sequence[Any], size: int) -> Iterator[LayerCost]:
+def _layers(spec: NetSpec, widths: Iterable[Any], size: int) -> Iterator[LayerCost]:
     """Yield the layers; ``widths`` are ints, or arrays with an entry a network."""
     size = -(-size // spec.stem_stride)
     yield _conv("stem", 3, spec.stem_width, 9, size)

@@ -1,0 +1,208 @@
+"""Image sets in memory: the bundled sample, CIFAR, folders of class folders, .npz files."""
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rexnet.errors import UserError
+
+HELD_OUT = 0.1
+"""The share of every class that is held out, except for the sample, which has its own fifth."""
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Square images of one size, split into a part to train on and a part held out.
+
+    Attributes:
+        name: What the images are, for people.
+        images: Shape (num_images, side, side, 3), uint8, RGB.
+        labels: Shape (num_images,), int64, from 0 to the number of classes less one.
+        held_out: Shape (num_images,), bool: True for images that are not trained on.
+        classes: Names of the classes.
+    """
+
+    name: str
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    held_out: NDArray[np.bool_]
+    classes: tuple[str, ...]
+
+    @property
+    def side(self) -> int:
+        """Height and width of every image in pixels."""
+        return int(self.images.shape[1])
+
+    def fingerprint(self) -> str:
+        """Return sixteen hex digits that depend on every pixel, label and the split."""
+        digest = hashlib.sha256()
+        for array in (self.images, self.labels, self.held_out):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
+
+
+def load(source: str, resolution: int = 32) -> ImageSet:
+    """Load images by name or path.
+
+    Args:
+        source: ``sample``; ``cifar10`` or ``cifar100`` (``data/NAME-train.npz``, or the official
+            files in ``data``, downloaded if need be); a folder of class folders; a ``.npz`` file
+            with the arrays ``images`` (N, side, side, 3) uint8 and ``labels`` (N,), and maybe
+            ``classes``.
+        resolution: Side in pixels to which the images of a folder are cropped and resized.
+
+    Raises:
+        UserError: There is no such source, it has too few images or classes, an image is corrupt,
+            or labels are out of range.
+    """
+    if source == "sample":
+        return _sample()
+    if source in ("cifar10", "cifar100"):
+        packed = Path("data") / f"{source}-train.npz"
+        return _npz(packed, source) if packed.exists() else _official_cifar(source)
+    path = Path(source)
+    if path.suffix == ".npz":
+        return _npz(path, path.name)
+    if path.is_dir():
+        return _folder(path, resolution)
+    raise UserError(
+        f"no images at {source!r}: give sample, cifar10, cifar100, a folder of class folders, or "
+        "a .npz file"
+    )
+
+
+def _sample() -> ImageSet:
+    from rexnet.data.sheets import read_sheet
+
+    folder = files("rexnet.data") / "sample"
+    sheets = []
+    for number in range(5):
+        with (folder / f"{number:02}.webp").open("rb") as file:
+            sheets.append(read_sheet(file))
+    with (folder / "labels.npy").open("rb") as file:
+        labels = np.load(file)
+    return ImageSet(
+        name="5,000 training images of CIFAR-10",
+        images=np.concatenate(sheets),
+        labels=labels.astype(np.int64),
+        held_out=np.arange(5000) >= 4000,
+        classes=tuple((folder / "classes.txt").read_text().split()),
+    )
+
+
+def _official_cifar(source: str) -> ImageSet:
+    from torchvision import datasets
+
+    kind = datasets.CIFAR10 if source == "cifar10" else datasets.CIFAR100
+    try:
+        read = kind("data", train=True, download=True)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"cannot get {source}: {error}; put the official files or {source}-train.npz into data/"
+        ) from None
+    return _split(source, read.data, np.array(read.targets), tuple(read.classes))
+
+
+def _npz(path: Path, name: str) -> ImageSet:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in ("images", "labels", "classes") if key in file}
+            found = ", ".join(file) or "none"
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    for key in ("images", "labels"):
+        if key not in arrays:
+            raise UserError(
+                f"{path} has no array {key!r} (it has: {found}); it needs images "
+                "(N, side, side, 3) uint8 and labels (N,)"
+            )
+    images, labels = arrays["images"], arrays["labels"]
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise UserError(
+            f"{path}: images are {images.dtype} of shape {images.shape}; "
+            "they must be uint8 of shape (N, side, side, 3)"
+        )
+    if images.shape[1] != images.shape[2] or images.shape[1] < 8:
+        raise UserError(
+            f"{path}: images of {images.shape[1]} x {images.shape[2]} pixels; they must be square "
+            "and at least 8 pixels wide"
+        )
+    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(
+            f"{path}: labels are {labels.dtype} of shape {labels.shape}; "
+            f"they must be integers of shape ({len(images)},)"
+        )
+    names = [str(label) for label in range(int(labels.max(initial=0)) + 1)]
+    return _split(name, images, labels, tuple(map(str, arrays.get("classes", names))))
+
+
+def _folder(path: Path, resolution: int) -> ImageSet:
+    folders = sorted(child for child in path.iterdir() if child.is_dir())
+    if len(folders) < 2:
+        raise UserError(
+            f"{path} has {len(folders)} class folders; it needs at least 2, each full of images"
+        )
+    paths, labels = [], []
+    for label, folder in enumerate(folders):
+        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        paths += found
+        labels += [label] * len(found)
+    from concurrent.futures import ThreadPoolExecutor
+
+    # Pillow decodes outside the interpreter lock.
+    with ThreadPoolExecutor() as pool:
+        pixels = list(pool.map(partial(_read_image, side=resolution), paths))
+    images = np.stack(pixels) if pixels else np.empty((0, resolution, resolution, 3), np.uint8)
+    return _split(path.name, images, np.array(labels, int), tuple(f.name for f in folders))
+
+
+def _read_image(path: Path, side: int) -> NDArray[np.uint8]:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            square = ImageOps.fit(picture.convert("RGB"), (side, side), Image.Resampling.BICUBIC)
+            return np.asarray(square)
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+        reason = str(error).replace(f" {str(path)!r}", "")
+        raise UserError(f"corrupt image {path}: {reason}; repair or remove it") from None
+
+
+def _split(
+    name: str, images: NDArray[np.uint8], labels: NDArray[Any], classes: tuple[str, ...]
+) -> ImageSet:
+    """Hold out a tenth of every class, at least one image, chosen by a fixed seed."""
+    if len(classes) < 2:
+        raise UserError(f"{name} has {len(classes)} classes; a search needs at least 2")
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(wrong):
+        raise UserError(
+            f"{name}: label {labels[wrong[0]]} of image {wrong[0]} is out of range; the "
+            f"{len(classes)} classes have labels 0 to {len(classes) - 1}"
+        )
+    generator = np.random.default_rng(0)
+    held_out = np.zeros(len(labels), dtype=bool)
+    for label, title in enumerate(classes):
+        where = np.flatnonzero(labels == label)
+        if len(where) < 2:
+            raise UserError(
+                f"{name}: class {title!r} has {len(where)} images; every class needs at least 2"
+            )
+        number = max(1, round(HELD_OUT * len(where)))
+        held_out[generator.permutation(where)[:number]] = True
+    return ImageSet(
+        name=name,
+        images=np.ascontiguousarray(images),
+        labels=labels.astype(np.int64),
+        held_out=held_out,
+        classes=classes,
+    )

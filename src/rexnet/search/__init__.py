@@ -1,0 +1,1 @@
+"""The channel-dimension search (paper, section 4): space, study, candidate training, the job."""

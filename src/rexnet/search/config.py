@@ -1,0 +1,157 @@
+"""What a user can set of a search, and what it resolves to."""
+
+import dataclasses
+import os
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from rexnet.design import Budget
+from rexnet.errors import UserError
+from rexnet.search.protocol import Protocol
+
+
+class Count(int):
+    """A number of params or MACs, readable from ``200000``, ``0.2M``, ``30M`` or ``1.5B``."""
+
+    def __new__(cls, value: "str | float | Count") -> "Count":
+        """Parse ``value``.
+
+        Raises:
+            UserError: It is not a number above 0, or does not name a whole number.
+        """
+        match = re.fullmatch(r"\s*([+-]?[\d.]+(?:e[+-]?\d+)?)\s*([kKmMbBgG]?)\s*", str(value))
+        unit = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
+        try:
+            number = float(match[1]) * unit[match[2].lower()] if match else -1.0
+        except ValueError:
+            number = -1.0
+        if not 1 <= number < 1e18:
+            raise UserError(f"{value!r} is no count: give a number above 0, such as 0.2M or 200000")
+        return super().__new__(cls, round(number))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A row of Table 3: its number of blocks and its budget, the classifier not counted."""
+
+    blocks: int
+    params: str
+    macs: str
+
+
+PRESETS = {
+    "a": Preset(blocks=5, params="0.2M", macs="30M"),
+    "b": Preset(blocks=9, params="0.5M", macs="100M"),
+    "c": Preset(blocks=9, params="1.0M", macs="200M"),
+    "d": Preset(blocks=13, params="3.0M", macs="350M"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """The limits of every network.
+
+    Attributes:
+        params: Most parameters, such as 0.2M.
+        macs: Most multiply-accumulates for one image, such as 30M.
+        count_classifier: Whether params counts the final linear layer (default: yes; no with a
+            preset).
+    """
+
+    params: Count | None = None
+    macs: Count | None = None
+    count_classifier: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Search the channel dimensions that fit a budget best.
+
+    Attributes:
+        data: sample, cifar10, cifar100, a folder of class folders, or a .npz file.
+        preset: A row of the paper's Table 3: a, b, c or d. It sets blocks and budget.
+        budget: The limits of every network.
+        blocks: Inverted bottlenecks, at least 3 (default: 5).
+        trials: Networks to train.
+        epochs: Epochs of every training.
+        repeats: Trainings a network, with different seeds; their mean counts.
+        batch_size: Images a training step.
+        lr: Peak learning rate.
+        workers: Processes, one thread each (default: one a core).
+        seed: Seed of the proposals and the trainings.
+        resolution: Side in pixels to which the images of a folder are resized.
+        out: The run folder; a search that was stopped goes on from what is there.
+    """
+
+    data: str = "sample"
+    preset: Literal["a", "b", "c", "d"] | None = None
+    budget: BudgetConfig = BudgetConfig()
+    blocks: int | None = None
+    trials: int = 200
+    epochs: int = Protocol.epochs
+    repeats: int = Protocol.repeats
+    batch_size: int = Protocol.batch_size
+    lr: float = Protocol.lr
+    workers: int | None = None
+    seed: int = 0
+    resolution: int = 32
+    out: str = "runs/search"
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise UserError(f"trials {self.trials} must be at least 1")
+        if self.workers is not None and not 1 <= self.workers <= 1024:
+            raise UserError(f"workers {self.workers} must be from 1 to 1024")
+        if not 8 <= self.resolution <= 512:
+            raise UserError(f"resolution {self.resolution} must be from 8 to 512 pixels")
+
+    def resolved(self) -> "SearchConfig":
+        """Return the config with every default filled in.
+
+        Raises:
+            UserError: Neither a preset nor both limits are given, or the blocks are out of range.
+        """
+        preset = PRESETS[self.preset] if self.preset else None
+        params = self.budget.params or (preset and Count(preset.params))
+        macs = self.budget.macs or (preset and Count(preset.macs))
+        if not params or not macs:
+            raise UserError(
+                "a search needs --budget.params and --budget.macs, such as 0.2M and 30M, or a "
+                "--preset"
+            )
+        counted = self.budget.count_classifier
+        blocks = self.blocks or (preset.blocks if preset else 5)
+        if not 3 <= blocks <= 64:
+            raise UserError(f"blocks {blocks} must be from 3 to 64")
+        return dataclasses.replace(
+            self,
+            budget=BudgetConfig(
+                params=params,
+                macs=macs,
+                count_classifier=preset is None if counted is None else counted,
+            ),
+            blocks=blocks,
+            workers=self.workers or os.cpu_count() or 1,
+        )
+
+    def limits(self) -> Budget:
+        """Return the budget of a resolved config."""
+        budget = self.budget
+        assert budget.params is not None
+        assert budget.macs is not None
+        return Budget(
+            params=int(budget.params),
+            macs=int(budget.macs),
+            count_classifier=budget.count_classifier is not False,
+        )
+
+    def protocol(self) -> Protocol:
+        """Return how every candidate is trained."""
+        return Protocol(
+            epochs=self.epochs,
+            repeats=self.repeats,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            seed=self.seed,
+        )

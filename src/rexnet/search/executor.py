@@ -1,0 +1,222 @@
+"""Candidates trained in worker processes, one thread each."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal
+
+from rexnet.errors import UserError
+from rexnet.search.protocol import Diverged, Evaluation
+from rexnet.spec import NetSpec
+
+Evaluate = Callable[[NetSpec, Path, Callable[[float], None]], Evaluation]
+
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    # glibc would hand large buffers back after every step, a third of the time goes to page faults.
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**34),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of a submitted candidate.
+
+    Attributes:
+        number: The number it was submitted under.
+        outcome: ``complete``, ``diverged``, or ``died`` with its process or by an exception.
+        evaluation: What training gave; None unless complete.
+        reason: Why it is not complete; empty if it is.
+        seconds: Wall time since it was submitted.
+    """
+
+    number: int
+    outcome: Literal["complete", "diverged", "died"]
+    evaluation: Evaluation | None
+    reason: str
+    seconds: float
+
+
+class LocalExecutor:
+    """Evaluates candidates in processes of this machine; use it as a context manager.
+
+    A process that dies costs its candidate alone, and is replaced when the next one is submitted.
+    The processes end with the one that made them, however that ends.
+
+    Args:
+        evaluate: What to run; it is pickled once a process.
+        num_workers: How many processes.
+        folder: Where the candidates' weights go, as ``NUMBER.safetensors``.
+    """
+
+    def __init__(self, evaluate: Evaluate, num_workers: int, folder: Path) -> None:
+        self._evaluate, self._folder = evaluate, folder
+        self._free = num_workers
+        self._idle: list[_Worker] = []
+        self._busy: list[_Worker] = []
+
+    def __enter__(self) -> "LocalExecutor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._idle + self._busy:
+            worker.process.kill()
+            worker.process.join()
+            worker.connection.close()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another candidate can start at once."""
+        return self._free > 0
+
+    @property
+    def num_busy(self) -> int:
+        """How many candidates are being evaluated."""
+        return len(self._busy)
+
+    @property
+    def progress(self) -> float:
+        """How many candidates' worth of work is done in those being evaluated."""
+        return sum(worker.progress for worker in self._busy)
+
+    def submit(self, number: int, spec: NetSpec) -> None:
+        """Start to evaluate ``spec`` under ``number``; call only while ``has_room``."""
+        worker = self._idle.pop() if self._idle else _start(self._evaluate)
+        worker.number, worker.started, worker.progress = number, time.monotonic(), 0.0
+        self._free -= 1
+        self._busy.append(worker)
+        # A process that has just died is met by wait().
+        with suppress(OSError):
+            worker.connection.send((spec, self.weights(number)))
+
+    def weights(self, number: int) -> Path:
+        """Return where the candidate's weights are written."""
+        return self._folder / f"{number}.safetensors"
+
+    def wait(self, seconds: float) -> list[Result]:
+        """Return the candidates that finished, after ``seconds`` at the latest.
+
+        Raises:
+            UserError: A worker met an error of the user's, such as a full disk.
+        """
+        by_handle: dict[Any, _Worker] = {}
+        for worker in self._busy:
+            by_handle[worker.connection] = by_handle[worker.process.sentinel] = worker
+        ready = wait(list(by_handle), timeout=seconds)
+        results = []
+        for worker in {id(w): w for w in (by_handle[handle] for handle in ready)}.values():
+            result = self._receive(worker)
+            if result is not None:
+                results.append(result)
+        return results
+
+    def _receive(self, worker: "_Worker") -> Result | None:
+        try:
+            kind, value = worker.connection.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            worker.connection.close()
+            self._busy.remove(worker)
+            self._free += 1
+            return worker.result("died", None, f"exit code {worker.process.exitcode}")
+        if kind == "progress":
+            worker.progress = value
+            return None
+        self._busy.remove(worker)
+        self._idle.append(worker)
+        self._free += 1
+        if kind == "user error":
+            raise UserError(value)
+        if kind == "complete":
+            return worker.result("complete", value, "")
+        return worker.result(kind, None, value)
+
+
+@dataclass(kw_only=True)
+class _Worker:
+    process: BaseProcess
+    connection: "Connection[Any, Any]"
+    number: int = field(default=-1)
+    started: float = field(default=0.0)
+    progress: float = field(default=0.0)
+
+    def result(
+        self,
+        outcome: Literal["complete", "diverged", "died"],
+        evaluation: Evaluation | None,
+        reason: str,
+    ) -> Result:
+        return Result(
+            number=self.number,
+            outcome=outcome,
+            evaluation=evaluation,
+            reason=reason,
+            seconds=time.monotonic() - self.started,
+        )
+
+
+def _start(evaluate: Evaluate) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(evaluate, theirs), daemon=True)
+    with _environment(WORKER_ENVIRONMENT):
+        process.start()
+    # Only the worker may hold its end, or its death would not close the pipe.
+    theirs.close()
+    return _Worker(process=process, connection=ours)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(evaluate: Evaluate, connection: "Connection[Any, Any]") -> None:
+    """Run in a worker: evaluate what comes down the connection until it closes."""
+    # Ctrl-C reaches the whole process group; the leader decides what becomes of the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            spec, weights = connection.recv()
+        except EOFError:
+            return
+        answer: tuple[str, Evaluation | str]
+        try:
+            answer = ("complete", evaluate(spec, weights, _reporter(connection)))
+        except Diverged as error:
+            answer = ("diverged", str(error))
+        except UserError as error:
+            answer = ("user error", str(error))
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is this candidate's outcome)
+            answer = ("died", f"{type(error).__name__}: {error}")
+        connection.send(answer)
+
+
+def _reporter(connection: "Connection[Any, Any]") -> Callable[[float], None]:
+    return lambda share: connection.send(("progress", share))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

@@ -1,0 +1,375 @@
+"""The search job: proposals in, trained networks and a run folder out."""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from rexnet import cost, runs
+from rexnet.data import images
+from rexnet.data.images import ImageSet
+from rexnet.design import FILL, Proposal
+from rexnet.errors import UserError
+from rexnet.search.config import SearchConfig
+from rexnet.search.executor import Evaluate, LocalExecutor, Result
+from rexnet.search.protocol import Evaluator, Protocol
+from rexnet.search.space import Space, check_reachable
+
+if TYPE_CHECKING:
+    from rexnet.search.study import Trial
+
+MAX_ASKS = 20
+"""Proposals for each network to train, after which a search gives up."""
+
+MAX_DEATHS = 5
+"""Candidates in a row that died, after which a search gives up."""
+
+REFRESH_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a search is.
+
+    Attributes:
+        trained: Networks that were trained, or failed to be.
+        total: Networks to train.
+        rejected: Shapes that cannot use 90 % of both limits.
+        best: The best held-out accuracy; None before the first.
+        share: What part of all training is done, from 0 to 1.
+        seconds_left: Estimated wall time to the end; None before it can be told.
+    """
+
+    trained: int
+    total: int
+    rejected: int
+    best: float | None
+    share: float
+    seconds_left: float | None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def run(config: SearchConfig, on_progress: OnProgress) -> int:
+    """Run or resume a search in ``config.out`` and return how many networks this call trained.
+
+    Raises:
+        UserError: The config, the data or the run folder cannot be used; nothing there is harmed.
+    """
+    config = config.resolved()
+    protocol = config.protocol()
+    image_set = images.load(config.data, config.resolution)
+    space = Space(
+        num_blocks=config.blocks or 0,
+        num_classes=len(image_set.classes),
+        resolution=image_set.side,
+        budget=config.limits(),
+    )
+    check_reachable(space)
+    folder = Path(config.out)
+    with runs.locked(folder):
+        prepare(folder, config, identity(space, protocol, image_set))
+        return search(
+            folder,
+            space,
+            Evaluator(images=image_set, protocol=protocol),
+            seed=protocol.seed,
+            num_trials=config.trials,
+            num_workers=config.workers or 1,
+            on_progress=on_progress,
+        )
+
+
+def identity(space: Space, protocol: Protocol, image_set: ImageSet) -> dict[str, Any]:
+    """Return what makes two searches the same: data, space, sampler and protocol."""
+    from rexnet.search.study import SAMPLER
+
+    return {
+        "data": {
+            "name": image_set.name,
+            "fingerprint": image_set.fingerprint(),
+            "num_train": int((~image_set.held_out).sum()),
+            "num_held_out": int(image_set.held_out.sum()),
+            "num_classes": len(image_set.classes),
+        },
+        "space": dataclasses.asdict(space),
+        "protocol": dataclasses.asdict(protocol),
+        "sampler": SAMPLER,
+    }
+
+
+def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, Any]) -> None:
+    """Check that ``folder`` is empty or holds the same search, and write what the search is.
+
+    Raises:
+        UserError: The folder holds another search, or other files.
+    """
+    path = folder / "search.json"
+    if path.exists():
+        differences = list(_differences(runs.read_json(path), search_identity))
+        if differences:
+            raise UserError(
+                f"{folder} holds a search of another configuration: {', '.join(differences)}; "
+                "give another --out"
+            )
+    elif any(child.name != ".lock" for child in folder.iterdir()):
+        raise UserError(f"{folder} has files but no search.json; give another --out")
+    settings = dataclasses.asdict(config)
+    settings["budget"] |= {key: int(settings["budget"][key]) for key in ("params", "macs")}
+    runs.write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+    runs.write_json(folder / "environment.json", _environment())
+    runs.write_json(path, search_identity)
+
+
+def search(
+    folder: Path,
+    space: Space,
+    evaluate: Evaluate,
+    *,
+    seed: int,
+    num_trials: int,
+    num_workers: int,
+    on_progress: OnProgress,
+) -> int:
+    """Train networks of ``space`` until ``folder`` holds ``num_trials``; return how many are new.
+
+    Args:
+        folder: The run folder; what is there is gone on from.
+        space: What to propose from.
+        evaluate: Trains a network; it runs in worker processes.
+        seed: Seed of the proposals.
+        num_trials: Networks to train, those in the folder included.
+        num_workers: Processes.
+        on_progress: Called about twice a second.
+
+    Raises:
+        UserError: The folder cannot be used, or candidate after candidate dies.
+    """
+    leader = _Leader(folder, space, seed, num_trials)
+    candidates = folder / "candidates"
+    with LocalExecutor(evaluate, num_workers, candidates) as executor:
+        leader.fill(executor)
+        while executor.num_busy:
+            for result in executor.wait(REFRESH_SECONDS):
+                leader.settle(result, executor.weights(result.number))
+            leader.fill(executor)
+            on_progress(leader.progress(executor.progress))
+    shutil.rmtree(candidates, ignore_errors=True)
+    leader.finish()
+    on_progress(leader.progress(0.0))
+    return leader.num_new
+
+
+class _Leader:
+    """Keeps the study, the trial file and the best weights in step."""
+
+    def __init__(self, folder: Path, space: Space, seed: int, num_trials: int) -> None:
+        from rexnet.search.study import Study
+
+        self._folder, self._space, self._seed, self._num_trials = folder, space, seed, num_trials
+        self._study = Study(f"sqlite:///{folder / 'study.db'}", space, seed)
+        known = self._study.trials()
+        self._rows = [_row(t) for t in known if t.outcome not in ("running", "rejected")]
+        self._unfinished = [trial for trial in known if trial.outcome == "running"]
+        self._num_rejected = sum(trial.outcome == "rejected" for trial in known)
+        self._num_asks = len(known)
+        self._seen = {trial.record["spec_id"] for trial in known}
+        self._pending: dict[int, Proposal] = {}
+        self._stopped = ""
+        self._started = time.monotonic()
+        self.num_new = 0
+        self._restore_rows()
+
+    def fill(self, executor: LocalExecutor) -> None:
+        """Submit candidates while there is room for them and need of them."""
+        while executor.has_room and self._unfinished:
+            trial = self._unfinished.pop(0)
+            self._submit(executor, trial.number, self._space.propose(trial.parameters))
+        while executor.has_room and self._num_missing > 0 and not self._stopped:
+            self._propose(executor)
+
+    def settle(self, result: Result, weights: Path) -> None:
+        """Note what became of a candidate, and keep its weights if it is the best.
+
+        Raises:
+            UserError: Candidate after candidate died.
+        """
+        from rexnet.search.study import Trial
+
+        proposal = self._pending.pop(result.number)
+        accuracies = result.evaluation.accuracies if result.evaluation else ()
+        accuracy = sum(accuracies) / len(accuracies) if accuracies else None
+        if accuracy is not None and accuracy > (self._best or -1.0) and weights.exists():
+            # Before the study is told: killed in between, the same training gives them again.
+            weights.replace(self._folder / "best.safetensors")
+            runs.write_text(self._folder / "best.json", proposal.spec.to_json() + "\n")
+        weights.unlink(missing_ok=True)
+        notes = {
+            "accuracies": list(accuracies),
+            "seconds": round(result.seconds, 3),
+            "reason": result.reason,
+        }
+        self._study.settle(result.number, result.outcome, accuracy, notes)
+        trial = Trial(
+            number=result.number,
+            parameters={},
+            outcome=result.outcome,
+            accuracy=accuracy,
+            record=self._record(proposal) | notes,
+        )
+        self._rows.append(_row(trial))
+        runs.append_jsonl(self._folder / "trials.jsonl", self._rows[-1])
+        self.num_new += 1
+        self._write_result("running")
+        if all(row["state"] == "died" for row in self._rows[-MAX_DEATHS:]) and (
+            self.num_new >= MAX_DEATHS
+        ):
+            raise UserError(f"{MAX_DEATHS} candidates in a row died, the last: {result.reason}")
+
+    def finish(self) -> None:
+        """Note that the search has come to its end."""
+        self._write_result("stopped" if self._stopped else "complete")
+
+    def progress(self, running: float) -> Progress:
+        """Return how far the search is; ``running`` is the work done in unfinished candidates."""
+        done = self.num_new + running
+        left = max(self._num_trials - len(self._rows) - running, 0.0)
+        seconds = time.monotonic() - self._started
+        return Progress(
+            trained=len(self._rows),
+            total=self._num_trials,
+            rejected=self._num_rejected,
+            best=self._best,
+            share=1 - left / self._num_trials,
+            seconds_left=left * seconds / done if done else None,
+        )
+
+    @property
+    def _num_missing(self) -> int:
+        taken = len(self._rows) + len(self._pending) + len(self._unfinished)
+        return self._num_trials - taken
+
+    @property
+    def _best(self) -> float | None:
+        return max((r["accuracy"] for r in self._rows if r["accuracy"] is not None), default=None)
+
+    def _propose(self, executor: LocalExecutor) -> None:
+        from rexnet.search.study import Exhausted
+
+        if self._num_asks >= MAX_ASKS * self._num_trials:
+            self._stopped = f"{self._num_asks} proposals were made, most could not fill the budget"
+            return
+        try:
+            number, parameters = self._study.ask(self._is_new)
+        except Exhausted:
+            self._stopped = "no draw gave a network that is new"
+            return
+        self._num_asks += 1
+        proposal = self._space.propose(parameters)
+        self._seen.add(proposal.spec.spec_id)
+        budget = self._space.budget
+        if proposal.fills(budget):
+            self._study.start(number, self._record(proposal))
+            self._submit(executor, number, proposal)
+        else:
+            used = min(proposal.params / budget.params, proposal.macs / budget.macs)
+            self._study.settle(
+                number, "rejected", record=self._record(proposal), shortfall=FILL - used
+            )
+            self._num_rejected += 1
+
+    def _is_new(self, parameters: Mapping[str, float]) -> bool:
+        return self._space.propose(parameters).spec.spec_id not in self._seen
+
+    def _submit(self, executor: LocalExecutor, number: int, proposal: Proposal) -> None:
+        self._pending[number] = proposal
+        executor.submit(number, proposal.spec)
+
+    def _record(self, proposal: Proposal) -> dict[str, Any]:
+        return {
+            "spec_id": proposal.spec.spec_id,
+            "widths": list(proposal.spec.widths),
+            "params": proposal.params,
+            "total_params": cost.count(proposal.spec).params,
+            "macs": proposal.macs,
+            "seed": self._seed,
+        }
+
+    def _restore_rows(self) -> None:
+        """Write the trial file anew where it is missing, damaged or behind the study."""
+        path = self._folder / "trials.jsonl"
+        with suppress(UserError):
+            if sorted(runs.read_jsonl(path), key=_number) == sorted(self._rows, key=_number):
+                return
+        runs.write_jsonl(path, self._rows)
+
+    def _write_result(self, state: str) -> None:
+        states = [row["state"] for row in self._rows]
+        runs.write_json(
+            self._folder / "result.json",
+            {
+                "state": state,
+                "reason": self._stopped,
+                "num_trials": self._num_trials,
+                "num_complete": states.count("complete"),
+                "num_diverged": states.count("diverged"),
+                "num_died": states.count("died"),
+                "num_rejected": self._num_rejected,
+                "best_accuracy": self._best,
+                "training_seconds": round(sum(row["seconds"] for row in self._rows), 3),
+            },
+        )
+
+
+def _row(trial: "Trial") -> dict[str, Any]:
+    """Return the line of ``trials.jsonl`` for a trial that was trained."""
+    record = trial.record
+    return {
+        "number": trial.number,
+        "state": trial.outcome,
+        "widths": record["widths"],
+        "params": record["params"],
+        "macs": record["macs"],
+        "accuracy": trial.accuracy,
+        "accuracies": record["accuracies"],
+        "seed": record["seed"],
+        "seconds": record["seconds"],
+        "total_params": record["total_params"],
+        "spec_id": record["spec_id"],
+        "reason": record["reason"],
+    }
+
+
+def _number(row: Mapping[str, Any]) -> int:
+    return int(row["number"])
+
+
+def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+    """Yield the fields in which two nested dicts differ, with both values."""
+    if isinstance(old, dict) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            name = f"{where}.{key}" if where else str(key)
+            yield from _differences(old.get(key), new.get(key), name)
+    elif old != new:
+        yield f"{where} is {old}, not {new}"
+
+
+def _environment() -> dict[str, Any]:
+    packages = ("rexnet", "torch", "numpy", "optuna")
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "num_cores": os.cpu_count(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+    }

@@ -1,0 +1,112 @@
+"""The space of channel configurations: what makes a shape, and which shapes fill a budget."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rexnet import channels
+from rexnet.design import FILL, Budget, Proposal, propose
+from rexnet.errors import UserError
+from rexnet.families import search_network
+from rexnet.spec import NetSpec
+
+MAX_SEGMENTS = 5
+"""Enough for three stages of constant width: three flat segments and two jumps."""
+
+LOWEST_SLOPE = -0.5
+"""Slopes below 0 count as 0, so that a third of all segments are flat."""
+
+PROBES = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """Non-falling widths ``c_i = a f(i) + b`` with ``f`` a piecewise linear function (section 4).
+
+    ``f`` bends at a subset of the block indices; ``a`` and ``b`` follow from the budget. Stage-wise
+    conventions lie inside: a flat segment a stage, and jumps between them.
+
+    Attributes:
+        num_blocks: Inverted bottlenecks of the search network.
+        num_classes: Classes of the data.
+        resolution: Side of the images in pixels.
+        budget: The limits.
+    """
+
+    num_blocks: int
+    num_classes: int
+    resolution: int
+    budget: Budget
+
+    @property
+    def template(self) -> NetSpec:
+        """The search network, with widths of 1."""
+        return search_network([1] * self.num_blocks, self.num_classes, self.resolution)
+
+    @property
+    def num_segments(self) -> int:
+        """Linear pieces of a shape, at most."""
+        return min(MAX_SEGMENTS, self.num_blocks - 1)
+
+    @property
+    def knots(self) -> dict[str, tuple[int, int]]:
+        """Names and bounds (both included) of the block indices at which a shape may bend."""
+        bounds = (2, self.num_blocks - 1)
+        return {f"knot_{number}": bounds for number in range(1, self.num_segments)}
+
+    @property
+    def slopes(self) -> dict[str, tuple[float, float]]:
+        """Names and bounds of the slopes of the segments."""
+        return {
+            f"slope_{number}": (LOWEST_SLOPE, 1.0) for number in range(1, self.num_segments + 1)
+        }
+
+    def shape(self, parameters: Mapping[str, float]) -> NDArray[np.float64]:
+        """Return the shape ``f`` from 0 to 1 for values of ``knots`` and ``slopes``."""
+        return channels.piecewise_line(
+            self.num_blocks,
+            [int(parameters[name]) for name in self.knots],
+            [parameters[name] for name in self.slopes],
+        )
+
+    def propose(self, parameters: Mapping[str, float]) -> Proposal:
+        """Return the network of these parameters, inside the budget by construction."""
+        return propose(self.template, self.shape(parameters), self.budget)
+
+    def draw(self, generator: np.random.Generator) -> dict[str, float]:
+        """Return random values of ``knots`` and ``slopes``."""
+        knots = {k: int(generator.integers(lo, hi + 1)) for k, (lo, hi) in self.knots.items()}
+        return knots | {k: generator.uniform(lo, hi) for k, (lo, hi) in self.slopes.items()}
+
+
+def check_reachable(space: Space) -> float:
+    """Check that networks of the space can use at least 90 % of both limits.
+
+    Returns:
+        The share of random shapes that can.
+
+    Raises:
+        UserError: None can; the nearest budget that can is named.
+    """
+    generator = np.random.default_rng(0)
+    shapes = [np.linspace(0, 1, space.num_blocks), np.zeros(space.num_blocks)]
+    shapes += [space.shape(space.draw(generator)) for _ in range(PROBES)]
+    # The steepest profile of all spends most parameters a MAC.
+    shapes.append(np.append(np.zeros(space.num_blocks - 1), 1.0))
+    proposals = [propose(space.template, shape, space.budget) for shape in shapes]
+    filled = sum(proposal.fills(space.budget) for proposal in proposals)
+    if filled:
+        return filled / len(proposals)
+    budget = space.budget
+    fillable = [
+        (min(budget.params, int(p.params / FILL)), min(budget.macs, int(p.macs / FILL)))
+        for p in proposals
+    ]
+    params, macs = max(fillable, key=lambda pair: pair[0] / budget.params * pair[1] / budget.macs)
+    raise UserError(
+        f"no network of {space.num_blocks} blocks at {space.resolution} px uses {FILL:.0%} of both "
+        f"params {budget.params:,} and MACs {budget.macs:,}; the nearest budget that can be filled "
+        f"is params {params:,} with MACs {macs:,}"
+    )

@@ -1,0 +1,327 @@
+import functools
+import json
+import math
+import pickle
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+from timm.models.rexnet import RexNet
+
+from rexnet import BlockSpec, NetSpec, UserError, families
+from rexnet.nn.network import Network, create_model
+from rexnet.nn.weights import load_weights, read_spec, save_weights
+
+GOLDEN = json.loads(
+    (Path(__file__).parents[1] / "golden" / "official-models.json").read_text(encoding="utf-8")
+)
+NAMES = {"v1:1.0": "rexnet_1.0", "v1:1.5": "rexnet_1.5", "lite:1.0": "rexnet_lite_1.0"}
+
+SMALL = NetSpec(
+    name="small",
+    blocks=(BlockSpec(width=8, stride=2, expansion=1), BlockSpec(width=12, se_divisor=4)),
+    stem_width=8,
+    penultimate_width=16,
+    hidden_width=8,
+    num_classes=5,
+)
+
+LAYOUTS = {
+    "bare": dict,
+    "module.": lambda tensors: {f"module.{name}": value for name, value in tensors.items()},
+    "state_dict": lambda tensors: {"epoch": 3, "state_dict": tensors},
+    "model": lambda tensors: {"model": tensors},
+}
+
+
+@functools.cache
+def official_tensors(key):
+    """Return the fixed weights of the golden file under the names of the official file."""
+    tensors = {}
+    for place, (name, shape) in enumerate(GOLDEN[key]["state_dict"]):
+        count = math.prod(shape)
+        value = torch.sin(0.37 * torch.arange(count, dtype=torch.float64) + place)
+        if name.endswith("running_var"):
+            value = 1 + 0.5 * value**2
+        elif len(shape) == 4:
+            value = value * math.sqrt(2 / math.prod(shape[1:]))
+        elif name.endswith(("running_mean", "bias")):
+            value = 0.1 * value
+        else:
+            value = 1 + 0.1 * value
+        tensors[name] = value.reshape(shape).float()
+    return tensors
+
+
+def official_images():
+    count = 2 * 3 * 224 * 224
+    return torch.sin(0.01 * torch.arange(count, dtype=torch.float64)).float().view(2, 3, 224, 224)
+
+
+def logits_of(model, images):
+    with torch.no_grad():
+        return model.eval()(images)
+
+
+def randomise(model):
+    """Give every batch norm of ``model`` statistics and weights that show a mix-up."""
+    generator = torch.Generator().manual_seed(1)
+    for name, tensor in model.state_dict().items():
+        if tensor.ndim == 1 and tensor.is_floating_point():
+            spread = torch.rand(tensor.shape, generator=generator)
+            centre = 0.75 if name.endswith(("weight", "running_var")) else -0.25
+            tensor.copy_(centre + 0.5 * spread)
+
+
+def small_file(tmp_path, spec=SMALL, name="small.pth"):
+    """Write the weights of ``spec`` as a pickle of torch and return its path."""
+    torch.save(Network(spec).state_dict(), tmp_path / name)
+    return tmp_path / name
+
+
+def same_state(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("key", "layout", "suffix"),
+    [
+        ("v1:1.0", "bare", ".pth"),
+        ("v1:1.0", "module.", ".pth"),
+        ("v1:1.0", "state_dict", ".pth"),
+        ("v1:1.0", "model", ".pth"),
+        ("v1:1.0", "bare", ".safetensors"),
+        ("v1:1.5", "bare", ".pth"),
+        ("lite:1.0", "bare", ".pth"),
+        ("lite:1.0", "module.", ".safetensors"),
+    ],
+)
+def test_official_weights_give_the_official_logits(tmp_path, key, layout, suffix):
+    golden = GOLDEN[key]
+    path = tmp_path / f"weights{suffix}"
+    save = safetensors.torch.save_file if suffix == ".safetensors" else torch.save
+    save(LAYOUTS[layout](official_tensors(key)), path)
+    model = create_model(NAMES[key], path)
+    logits = logits_of(model, official_images())
+    limit = 1e-4 * golden["logits_abs_mean"]
+    assert (logits[:, :10] - torch.tensor(golden["logits_first10"])).abs().max() < limit
+    assert logits.double().abs().mean().item() == pytest.approx(
+        golden["logits_abs_mean"], abs=limit
+    )
+    means = logits.double().mean(1) - torch.tensor(golden["logits_sum"]).double() / 1000
+    assert means.abs().max() < limit
+    assert logits.argmax(1).tolist() == golden["argmax"]
+    assert sum(parameter.numel() for parameter in model.parameters()) == golden["params"]
+
+
+@pytest.mark.parametrize("width", [1.0, 1.3, 1.5, 2.0, 3.0])
+def test_weights_of_timm_give_the_logits_of_timm(tmp_path, width):
+    torch.manual_seed(0)
+    reference = timm.create_model(f"rexnet_{round(100 * width)}")
+    check_against(reference, families.get(f"rexnet_{width}"), tmp_path / "timm.safetensors")
+
+
+def test_weights_of_timm_load_at_a_width_that_has_no_name(tmp_path):
+    torch.manual_seed(0)
+    reference = RexNet(width_mult=0.7, num_classes=10)
+    check_against(reference, families.rexnet(0.7, num_classes=10), tmp_path / "timm.safetensors")
+
+
+def check_against(reference, spec, path):
+    randomise(reference)
+    safetensors.torch.save_file(reference.state_dict(), path)
+    images = torch.randn(2, 3, 64, 64)
+    expected = logits_of(reference, images)
+    logits = logits_of(create_model(spec, path), images)
+    assert (logits - expected).abs().max() < 1e-4 * expected.abs().mean()
+
+
+@pytest.mark.parametrize("name", ["rexnet_0.6", "rexnet_plain", "rexnet_lite_1.0", "mobilenet_v2"])
+def test_own_weights_come_back(tmp_path, name):
+    path = tmp_path / "model.safetensors"
+    model = create_model(name)
+    randomise(model)
+    save_weights(model, path)
+    other = create_model(read_spec(path), path)
+    assert other.spec == model.spec
+    assert same_state(dict(model.named_parameters()), dict(other.named_parameters()))
+    assert same_state(dict(model.named_buffers()), dict(other.named_buffers()))
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_own_names_load_from_any_layout(tmp_path, layout):
+    model = Network(SMALL)
+    torch.save(LAYOUTS[layout](model.state_dict()), tmp_path / "own.pth")
+    assert same_state(create_model(SMALL, tmp_path / "own.pth").state_dict(), model.state_dict())
+
+
+def test_half_precision_is_read_into_single(tmp_path):
+    tensors = {name: tensor.half() for name, tensor in Network(SMALL).state_dict().items()}
+    torch.save(tensors, tmp_path / "half.pth")
+    model = create_model(SMALL, tmp_path / "half.pth")
+    assert model.classifier.weight.dtype == torch.float32
+    assert torch.equal(model.classifier.weight, tensors["classifier.weight"].float())
+
+
+def test_a_file_that_does_not_fit_leaves_the_model_as_it_was(tmp_path):
+    wider = small_file(tmp_path, SMALL.with_widths((8, 16)))
+    model = Network(SMALL)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(UserError, match="does not fit small"):
+        load_weights(model, wider)
+    assert same_state(model.state_dict(), before)
+
+
+def test_weights_of_another_width_are_refused_by_name_and_shapes(tmp_path):
+    path = tmp_path / "official.pth"
+    torch.save(official_tensors("v1:1.5"), path)
+    reason = r"stem\.conv\.weight has shape \(48, 3, 3, 3\), the network needs \(32, 3, 3, 3\)"
+    with pytest.raises(UserError, match=rf"{path} does not fit rexnet_1\.0: {reason}"):
+        create_model("rexnet_1.0", path)
+
+
+@pytest.mark.parametrize("key", ["v1:1.0", "lite:1.0"])
+def test_weights_of_another_number_of_classes_are_refused(tmp_path, key):
+    path = tmp_path / "official.pth"
+    tensors = official_tensors(key)
+    last = [name for name in tensors if name.startswith("output.")][-2:]
+    torch.save(tensors | {name: tensors[name][:10] for name in last}, path)
+    reason = r"classifier\.weight has shape \(10, 1\d+\), the network needs \(1000, 1\d+\)"
+    with pytest.raises(UserError, match=rf"does not fit {NAMES[key]}: {reason}"):
+        create_model(NAMES[key], path)
+
+
+@pytest.mark.parametrize("theirs", ["rexnet_1.0", "rexnet_lite_1.0"])
+def test_weights_of_another_family_are_refused(tmp_path, theirs):
+    keys = {name: key for key, name in NAMES.items()}
+    path = tmp_path / "official.pth"
+    torch.save(official_tensors(keys[theirs]), path)
+    with pytest.raises(UserError, match=r"\d+ tensors missing.*, \d+ left over"):
+        create_model("mobilenet_v1", path)
+
+
+def test_missing_and_left_over_tensors_are_counted_and_named(tmp_path):
+    tensors = Network(SMALL).state_dict()
+    tensors["extra.weight"] = tensors.pop("hidden.bias")
+    torch.save(tensors, tmp_path / "wrong.pth")
+    reason = r"1 tensors missing \(such as hidden\.bias\), 1 left over \(such as extra\.weight\)"
+    with pytest.raises(UserError, match=reason):
+        create_model(SMALL, tmp_path / "wrong.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_missing_file_is_named(tmp_path, suffix):
+    path = tmp_path / f"missing{suffix}"
+    with pytest.raises(UserError, match=rf"cannot read the weights {path}"):
+        create_model(SMALL, path)
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_truncated_file_is_named(tmp_path, suffix, share):
+    path = tmp_path / f"cut{suffix}"
+    if suffix == ".pth":
+        torch.save(Network(SMALL).state_dict(), path)
+    else:
+        save_weights(Network(SMALL), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=rf"cannot read the weights {path}"):
+        create_model(SMALL, path)
+
+
+@pytest.mark.xfail(strict=True, reason="struct.error and IndexError of torch.load pass through")
+def test_a_truncated_file_of_the_old_format_is_named(tmp_path):
+    path = tmp_path / "cut.pth"
+    torch.save(Network(SMALL).state_dict(), path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    for length in range(0, len(content), len(content) // 100):
+        path.write_bytes(content[:length])
+        with pytest.raises(UserError, match=rf"cannot read the weights {path}"):
+            create_model(SMALL, path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"<html>Not found</html>", b"hello\n", b'{"a": 1}', b"\x00" * 100]
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_file_of_another_kind_is_named(tmp_path, suffix, content):
+    path = tmp_path / f"page{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"cannot read the weights {path}"):
+        create_model(SMALL, path)
+
+
+def touch(path):
+    """Leave a trace of code that was run from a pickle."""
+    Path(path).write_text("run", encoding="utf-8")
+
+
+class Bomb:
+    def __init__(self, trace):
+        self.trace = str(trace)
+
+    def __reduce__(self):
+        return touch, (self.trace,)
+
+
+@pytest.mark.parametrize(
+    "save", [torch.save, lambda x, path: path.write_bytes(pickle.dumps(x, protocol=2))]
+)
+def test_code_in_a_pickle_is_refused_and_not_run(tmp_path, save):
+    path, trace = tmp_path / "bomb.pth", tmp_path / "trace"
+    save({"stem.conv.weight": Bomb(trace)}, path)
+    with pytest.raises(UserError, match=rf"cannot read the weights {path}"):
+        create_model(SMALL, path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], torch.zeros(3), {"epoch": 3}, {"state_dict": {"stem.conv.weight": 1.0}}]
+)
+def test_a_file_without_a_state_dict_is_refused(tmp_path, content):
+    path = tmp_path / "other.pth"
+    torch.save(content, path)
+    with pytest.raises(UserError, match=rf"{path} holds no state dict"):
+        create_model(SMALL, path)
+
+
+@pytest.mark.xfail(strict=True, reason="a key that is no name reaches removeprefix")
+def test_tensors_without_names_are_refused(tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save({0: torch.zeros(3)}, path)
+    with pytest.raises(UserError, match=rf"{path} "):
+        create_model(SMALL, path)
+
+
+def test_read_spec_refuses_a_file_without_one(tmp_path):
+    path = tmp_path / "bare.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match=rf"{path} carries no spec"):
+        read_spec(path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"hello"])
+def test_read_spec_names_a_file_that_it_cannot_read(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"cannot read the weights {path}"):
+        read_spec(path)
+
+
+def test_read_spec_names_a_file_with_a_damaged_spec(tmp_path):
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path, metadata={"spec": '{"name": "a"}'})
+    with pytest.raises(UserError, match=rf"{path}: field 'blocks' of the NetSpec is missing"):
+        read_spec(path)
+
+
+def test_weights_that_cannot_be_written_are_named(tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    path = tmp_path / "file" / "model.safetensors"
+    with pytest.raises(UserError, match=rf"cannot write {path}"):
+        save_weights(Network(SMALL), path)

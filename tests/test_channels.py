@@ -1,0 +1,172 @@
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from rexnet import UserError, channels
+
+WIDTHS = st.integers(1, 2000)
+
+
+@st.composite
+def pieces(draw):
+    """Draw a number of blocks, knots inside it and the slopes between them."""
+    num_blocks = draw(st.integers(2, 40))
+    knots = draw(st.lists(st.integers(1, num_blocks), max_size=4))
+    count = len(knots) + 1
+    slopes = draw(st.lists(st.floats(-5, 100), min_size=count, max_size=count))
+    return num_blocks, knots, slopes
+
+
+def test_line_starts_at_the_start_and_rises_by_the_slope():
+    assert channels.line(4, 16, 11.25) == [16, 27.25, 38.5, 49.75]
+    assert channels.line(1, 16, 11.25) == [16]
+
+
+def test_steps_repeat_every_width_for_its_stage():
+    assert channels.steps((16, 24, 32), (1, 2, 3)) == [16, 24, 24, 32, 32, 32]
+
+
+@settings(deadline=None)
+@given(pieces())
+def test_piecewise_line_never_falls_and_runs_from_0_to_1(piece):
+    shape = channels.piecewise_line(*piece)
+    assert shape.shape == (piece[0],)
+    assert (np.diff(shape) >= 0).all()
+    assert shape[0] == 0
+    assert shape[-1] in (0, 1)
+    assert (shape[-1] == 0) == (not shape.any())
+
+
+@settings(deadline=None)
+@given(pieces(), st.randoms())
+def test_piecewise_line_takes_knots_in_any_order(piece, random):
+    num_blocks, knots, slopes = piece
+    shuffled = random.sample(knots, len(knots))
+    expected = channels.piecewise_line(num_blocks, knots, slopes)
+    np.testing.assert_array_equal(channels.piecewise_line(num_blocks, shuffled, slopes), expected)
+
+
+@settings(deadline=None)
+@given(pieces(), st.floats(0.01, 100))
+def test_piecewise_line_is_the_line_when_all_slopes_are_equal(piece, slope):
+    num_blocks, knots, slopes = piece
+    shape = channels.piecewise_line(num_blocks, knots, [slope] * len(slopes))
+    np.testing.assert_allclose(shape, np.linspace(0, 1, num_blocks), atol=1e-12)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 6), min_size=3, max_size=3), st.lists(WIDTHS, min_size=3))
+def test_three_stage_steps_lie_in_the_piecewise_lines(lengths, widths):
+    low, middle, high = sorted(widths[:3])
+    assume(low < high)
+    first, second = lengths[0], lengths[0] + lengths[1]
+    # One segment a stage and one for each jump between the neighbours of two stages.
+    shape = channels.piecewise_line(
+        sum(lengths),
+        (first, first + 1, second, second + 1),
+        (0, middle - low, 0, high - middle, 0),
+    )
+    steps = np.array(channels.steps((low, middle, high), lengths))
+    np.testing.assert_allclose(low + (high - low) * shape, steps)
+
+
+@pytest.mark.parametrize("slopes", [(0, 0), (-1, 0), (-3, -2)])
+def test_piecewise_line_without_a_rise_is_flat(slopes):
+    assert channels.piecewise_line(5, (3,), slopes).tolist() == [0] * 5
+
+
+def test_a_negative_slope_counts_as_flat():
+    shape = channels.piecewise_line(5, (3,), (-4, 2))
+    assert shape.tolist() == [0, 0, 0, 0.5, 1]
+
+
+@pytest.mark.parametrize(
+    ("value", "width"), [(38.5, 38), (83.5, 84), (128.5, 128), (173.5, 174), (49.75, 50)]
+)
+def test_round_widths_rounds_half_to_even(value, width):
+    assert channels.round_widths([value]) == (width,)
+    assert channels.round_widths(np.array([value])) == (width,)
+
+
+@given(st.lists(st.floats(1, 5000), min_size=1, max_size=30))
+def test_rounding_keeps_widths_from_falling(values):
+    widths = channels.round_widths(sorted(values))
+    assert list(widths) == sorted(widths)
+    assert all(type(width) is int for width in widths)
+
+
+@pytest.mark.parametrize(
+    ("value", "width"), [(1, 8), (8, 8), (12, 16), (17, 16), (20, 24), (84, 88), (11, 16), (27, 32)]
+)
+def test_make_divisible_rounds_to_eights_and_up_where_a_tenth_is_lost(value, width):
+    assert channels.make_divisible(value, 8) == width
+
+
+@given(st.floats(0.1, 5000), st.integers(1, 64))
+def test_make_divisible_keeps_its_bounds(value, divisor):
+    width = channels.make_divisible(value, divisor)
+    assert width % divisor == 0
+    assert width >= max(divisor, 0.9 * value)
+    assert width <= max(divisor, value + divisor)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 200), st.integers(0, 50), st.integers(2, 40))
+def test_fit_line_finds_an_exact_line(start, slope, num_blocks):
+    profile = [start + slope * index for index in range(num_blocks)]
+    fit = channels.fit_line([profile])
+    assert fit.slope == pytest.approx(slope, abs=1e-8)
+    assert fit.intercept == pytest.approx(start, abs=1e-8)
+    assert fit.r2 == pytest.approx(1)
+    assert fit.r2_each == pytest.approx(1)
+    assert (fit.slope_stderr, fit.intercept_stderr, fit.num_networks) == (None, None, 1)
+    assert channels.round_widths(fit.widths(num_blocks)) == tuple(profile)
+
+
+def test_fit_line_takes_the_spread_between_networks():
+    fit = channels.fit_line([[10, 20, 30], [20, 40, 60], [30, 60, 90]])
+    assert fit.slope == pytest.approx(20)
+    assert fit.intercept == pytest.approx(20)
+    assert fit.slope_stderr == pytest.approx(10 / 3**0.5)
+    assert fit.intercept_stderr == pytest.approx(10 / 3**0.5)
+    assert fit.num_networks == 3
+
+
+def test_fit_line_tells_the_mean_profile_from_the_single_ones():
+    # Each bends, their mean is straight.
+    fit = channels.fit_line([[0, 0, 20], [0, 20, 20]])
+    assert fit.r2 == pytest.approx(1)
+    assert fit.r2_each == pytest.approx(0.75)
+    assert fit.slope == pytest.approx(10)
+
+
+@pytest.mark.xfail(strict=True, reason="a flat mean that is no binary fraction gets any r2")
+@settings(deadline=None)
+@given(st.lists(WIDTHS, min_size=1, max_size=10), st.integers(2, 20))
+def test_flat_profiles_are_lines(widths, num_blocks):
+    fit = channels.fit_line([[width] * num_blocks for width in widths])
+    assert fit.slope == pytest.approx(0, abs=1e-9)
+    assert fit.r2 == pytest.approx(1)
+    assert fit.r2_each == pytest.approx(1)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(2, 12).flatmap(
+        lambda n: st.lists(
+            st.lists(WIDTHS, min_size=n, max_size=n).map(sorted), min_size=1, max_size=6
+        )
+    )
+)
+def test_the_line_of_non_falling_profiles_never_falls(profiles):
+    fit = channels.fit_line(profiles)
+    assert fit.slope >= -1e-9
+    assert -1e-9 <= fit.r2 <= 1 + 1e-9
+    assert -1e-9 <= fit.r2_each <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("profiles", [[], [[16]], [[]]])
+def test_fit_line_needs_a_profile_of_two_blocks(profiles):
+    with pytest.raises(UserError, match="at least one network of at least 2 blocks"):
+        channels.fit_line(profiles)
