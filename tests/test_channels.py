@@ -141,7 +141,6 @@ def test_fit_line_tells_the_mean_profile_from_the_single_ones():
     assert fit.slope == pytest.approx(10)
 
 
-@pytest.mark.xfail(strict=True, reason="a flat mean that is no binary fraction gets any r2")
 @settings(deadline=None)
 @given(st.lists(WIDTHS, min_size=1, max_size=10), st.integers(2, 20))
 def test_flat_profiles_are_lines(widths, num_blocks):

@@ -153,6 +153,18 @@ def test_real_widths_between_whole_ones_cost_between_them():
     assert (np.diff(macs) > 0).all()
 
 
+def test_the_cost_of_real_widths_is_smooth_where_that_of_whole_ones_is_not():
+    widths = np.array([[width, width + 10] for width in range(30, 40)])
+    for real, whole in zip(
+        cost.count_many(SMALL, widths.astype(np.float64)),
+        cost.count_many(SMALL, widths),
+        strict=True,
+    ):
+        # A quadratic has no third differences.
+        np.testing.assert_allclose(np.diff(real, n=3), 0, atol=1e-6)
+        assert np.diff(whole, n=3).any()
+
+
 @pytest.mark.parametrize("shape", [(2,), (4, 3), (1, 2, 1)])
 def test_count_many_refuses_widths_of_another_depth(shape):
     with pytest.raises(UserError, match=rf"widths of shape \({shape[0]},.*for 2 blocks"):

@@ -121,7 +121,6 @@ def test_a_flat_start_that_fills_a_budget_is_the_one_solved_by_hand():
     assert proposal.spec.widths[-1] == pytest.approx(256, abs=3)
 
 
-@pytest.mark.xfail(strict=True, reason="propose gives a shape without a rise widths of 1")
 def test_a_shape_without_a_rise_uses_up_a_limit():
     budget = Budget(params=200_000, macs=30_000_000, count_classifier=False)
     proposal = propose(search_template(5), np.zeros(5), budget)
@@ -132,15 +131,7 @@ def test_a_shape_without_a_rise_uses_up_a_limit():
 
 @pytest.mark.parametrize(
     "penultimate_width",
-    [
-        1280,
-        pytest.param(
-            0,
-            marks=pytest.mark.xfail(
-                strict=True, reason="the template's own classifier is taken for the proposal's"
-            ),
-        ),
-    ],
+    [1280, 0],
 )
 def test_a_proposal_does_not_depend_on_the_widths_of_its_template(penultimate_width):
     template = dataclasses.replace(search_template(5), penultimate_width=penultimate_width)

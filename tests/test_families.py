@@ -165,7 +165,9 @@ def test_rexnet_at_other_depths_keeps_its_shape(width, num_blocks):
     spec = families.rexnet(width, num_blocks, num_classes=10, resolution=96)
     assert len(spec.blocks) == num_blocks
     assert (spec.num_classes, spec.resolution) == (10, 96)
-    assert [block.stride for block in spec.blocks].count(2) == 4
+    strides = [block.stride for block in spec.blocks]
+    assert strides.count(2) == 4
+    assert strides[:2] == [1, 2]
     assert [block.expansion for block in spec.blocks] == [1] + [6] * (num_blocks - 1)
     assert spec.widths[0] == round(16 * max(width, 1))
     last = 16 * max(width, 1) + width * 180 * (num_blocks - 1) / num_blocks

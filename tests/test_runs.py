@@ -64,29 +64,10 @@ def below_a_file(folder):
     return folder / "file" / "result.json"
 
 
-def test_replaced_puts_the_new_file_in_place(tmp_path):
+def test_a_text_is_written_into_a_new_folder_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "new" / "result.txt"
-    with runs.replaced(path) as temporary:
-        assert temporary.parent == path.parent
-        assert temporary.suffix == ".txt"
-        temporary.write_text("new", encoding="utf-8")
-        assert not path.exists()
+    runs.write_text(path, "new")
     assert contents(path.parent) == {"result.txt": "new"}
-
-
-@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
-def test_the_old_file_stays_when_the_block_raises(tmp_path, kind):
-    path = tmp_path / "result.txt"
-    path.write_text("old", encoding="utf-8")
-
-    def write():
-        with runs.replaced(path) as temporary:
-            temporary.write_text("half of the n", encoding="utf-8")
-            raise kind
-
-    with pytest.raises(kind):
-        write()
-    assert contents(tmp_path) == {"result.txt": "old"}
 
 
 def test_the_old_file_stays_when_a_value_is_no_json(tmp_path):

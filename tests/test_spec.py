@@ -126,7 +126,6 @@ def test_spec_id_is_the_same_in_another_process():
     assert output.strip() == families.get("rexnet_1.3").spec_id
 
 
-@pytest.mark.xfail(strict=True, reason="spec_id hashes 0 and 0.0 apart")
 def test_equal_specs_have_equal_ids_whatever_the_type_of_their_numbers():
     whole, real = (dataclasses.replace(SMALL, dropout=value) for value in (0, 0.0))
     assert whole == real

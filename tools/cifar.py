@@ -6,7 +6,8 @@ fine.npy and fine_classes.txt (CIFAR-100). Usage:
     python tools/cifar.py npz OUT.npz ARCHIVE.zip [ARCHIVE.zip ...]
     python tools/cifar.py sample FOLDER ARCHIVE.zip [ARCHIVE.zip ...]
 
-`rexnet search --data cifar10` reads data/cifar10-train.npz, `--data cifar100` data/cifar100-train.npz.
+`rexnet search --data cifar10` reads data/cifar10-train.npz, `--data cifar100` reads
+data/cifar100-train.npz.
 """
 
 import io

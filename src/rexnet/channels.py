@@ -115,5 +115,6 @@ def fit_line(profiles: Sequence[Sequence[int]]) -> LineFit:
 def _r2(values: NDArray[np.floating], fitted: NDArray[np.floating]) -> float:
     total = float(((values - values.mean()) ** 2).sum())
     residual = float(((values - fitted) ** 2).sum())
-    # A flat profile is its own line.
-    return 1.0 - residual / total if total > 0 else 1.0
+    # A profile that is flat but for rounding is its own line.
+    flat = float(np.ptp(values)) <= 1e-9 * float(np.abs(values).max())
+    return 1.0 if flat else 1.0 - residual / total

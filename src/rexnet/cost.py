@@ -62,9 +62,16 @@ def count(spec: NetSpec, resolution: int | None = None) -> Cost:
     )
 
 
-def classifier_params(spec: NetSpec) -> int:
-    """Return the parameters of the final linear layer, weights and biases."""
-    return (_feature_width(spec, spec.widths[-1]) + 1) * spec.num_classes
+def classifier_params(spec: NetSpec, last: Any = None) -> Any:
+    """Return the parameters of the final linear layer, weights and biases.
+
+    Args:
+        spec: The network.
+        last: Width of the last block, or an array with an entry a network; the spec's by default.
+    """
+    last = spec.widths[-1] if last is None else last
+    features = spec.hidden_width or spec.penultimate_width
+    return ((features or last) + 1) * spec.num_classes
 
 
 def count_many(
@@ -158,10 +165,6 @@ def _squeeze(block: BlockSpec, expanded: Any) -> Any:
     if expanded.dtype == np.float64:
         return expanded / block.se_divisor
     return np.maximum(expanded // block.se_divisor, 1)
-
-
-def _feature_width(spec: NetSpec, last: int) -> int:
-    return spec.hidden_width or spec.penultimate_width or last
 
 
 def _resolution(spec: NetSpec, resolution: int | None) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,9 +37,9 @@ class Budget:
             if value < 1:
                 raise UserError(f"budget.{field} {value} must be at least 1, such as 0.2M")
 
-    def uncounted(self, spec: NetSpec) -> int:
-        """Return the parameters of ``spec`` that do not count against this budget."""
-        return 0 if self.count_classifier else cost.classifier_params(spec)
+    def counted(self, params: Any, spec: NetSpec, last: Any) -> Any:
+        """Return what of ``params``, the total of ``spec`` with ``last`` last widths, counts."""
+        return params if self.count_classifier else params - cost.classifier_params(spec, last)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,8 @@ class Proposal:
 def priced(spec: NetSpec, budget: Budget) -> Proposal:
     """Return ``spec`` with its cost as ``budget`` counts it."""
     total = cost.count(spec)
-    return Proposal(spec=spec, params=total.params - budget.uncounted(spec), macs=total.macs)
+    params = budget.counted(total.params, spec, spec.widths[-1])
+    return Proposal(spec=spec, params=params, macs=total.macs)
 
 
 def propose(template: NetSpec, shape: NDArray[np.float64], budget: Budget) -> Proposal:
@@ -80,11 +82,12 @@ def propose(template: NetSpec, shape: NDArray[np.float64], budget: Budget) -> Pr
     Raises:
         UserError: Even widths of 1 pass the budget.
     """
-    params, macs = _quadratics(template, shape)
-    limits = ((params, budget.params + budget.uncounted(template)), (macs, budget.macs))
+    params, macs = _quadratics(template, shape, budget)
+    limits = ((params, budget.params), (macs, budget.macs))
     # Where even a flat profile of 1 is too much, the refusal comes from largest_inside.
     flattest = max(1.0, min(quadratic.largest_offset(limit) for quadratic, limit in limits))
-    low, high = 1.0, flattest
+    # A shape without a rise has nothing to balance.
+    low, high = (1.0 if shape[-1] > shape[0] else flattest), flattest
     for _ in range(40):
         middle = (low + high) / 2
         by_params, by_macs = (quadratic.largest_slope(middle, limit) for quadratic, limit in limits)
@@ -191,10 +194,14 @@ def _largest_root(square: float, linear: float, constant: float) -> float:
     return -2 * constant / (linear + math.sqrt(linear**2 - 4 * square * constant))
 
 
-def _quadratics(template: NetSpec, shape: NDArray[np.float64]) -> tuple[_Quadratic, _Quadratic]:
-    """Return params and MACs as quadratics in ``a`` and ``b``, read off at six points."""
+def _quadratics(
+    template: NetSpec, shape: NDArray[np.float64], budget: Budget
+) -> tuple[_Quadratic, _Quadratic]:
+    """Return counted params and MACs as quadratics in ``a`` and ``b``, read off at six points."""
     points = ((0, 0), (1, 0), (2, 0), (0, 1), (0, 2), (1, 1))
     widths = np.stack([a * shape + b for a, b in points]).astype(np.float64)
+    total, operations = cost.count_many(template, widths)
+    counted = budget.counted(total, template, widths[:, -1])
     params, macs = (
         _Quadratic(
             constant=q00,
@@ -204,8 +211,6 @@ def _quadratics(template: NetSpec, shape: NDArray[np.float64]) -> tuple[_Quadrat
             bb=(q02 - 2 * q01 + q00) / 2,
             ab=q11 - q10 - q01 + q00,
         )
-        for q00, q10, q20, q01, q02, q11 in (
-            values.tolist() for values in cost.count_many(template, widths)
-        )
+        for q00, q10, q20, q01, q02, q11 in (values.tolist() for values in (counted, operations))
     )
     return params, macs

@@ -65,7 +65,7 @@ def rexnet(
         channels += 180 / num_blocks
     strides = _stage_strides(lengths, STAGE_STRIDES)
     return NetSpec(
-        name=f"rexnet_{width:.4g}" if width != round(width, 1) else f"rexnet_{width}",
+        name=f"rexnet_{float(width)}",
         blocks=tuple(
             BlockSpec(
                 width=channels_out,
@@ -92,7 +92,7 @@ def rexnet_lite(width: float) -> NetSpec:
         channels += 164 / (total - 1)
     strides = _stage_strides(STAGE_LENGTHS, STAGE_STRIDES)
     return NetSpec(
-        name=f"rexnet_lite_{width}",
+        name=f"rexnet_lite_{float(width)}",
         blocks=tuple(
             BlockSpec(
                 width=channels_out,

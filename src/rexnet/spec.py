@@ -91,6 +91,10 @@ class NetSpec:
         _check_range(self, "resolution", 8, 4096, self.name)
         if not 0 <= self.dropout < 1:
             raise UserError(f"{self.name}: dropout {self.dropout} must be at least 0 and below 1")
+        if not isinstance(self.blocks, tuple) or not all(
+            isinstance(block, BlockSpec) for block in self.blocks
+        ):
+            raise UserError(f"{self.name}: blocks must be a tuple of BlockSpec")
         if not 1 <= len(self.blocks) <= MAX_BLOCKS:
             raise UserError(
                 f"{self.name}: {len(self.blocks)} blocks; a network has 1 to {MAX_BLOCKS}"
@@ -121,6 +125,8 @@ class NetSpec:
         """Twelve hex digits that depend on the structure alone, not on the name."""
         fields = dataclasses.asdict(self)
         del fields["name"]
+        # 0 and 0.0 are equal but print differently.
+        fields["dropout"] = float(self.dropout)
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -155,7 +161,7 @@ class NetSpec:
         """
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{source} is not JSON: {error}") from None
         try:
             fields = _known_fields(NetSpec, fields)

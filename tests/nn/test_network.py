@@ -147,15 +147,28 @@ def test_a_block_without_a_shortcut_adds_nothing(shortcut, changes):
 
 
 def test_the_order_in_a_block_is_expand_depthwise_se_project():
+    spec = BlockSpec(width=6, kernel=5, se_divisor=12, project_act="elu", shortcut="none")
     torch.manual_seed(0)
-    block = Block(4, BlockSpec(width=6, kernel=5, se_divisor=12, shortcut="none")).eval()
+    block = Block(4, spec).eval()
     x = torch.randn(2, 4, 8, 8)
     with torch.no_grad():
         y = nn.functional.silu(block.expand(x))
         y = nn.functional.relu6(block.se(block.depthwise(y)))
-        torch.testing.assert_close(block(x), block.project(y))
+        y = nn.functional.elu(block.project(y))
+        torch.testing.assert_close(block(x), y)
     assert block.depthwise.conv.kernel_size == (5, 5)
     assert block.se.reduce.weight.shape == (2, 24, 1, 1)
+
+
+def test_a_block_of_expansion_one_begins_with_the_depthwise_convolution():
+    spec = BlockSpec(width=6, expansion=1, depthwise_act="relu", project_act="silu")
+    torch.manual_seed(0)
+    block = Block(4, dataclasses.replace(spec, shortcut="none")).eval()
+    x = torch.randn(2, 4, 8, 8)
+    with torch.no_grad():
+        y = nn.functional.relu(block.depthwise(x))
+        torch.testing.assert_close(block(x), nn.functional.silu(block.project(y)))
+    assert block.expand is None
 
 
 def test_se_scales_every_channel_by_a_gate_between_0_and_1():

@@ -1,6 +1,5 @@
 """Reading and writing weights: official and timm tensor names told apart by the names."""
 
-import pickle
 from pathlib import Path
 
 import safetensors
@@ -10,19 +9,15 @@ from torch import Tensor
 
 from rexnet.errors import UserError
 from rexnet.nn.network import Network
-from rexnet.runs import replaced
+from rexnet.runs import write_bytes
 from rexnet.spec import NetSpec
-
-READ_ERRORS = (OSError, EOFError, RuntimeError, ValueError, KeyError)
-"""What torch raises for a missing or damaged file."""
 
 
 def save_weights(model: Network, path: str | Path) -> None:
     """Write the weights as safetensors, with the spec in the file's metadata, atomically."""
-    with replaced(Path(path)) as temporary:
-        tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        metadata = {"format": "pt", "spec": model.spec.to_json(indent=None)}
-        safetensors.torch.save_file(tensors, temporary, metadata=metadata)
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    metadata = {"format": "pt", "spec": model.spec.to_json(indent=None)}
+    write_bytes(Path(path), safetensors.torch.save(tensors, metadata))
 
 
 def read_spec(path: str | Path) -> NetSpec:
@@ -81,13 +76,15 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (*READ_ERRORS, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+    except Exception as error:  # noqa: BLE001 (for a damaged file torch raises almost anything)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"cannot read the weights {path}: {reason}") from None
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
+    if not isinstance(loaded, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in loaded.items()
+    ):
         raise UserError(f"{path} holds no state dict (a dict of names and tensors)")
     return loaded
 
