@@ -72,7 +72,8 @@ def test_a_proposal_keeps_the_budget_or_is_refused_with_the_smallest_cost(task, 
     total = count(proposal.spec)
     assert list(widths) == sorted(widths)
     assert proposal.macs == total.macs <= budget.macs
-    assert proposal.params == total.params - budget.uncounted(proposal.spec) <= budget.params
+    counted = budget.counted(total.params, proposal.spec, widths[-1])
+    assert proposal.params == counted <= budget.params
     assert proposal.spec == template.with_widths(widths)
 
 

@@ -86,9 +86,15 @@ def _explain(message: str, arguments: Sequence[str], verbs: dict[str, ArgumentPa
         return f"{wanted}; the commands are {', '.join(verbs)}"
     if match := re.match(r"unrecognized arguments: (\S+)", message):
         given = match[1].split("=")[0]
+        if not given.startswith("-"):
+            return f"unexpected argument {given!r}; see `rexnet {verb} --help`"
         actions = verbs[verb]._actions if verb in verbs else []
         options = [option for action in actions for option in action.option_strings]
         return f"unknown option {given}{closest(given, options)}; see `rexnet {verb} --help`"
+    if match := re.search(r"arguments are required: (.*)", message):
+        names = [name.removeprefix(f"{verb}.") for name in match[1].split(", ")]
+        positional = {"folder": "a run folder", "network": "a name or the path of a spec"}
+        return f"give {' and '.join(positional.get(name, f'--{name}') for name in names)}"
     key = re.search(r'[Kk]ey "(\S+?)"', message)
     value = re.search(r"(?:Given|Got) value: (.*)", message)
     where = f"--{key[1]}: " if key else ""
@@ -120,7 +126,7 @@ def _list(_: Namespace) -> None:
 def _summary(arguments: Namespace) -> None:
     name = arguments.network
     spec = NetSpec.load(name) if name.endswith(".json") else families.get(name)
-    resolution = arguments.resolution or spec.resolution
+    resolution = spec.resolution if arguments.resolution is None else arguments.resolution
     total = cost.count(spec, resolution)
     if arguments.json:
         summary = {
@@ -243,6 +249,8 @@ def _design(arguments: Namespace) -> None:
         resolution=arguments.resolution,
     )
     path = Path(arguments.out)
+    if path.exists() and NetSpec.load(path) != proposal.spec:
+        raise UserError(f"{path} holds another network; give another --out")
     runs.write_text(path, proposal.spec.to_json() + "\n")
     _show(proposal.spec, proposal.params, proposal.macs, path)
 

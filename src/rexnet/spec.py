@@ -181,7 +181,9 @@ class NetSpec:
         """
         try:
             text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise UserError(f"cannot read the spec {path}: {error.strerror or error}") from None
+        except UnicodeDecodeError as error:
             raise UserError(f"cannot read the spec {path}: {error}") from None
         return NetSpec.from_json(text, str(path))
 

@@ -86,5 +86,5 @@ def _scatter(
     for part, color in ((rest, "#b0b0b0"), *zip((g.rows for g in groups), COLORS, strict=True)):
         cost = [row[key] / 1e6 for row in part]
         axes.scatter(cost, [100 * row["accuracy"] for row in part], s=18, color=color)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.set_xlabel(label)

@@ -1,5 +1,6 @@
 """The space of channel configurations: what makes a shape, and which shapes fill a budget."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rexnet import channels
-from rexnet.design import FILL, Budget, Proposal, propose
+from rexnet.design import FILL, Budget, Proposal, priced, propose
 from rexnet.errors import UserError
 from rexnet.families import search_network
 from rexnet.spec import NetSpec
@@ -90,23 +91,30 @@ def check_reachable(space: Space) -> float:
     Raises:
         UserError: None can; the nearest budget that can is named.
     """
+    budget = space.budget
+    smallest = priced(space.template, budget)
+    # No budget below the smallest network's cost can be met: the nearest one is no lower.
+    raised = dataclasses.replace(
+        budget,
+        params=max(budget.params, smallest.params),
+        macs=max(budget.macs, smallest.macs),
+    )
     generator = np.random.default_rng(0)
-    shapes = [np.linspace(0, 1, space.num_blocks), np.zeros(space.num_blocks)]
-    shapes += [space.shape(space.draw(generator)) for _ in range(PROBES)]
+    shapes = [space.shape(space.draw(generator)) for _ in range(PROBES)]
+    shapes += [np.linspace(0, 1, space.num_blocks), np.zeros(space.num_blocks)]
     # The steepest profile of all spends most parameters a MAC.
     shapes.append(np.append(np.zeros(space.num_blocks - 1), 1.0))
-    proposals = [propose(space.template, shape, space.budget) for shape in shapes]
-    filled = sum(proposal.fills(space.budget) for proposal in proposals)
-    if filled:
+    proposals = [propose(space.template, shape, raised) for shape in shapes]
+    filled = sum(proposal.fills(raised) for proposal in proposals)
+    if filled and raised == budget:
         return filled / len(proposals)
-    budget = space.budget
     fillable = [
-        (min(budget.params, int(p.params / FILL)), min(budget.macs, int(p.macs / FILL)))
+        (min(raised.params, int(p.params / FILL)), min(raised.macs, int(p.macs / FILL)))
         for p in proposals
     ]
-    params, macs = max(fillable, key=lambda pair: pair[0] / budget.params * pair[1] / budget.macs)
+    params, macs = max(fillable, key=lambda pair: pair[0] / raised.params * pair[1] / raised.macs)
     raise UserError(
-        f"no network of {space.num_blocks} blocks at {space.resolution} px uses {FILL:.0%} of both "
-        f"params {budget.params:,} and MACs {budget.macs:,}; the nearest budget that can be filled "
-        f"is params {params:,} with MACs {macs:,}"
+        f"no network of {space.num_blocks} blocks at {space.resolution} px keeps params "
+        f"{budget.params:,} and MACs {budget.macs:,} and uses {FILL:.0%} of both; the nearest budget "
+        f"that can be filled is params {params:,} with MACs {macs:,}"
     )
