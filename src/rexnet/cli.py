@@ -166,10 +166,11 @@ def _search(arguments: Namespace) -> None:
     fields = [field.name for field in dataclasses.fields(SearchConfig)]
     config = SearchConfig(**{name: arguments[name] for name in fields})
     console = Console()
+    console.print(f"Searching in {config.out}; Ctrl-C stops it, the same command goes on.")
     with SearchBar(console) as bar:
         num_new = job.run(config, bar.update)
     if num_new == 0:
-        console.print(f"The search in {config.out} is complete; nothing was left to train.")
+        console.print(f"The search in {config.out} is done; nothing was left to train.")
     folder = Path(config.out)
     _conclude(folder, console)
 
@@ -185,8 +186,12 @@ def _conclude(folder: Path, console: Any) -> None:
 
     line = fit(folder).line
     paths = write_report(folder)
+    search = read_search(folder)
+    if search.result["state"] == "stopped":
+        trained, wanted = len(search.rows), search.result["num_trials"]
+        console.print(f"Stopped after {trained} of {wanted} networks: {search.result['reason']}.")
     rows = []
-    for group in groups(read_search(folder).rows):
+    for group in groups(search.rows):
         error = group.stderr("accuracy")
         spread = "" if error is None else f" ± {percent(error)}"
         rows.append(
@@ -201,9 +206,11 @@ def _conclude(folder: Path, console: Any) -> None:
         )
     header = ("group", "networks", "accuracy (%)", "params", "MACs", "mean widths")
     console.print(table(header, rows))
+    slope = round(line.slope, 2) + 0.0
     console.print(
-        f"The line of the top group: {line.intercept:.1f} + {line.slope:.2f} i channels in block "
-        f"i = 0, 1, ... (R² {line.r2:.3f})"
+        f"The line of the top group: {line.intercept:.1f} {slope:+.2f} i channels in block "
+        f"i = 0, 1, ... (R² {line.r2:.3f})",
+        soft_wrap=True,
     )
     names = ("trials.jsonl", "fit.json", "spec.json", "best.json", "best.safetensors")
     console.print("\nMade:")

@@ -16,7 +16,8 @@ from rexnet.spec import NetSpec
 def save_weights(model: Network, path: str | Path) -> None:
     """Write the weights as safetensors, with the spec in the file's metadata, atomically."""
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {"format": "pt", "spec": model.spec.to_json(indent=None)}
+    # One key alone: safetensors writes several in random order.
+    metadata = {"spec": model.spec.to_json(indent=None)}
     write_bytes(Path(path), safetensors.torch.save(tensors, metadata))
 
 

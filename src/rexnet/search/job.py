@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -23,9 +23,6 @@ from rexnet.search.config import SearchConfig
 from rexnet.search.executor import Evaluate, LocalExecutor, Result
 from rexnet.search.protocol import Evaluator, Protocol
 from rexnet.search.space import Space, check_reachable
-
-if TYPE_CHECKING:
-    from rexnet.search.study import Trial
 
 MAX_ASKS = 20
 """Proposals for each network to train, after which a search gives up."""
@@ -122,13 +119,14 @@ def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, An
                 f"{folder} holds a search of another configuration: {', '.join(differences)}; "
                 "give another --out"
             )
-    elif any(child.name != ".lock" for child in folder.iterdir()):
+    elif any(not child.name.startswith(".") for child in folder.iterdir()):
         raise UserError(f"{folder} has files but no search.json; give another --out")
+    # First of all files: a search killed right here is known for what it is.
+    runs.write_json(path, search_identity)
     settings = dataclasses.asdict(config)
     settings["budget"] |= {key: int(settings["budget"][key]) for key in ("params", "macs")}
     runs.write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
     runs.write_json(folder / "environment.json", _environment())
-    runs.write_json(path, search_identity)
 
 
 def search(
@@ -176,10 +174,15 @@ class _Leader:
     def __init__(self, folder: Path, space: Space, seed: int, num_trials: int) -> None:
         from rexnet.search.study import Study
 
-        self._folder, self._space, self._seed, self._num_trials = folder, space, seed, num_trials
+        self._folder, self._space, self._seed = folder, space, seed
         self._study = Study(f"sqlite:///{folder / 'study.db'}", space, seed)
         known = self._study.trials()
-        self._rows = [_row(t) for t in known if t.outcome not in ("running", "rejected")]
+        self._rows = [
+            _row(trial.number, trial.outcome, trial.accuracy, trial.record)
+            for trial in known
+            if trial.outcome not in ("running", "rejected")
+        ]
+        self._num_trials = max(num_trials, len(self._rows))
         self._unfinished = [trial for trial in known if trial.outcome == "running"]
         self._num_rejected = sum(trial.outcome == "rejected" for trial in known)
         self._num_asks = len(known)
@@ -204,8 +207,6 @@ class _Leader:
         Raises:
             UserError: Candidate after candidate died.
         """
-        from rexnet.search.study import Trial
-
         proposal = self._pending.pop(result.number)
         accuracies = result.evaluation.accuracies if result.evaluation else ()
         accuracy = sum(accuracies) / len(accuracies) if accuracies else None
@@ -220,20 +221,13 @@ class _Leader:
             "reason": result.reason,
         }
         self._study.settle(result.number, result.outcome, accuracy, notes)
-        trial = Trial(
-            number=result.number,
-            parameters={},
-            outcome=result.outcome,
-            accuracy=accuracy,
-            record=self._record(proposal) | notes,
-        )
-        self._rows.append(_row(trial))
+        record = self._record(proposal) | notes
+        self._rows.append(_row(result.number, result.outcome, accuracy, record))
         runs.append_jsonl(self._folder / "trials.jsonl", self._rows[-1])
         self.num_new += 1
         self._write_result("running")
-        if all(row["state"] == "died" for row in self._rows[-MAX_DEATHS:]) and (
-            self.num_new >= MAX_DEATHS
-        ):
+        last = [row["state"] for row in self._rows[-MAX_DEATHS:]]
+        if self.num_new >= MAX_DEATHS and set(last) == {"died"}:
             raise UserError(f"{MAX_DEATHS} candidates in a row died, the last: {result.reason}")
 
     def finish(self) -> None:
@@ -331,22 +325,17 @@ class _Leader:
         )
 
 
-def _row(trial: "Trial") -> dict[str, Any]:
-    """Return the line of ``trials.jsonl`` for a trial that was trained."""
-    record = trial.record
+def _row(
+    number: int, state: str, accuracy: float | None, record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the line of ``trials.jsonl`` for a network that was trained."""
+    noted = ("widths", "params", "macs", "accuracies", "seed", "seconds")
+    noted += ("total_params", "spec_id", "reason")
     return {
-        "number": trial.number,
-        "state": trial.outcome,
-        "widths": record["widths"],
-        "params": record["params"],
-        "macs": record["macs"],
-        "accuracy": trial.accuracy,
-        "accuracies": record["accuracies"],
-        "seed": record["seed"],
-        "seconds": record["seconds"],
-        "total_params": record["total_params"],
-        "spec_id": record["spec_id"],
-        "reason": record["reason"],
+        "number": number,
+        "state": state,
+        "accuracy": accuracy,
+        **{field: record[field] for field in noted},
     }
 
 

@@ -115,6 +115,6 @@ def check_reachable(space: Space) -> float:
     params, macs = max(fillable, key=lambda pair: pair[0] / raised.params * pair[1] / raised.macs)
     raise UserError(
         f"no network of {space.num_blocks} blocks at {space.resolution} px keeps params "
-        f"{budget.params:,} and MACs {budget.macs:,} and uses {FILL:.0%} of both; the nearest budget "
-        f"that can be filled is params {params:,} with MACs {macs:,}"
+        f"{budget.params:,} and MACs {budget.macs:,} and uses {FILL:.0%} of both; the nearest "
+        f"budget that can be filled is params {params:,} with MACs {macs:,}"
     )
