@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rexnet.channels import make_divisible, steps
 from rexnet.errors import UserError, closest
-from rexnet.spec import MAX_BLOCKS, BlockSpec, NetSpec
+from rexnet.spec import MAX_BLOCKS, Activation, BlockSpec, NetSpec, Shortcut
 
 REXNET_WIDTHS = ("0.6", "0.9", "1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "2.0", "2.2", "3.0")
 LITE_WIDTHS = ("1.0", "1.3", "1.5", "2.0")
@@ -66,15 +66,7 @@ def rexnet(
     strides = _stage_strides(lengths, STAGE_STRIDES)
     return NetSpec(
         name=f"rexnet_{float(width)}",
-        blocks=tuple(
-            BlockSpec(
-                width=channels_out,
-                stride=stride,
-                expansion=1 if index == 0 else 6,
-                se_divisor=12 if index >= lengths[0] + lengths[1] else 0,
-            )
-            for index, (channels_out, stride) in enumerate(zip(widths, strides, strict=True))
-        ),
+        blocks=_bottlenecks(widths, strides, "silu", first_se=lengths[0] + lengths[1]),
         stem_width=round(32 * max(width, 1.0)),
         penultimate_width=int(1280 * width),
         num_classes=num_classes,
@@ -93,15 +85,7 @@ def rexnet_lite(width: float) -> NetSpec:
     strides = _stage_strides(STAGE_LENGTHS, STAGE_STRIDES)
     return NetSpec(
         name=f"rexnet_lite_{float(width)}",
-        blocks=tuple(
-            BlockSpec(
-                width=channels_out,
-                stride=stride,
-                expansion=1 if index == 0 else 6,
-                expand_act="relu6",
-            )
-            for index, (channels_out, stride) in enumerate(zip(widths, strides, strict=True))
-        ),
+        blocks=_bottlenecks(widths, strides, "relu6"),
         stem_width=make_divisible(round(32 * max(width, 1.0)), 8),
         stem_act="relu6",
         penultimate_width=int(1280 * max(width, 1.0)),
@@ -133,16 +117,7 @@ def mobilenet_v2() -> NetSpec:
     strides = _stage_strides(lengths, (1, 2, 2, 2, 1, 2, 1))
     return NetSpec(
         name="mobilenet_v2",
-        blocks=tuple(
-            BlockSpec(
-                width=width,
-                stride=stride,
-                expansion=1 if index == 0 else 6,
-                expand_act="relu6",
-                shortcut="equal",
-            )
-            for index, (width, stride) in enumerate(zip(widths, strides, strict=True))
-        ),
+        blocks=_bottlenecks(widths, strides, "relu6", shortcut="equal"),
         stem_act="relu6",
         penultimate_act="relu6",
     )
@@ -177,7 +152,28 @@ def search_network(widths: Sequence[int], num_classes: int, resolution: int = 32
     )
 
 
-def _separable(name: str, widths: Sequence[int], project_act: str) -> NetSpec:
+def _bottlenecks(
+    widths: Sequence[int],
+    strides: Sequence[int],
+    expand_act: Activation,
+    first_se: int | None = None,
+    shortcut: Shortcut = "pad",
+) -> tuple[BlockSpec, ...]:
+    """Inverted bottlenecks: the first without expansion, SE from the block ``first_se`` on."""
+    return tuple(
+        BlockSpec(
+            width=width,
+            stride=stride,
+            expansion=1 if index == 0 else 6,
+            se_divisor=0 if first_se is None or index < first_se else 12,
+            expand_act=expand_act,
+            shortcut=shortcut,
+        )
+        for index, (width, stride) in enumerate(zip(widths, strides, strict=True))
+    )
+
+
+def _separable(name: str, widths: Sequence[int], project_act: Activation) -> NetSpec:
     strides = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
     return NetSpec(
         name=name,
@@ -187,7 +183,7 @@ def _separable(name: str, widths: Sequence[int], project_act: str) -> NetSpec:
                 stride=stride,
                 expansion=1,
                 depthwise_act="relu",
-                project_act="silu" if project_act == "silu" else "relu",
+                project_act=project_act,
                 shortcut="none",
             )
             for width, stride in zip(widths, strides, strict=True)

@@ -329,8 +329,8 @@ def _row(
     number: int, state: str, accuracy: float | None, record: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the line of ``trials.jsonl`` for a network that was trained."""
-    noted = ("widths", "params", "macs", "accuracies", "seed", "seconds")
-    noted += ("total_params", "spec_id", "reason")
+    noted = ["widths", "params", "macs", "accuracies", "seed", "seconds"]
+    noted += ["total_params", "spec_id", "reason"]
     return {
         "number": number,
         "state": state,
