@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 CORE = ("spec", "channels", "cost", "families", "design", "runs", "errors")
 CORE_LIBRARIES = {"numpy", "filelock"}
-ALL = {"core", "nn", "data", "train", "report", "search", "cli"}
+ALL = {"core", "nn", "data", "train", "report", "search", "console", "cli"}
 ALLOWED = {
     "core": {"core"},
     "nn": {"core", "nn"},
@@ -20,6 +20,7 @@ ALLOWED = {
     "train": {"core", "nn", "data", "train"},
     "report": {"core", "report"},
     "search": {"core", "nn", "data", "train", "report", "search"},
+    "console": {"core", "report", "search"},
     "cli": ALL,
 }
 HEAVY = {"torch", "torchvision", "optuna", "timm", "matplotlib", "jsonargparse", "PIL", "yaml"}

@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of a pipe, such as head, has had enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 
@@ -124,8 +125,7 @@ def _list(_: Namespace) -> None:
 
 
 def _summary(arguments: Namespace) -> None:
-    name = arguments.network
-    spec = NetSpec.load(name) if name.endswith(".json") else families.get(name)
+    spec = families.resolve(arguments.network)
     resolution = spec.resolution if arguments.resolution is None else arguments.resolution
     total = cost.count(spec, resolution)
     if arguments.json:

@@ -47,6 +47,15 @@ def get(name: str) -> NetSpec:
     return fixed[name]()
 
 
+def resolve(name: str) -> NetSpec:
+    """Return the spec of a known name, or of a JSON file.
+
+    Raises:
+        UserError: The name is unknown, or the file holds no spec.
+    """
+    return NetSpec.load(name) if name.endswith(".json") else get(name)
+
+
 def rexnet(
     width: float, num_blocks: int = 16, num_classes: int = 1000, resolution: int = 224
 ) -> NetSpec:

@@ -50,7 +50,7 @@ class ImageSet:
         return digest.hexdigest()[:16]
 
 
-def load(source: str, resolution: int = 32) -> ImageSet:
+def load(source: str, resolution: int | None = None) -> ImageSet:
     """Load images by name or path.
 
     Args:
@@ -58,22 +58,26 @@ def load(source: str, resolution: int = 32) -> ImageSet:
             files in ``data``, downloaded if need be); a folder of class folders; a ``.npz`` file
             with the arrays ``images`` (N, side, side, 3) uint8 and ``labels`` (N,), and maybe
             ``classes``.
-        resolution: Side in pixels to which the images of a folder are cropped and resized.
+        resolution: Side in pixels to which the images of a folder are cropped and resized, 32 by
+            default. All other sources keep their size.
 
     Raises:
         UserError: There is no such source, it has too few images or classes, an image is corrupt,
-            or labels are out of range.
+            labels are out of range, or ``resolution`` is given for no folder.
     """
+    path = Path(source)
+    named = source in ("sample", "cifar10", "cifar100")
+    if resolution is not None and (named or not path.is_dir()):
+        raise UserError(f"resolution {resolution} is for a folder of images, not for {source}")
     if source == "sample":
         return _sample()
     if source in ("cifar10", "cifar100"):
         packed = Path("data") / f"{source}-train.npz"
         return _npz(packed, source) if packed.exists() else _official_cifar(source)
-    path = Path(source)
     if path.suffix == ".npz":
         return _npz(path, path.name)
     if path.is_dir():
-        return _folder(path, resolution)
+        return _folder(path, 32 if resolution is None else resolution)
     raise UserError(
         f"no images at {source!r}: give sample, cifar10, cifar100, a folder of class folders, or "
         "a .npz file"
@@ -146,7 +150,8 @@ def _npz(path: Path, name: str) -> ImageSet:
 
 
 def _folder(path: Path, resolution: int) -> ImageSet:
-    folders = sorted(child for child in path.iterdir() if child.is_dir())
+    children = sorted(path.iterdir())
+    folders = [child for child in children if child.is_dir() and not child.name.startswith(".")]
     if len(folders) < 2:
         raise UserError(
             f"{path} has {len(folders)} class folders; it needs at least 2, each full of images"
@@ -170,8 +175,8 @@ def _read_image(path: Path, side: int) -> NDArray[np.uint8]:
 
     try:
         with Image.open(path) as picture:
-            square = ImageOps.fit(picture.convert("RGB"), (side, side), Image.Resampling.BICUBIC)
-            return np.asarray(square)
+            upright = ImageOps.exif_transpose(picture).convert("RGB")
+            return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC))
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
         reason = str(error).replace(f" {str(path)!r}", "")
         raise UserError(f"corrupt image {path}: {reason}; repair or remove it") from None

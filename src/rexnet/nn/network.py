@@ -96,21 +96,12 @@ def create_model(network: str | NetSpec, weights: str | Path | None = None) -> N
     Raises:
         UserError: The name is unknown, the file cannot be read, or its tensors do not fit.
     """
-    model = Network(network if isinstance(network, NetSpec) else resolve(network))
+    model = Network(network if isinstance(network, NetSpec) else families.resolve(network))
     if weights is not None:
         from rexnet.nn.weights import load_weights
 
         load_weights(model, weights)
     return model
-
-
-def resolve(name: str) -> NetSpec:
-    """Return the spec of a known name or of a JSON file.
-
-    Raises:
-        UserError: The name is unknown or the file holds no spec.
-    """
-    return NetSpec.load(name) if name.endswith(".json") else families.get(name)
 
 
 def _features(spec: NetSpec) -> tuple[Feature, ...]:

@@ -80,7 +80,7 @@ class SearchConfig:
         lr: Peak learning rate.
         workers: Processes, one thread each (default: one a core).
         seed: Seed of the proposals and the trainings.
-        resolution: Side in pixels to which the images of a folder are resized.
+        resolution: Side in pixels to which the images of a folder are resized (default: 32).
         out: The run folder; a search that was stopped goes on from what is there.
     """
 
@@ -95,7 +95,7 @@ class SearchConfig:
     lr: float = Protocol.lr
     workers: int | None = None
     seed: int = 0
-    resolution: int = 32
+    resolution: int | None = None
     out: str = "runs/search"
 
     def __post_init__(self) -> None:
@@ -103,7 +103,7 @@ class SearchConfig:
             raise UserError(f"trials {self.trials} must be at least 1")
         if self.workers is not None and not 1 <= self.workers <= 1024:
             raise UserError(f"workers {self.workers} must be from 1 to 1024")
-        if not 8 <= self.resolution <= 512:
+        if self.resolution is not None and not 8 <= self.resolution <= 512:
             raise UserError(f"resolution {self.resolution} must be from 8 to 512 pixels")
 
     def resolved(self) -> "SearchConfig":

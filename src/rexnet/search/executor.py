@@ -36,7 +36,7 @@ class Result:
         outcome: ``complete``, ``diverged``, or ``died`` with its process or by an exception.
         evaluation: What training gave; None unless complete.
         reason: Why it is not complete; empty if it is.
-        seconds: Wall time since it was submitted.
+        seconds: Wall time since it was submitted, the start of its process included.
     """
 
     number: int

@@ -16,6 +16,7 @@ import yaml
 
 from rexnet import cost, runs
 from rexnet.data import images
+from rexnet.data.batches import statistics
 from rexnet.data.images import ImageSet
 from rexnet.design import FILL, Proposal
 from rexnet.errors import UserError
@@ -74,13 +75,15 @@ def run(config: SearchConfig, on_progress: OnProgress) -> int:
     )
     check_reachable(space)
     folder = Path(config.out)
+    if not (folder / "search.json").exists():
+        _check_empty(folder)
     with runs.locked(folder):
         prepare(folder, config, identity(space, protocol, image_set))
         return search(
             folder,
             space,
             Evaluator(images=image_set, protocol=protocol),
-            seed=protocol.seed,
+            protocol=protocol,
             num_trials=config.trials,
             num_workers=config.workers or 1,
             on_progress=on_progress,
@@ -91,6 +94,7 @@ def identity(space: Space, protocol: Protocol, image_set: ImageSet) -> dict[str,
     """Return what makes two searches the same: data, space, sampler and protocol."""
     from rexnet.search.study import SAMPLER
 
+    mean, std = statistics(image_set.images[~image_set.held_out])
     return {
         "data": {
             "name": image_set.name,
@@ -98,6 +102,8 @@ def identity(space: Space, protocol: Protocol, image_set: ImageSet) -> dict[str,
             "num_train": int((~image_set.held_out).sum()),
             "num_held_out": int(image_set.held_out.sum()),
             "num_classes": len(image_set.classes),
+            "mean": [round(float(value) / 255, 4) for value in mean],
+            "std": [round(float(value) / 255, 4) for value in std],
         },
         "space": dataclasses.asdict(space),
         "protocol": dataclasses.asdict(protocol),
@@ -106,10 +112,10 @@ def identity(space: Space, protocol: Protocol, image_set: ImageSet) -> dict[str,
 
 
 def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, Any]) -> None:
-    """Check that ``folder`` is empty or holds the same search, and write what the search is.
+    """Check that ``folder`` is new or holds the same search, and write what the search is.
 
     Raises:
-        UserError: The folder holds another search, or other files.
+        UserError: The folder holds another search.
     """
     path = folder / "search.json"
     if path.exists():
@@ -119,8 +125,6 @@ def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, An
                 f"{folder} holds a search of another configuration: {', '.join(differences)}; "
                 "give another --out"
             )
-    elif any(not child.name.startswith(".") for child in folder.iterdir()):
-        raise UserError(f"{folder} has files but no search.json; give another --out")
     # First of all files: a search killed right here is known for what it is.
     runs.write_json(path, search_identity)
     settings = dataclasses.asdict(config)
@@ -134,7 +138,7 @@ def search(
     space: Space,
     evaluate: Evaluate,
     *,
-    seed: int,
+    protocol: Protocol,
     num_trials: int,
     num_workers: int,
     on_progress: OnProgress,
@@ -145,7 +149,7 @@ def search(
         folder: The run folder; what is there is gone on from.
         space: What to propose from.
         evaluate: Trains a network; it runs in worker processes.
-        seed: Seed of the proposals.
+        protocol: How ``evaluate`` trains; its seed is that of the proposals too.
         num_trials: Networks to train, those in the folder included.
         num_workers: Processes.
         on_progress: Called about twice a second.
@@ -153,16 +157,18 @@ def search(
     Raises:
         UserError: The folder cannot be used, or candidate after candidate dies.
     """
-    leader = _Leader(folder, space, seed, num_trials)
+    leader = _Leader(folder, space, protocol, num_trials)
     candidates = folder / "candidates"
-    with LocalExecutor(evaluate, num_workers, candidates) as executor:
-        leader.fill(executor)
-        while executor.num_busy:
-            for result in executor.wait(REFRESH_SECONDS):
-                leader.settle(result, executor.weights(result.number))
+    try:
+        with LocalExecutor(evaluate, num_workers, candidates) as executor:
             leader.fill(executor)
-            on_progress(leader.progress(executor.progress))
-    shutil.rmtree(candidates, ignore_errors=True)
+            while executor.num_busy:
+                for result in executor.wait(REFRESH_SECONDS):
+                    leader.settle(result, executor.weights(result.number))
+                leader.fill(executor)
+                on_progress(leader.progress(executor.progress))
+    finally:
+        shutil.rmtree(candidates, ignore_errors=True)
     leader.finish()
     on_progress(leader.progress(0.0))
     return leader.num_new
@@ -171,11 +177,11 @@ def search(
 class _Leader:
     """Keeps the study, the trial file and the best weights in step."""
 
-    def __init__(self, folder: Path, space: Space, seed: int, num_trials: int) -> None:
+    def __init__(self, folder: Path, space: Space, protocol: Protocol, num_trials: int) -> None:
         from rexnet.search.study import Study
 
-        self._folder, self._space, self._seed = folder, space, seed
-        self._study = Study(f"sqlite:///{folder / 'study.db'}", space, seed)
+        self._folder, self._space, self._protocol = folder, space, protocol
+        self._study = Study(f"sqlite:///{folder / 'study.db'}", space, protocol.seed)
         known = self._study.trials()
         self._rows = [
             _row(trial.number, trial.outcome, trial.accuracy, trial.record)
@@ -192,6 +198,7 @@ class _Leader:
         self._started = time.monotonic()
         self.num_new = 0
         self._restore_rows()
+        self._write_result("running")
 
     def fill(self, executor: LocalExecutor) -> None:
         """Submit candidates while there is room for them and need of them."""
@@ -217,7 +224,7 @@ class _Leader:
         weights.unlink(missing_ok=True)
         notes = {
             "accuracies": list(accuracies),
-            "seconds": round(result.seconds, 3),
+            "seconds": round((result.evaluation or result).seconds, 3),
             "reason": result.reason,
         }
         self._study.settle(result.number, result.outcome, accuracy, notes)
@@ -296,7 +303,8 @@ class _Leader:
             "params": proposal.params,
             "total_params": cost.count(proposal.spec).params,
             "macs": proposal.macs,
-            "seed": self._seed,
+            "seed": self._protocol.seed,
+            "protocol_id": self._protocol.protocol_id,
         }
 
     def _restore_rows(self) -> None:
@@ -330,13 +338,18 @@ def _row(
 ) -> dict[str, Any]:
     """Return the line of ``trials.jsonl`` for a network that was trained."""
     noted = ["widths", "params", "macs", "accuracies", "seed", "seconds"]
-    noted += ["total_params", "spec_id", "reason"]
+    noted += ["total_params", "spec_id", "protocol_id", "reason"]
     return {
         "number": number,
         "state": state,
         "accuracy": accuracy,
         **{field: record[field] for field in noted},
     }
+
+
+def _check_empty(folder: Path) -> None:
+    if folder.is_dir() and any(not child.name.startswith(".") for child in folder.iterdir()):
+        raise UserError(f"{folder} has files but no search.json; give another --out")
 
 
 def _number(row: Mapping[str, Any]) -> int:

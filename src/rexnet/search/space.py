@@ -13,11 +13,14 @@ from rexnet.errors import UserError
 from rexnet.families import search_network
 from rexnet.spec import NetSpec
 
-MAX_SEGMENTS = 5
-"""Enough for three stages of constant width: three flat segments and two jumps."""
+MAX_SEGMENTS = 8
+"""Enough for every configuration of 9 blocks, and for the steps of MobileNetV2's first 13.
 
-LOWEST_SLOPE = -0.5
-"""Slopes below 0 count as 0, so that a third of all segments are flat."""
+A stage is a flat segment and a jump to the next: s stages take at most 2 s - 1 segments.
+"""
+
+LOWEST_SLOPE = -0.75
+"""Slopes below 0 count as 0, so that three of seven segments are flat."""
 
 PROBES = 400
 

@@ -23,7 +23,7 @@ SAMPLER: dict[str, Any] = {
     "multivariate": True,
     "group": False,
     "constant_liar": True,
-    "n_startup_trials": 20,
+    "n_startup_trials": 10,
     "n_ei_candidates": 24,
     "tpe_draws": 32,
     "random_draws": 200,
@@ -253,10 +253,12 @@ def _note(trial: optuna.Trial, notes: Mapping[str, Any]) -> None:
 
 
 def _read(trial: FrozenTrial) -> Trial:
+    running = trial.state == TrialState.RUNNING
     return Trial(
         number=trial.number,
         parameters=trial.params,
-        outcome=trial.user_attrs["outcome"],
+        # Until it is told, a killed search's notes of the outcome do not count.
+        outcome="running" if running else trial.user_attrs["outcome"],
         accuracy=trial.value if trial.state == TrialState.COMPLETE else None,
         record=trial.user_attrs,
     )
