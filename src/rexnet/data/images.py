@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -67,7 +68,7 @@ def load(source: str, resolution: int | None = None) -> ImageSet:
     """
     path = Path(source)
     named = source in ("sample", "cifar10", "cifar100")
-    if resolution is not None and (named or not path.is_dir()):
+    if resolution is not None and (named or path.suffix == ".npz"):
         raise UserError(f"resolution {resolution} is for a folder of images, not for {source}")
     if source == "sample":
         return _sample()
@@ -121,7 +122,9 @@ def _npz(path: Path, name: str) -> ImageSet:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in ("images", "labels", "classes") if key in file}
             found = ", ".join(file) or "none"
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except TypeError:
+        raise UserError(f"{path} is a single array; it must hold images and labels") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"cannot read {path}: {error}") from None
     for key in ("images", "labels"):
         if key not in arrays:
@@ -145,8 +148,13 @@ def _npz(path: Path, name: str) -> ImageSet:
             f"{path}: labels are {labels.dtype} of shape {labels.shape}; "
             f"they must be integers of shape ({len(images)},)"
         )
-    names = [str(label) for label in range(int(labels.max(initial=0)) + 1)]
-    return _split(name, images, labels, tuple(map(str, arrays.get("classes", names))))
+    if "classes" not in arrays:
+        # More classes than images are a mistake, and would be as many names.
+        num_classes = min(int(labels.max(initial=0)) + 1, len(labels))
+        return _split(name, images, labels, tuple(map(str, range(num_classes))))
+    if arrays["classes"].ndim != 1:
+        raise UserError(f"{path}: classes must be a list of names, one a class")
+    return _split(name, images, labels, tuple(map(str, arrays["classes"])))
 
 
 def _folder(path: Path, resolution: int) -> ImageSet:
@@ -171,13 +179,13 @@ def _folder(path: Path, resolution: int) -> ImageSet:
 
 
 def _read_image(path: Path, side: int) -> NDArray[np.uint8]:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as picture:
             upright = ImageOps.exif_transpose(picture).convert("RGB")
             return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC))
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error).replace(f" {str(path)!r}", "")
         raise UserError(f"corrupt image {path}: {reason}; repair or remove it") from None
 

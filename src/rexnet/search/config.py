@@ -121,7 +121,7 @@ class SearchConfig:
                 "--preset"
             )
         counted = self.budget.count_classifier
-        blocks = self.blocks or (preset.blocks if preset else 5)
+        blocks = (preset.blocks if preset else 5) if self.blocks is None else self.blocks
         if not 3 <= blocks <= 64:
             raise UserError(f"blocks {blocks} must be from 3 to 64")
         return dataclasses.replace(

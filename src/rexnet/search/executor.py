@@ -90,13 +90,21 @@ class LocalExecutor:
 
     def submit(self, number: int, spec: NetSpec) -> None:
         """Start to evaluate ``spec`` under ``number``; call only while ``has_room``."""
-        worker = self._idle.pop() if self._idle else _start(self._evaluate)
+        worker = self._idle_worker() or _start(self._evaluate)
         worker.number, worker.started, worker.progress = number, time.monotonic(), 0.0
         self._free -= 1
         self._busy.append(worker)
         # A process that has just died is met by wait().
         with suppress(OSError):
             worker.connection.send((spec, self.weights(number)))
+
+    def _idle_worker(self) -> "_Worker | None":
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.process.is_alive():
+                return worker
+            worker.connection.close()
+        return None
 
     def weights(self, number: int) -> Path:
         """Return where the candidate's weights are written."""
@@ -168,8 +176,14 @@ def _start(evaluate: Evaluate) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(evaluate, theirs), daemon=True)
-    with _environment(WORKER_ENVIRONMENT):
-        process.start()
+    # Ctrl-C reaches the whole process group, a worker that is still starting too, and the leader
+    # decides what becomes of the workers. A signal that is ignored stays so in a new process.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with _environment(WORKER_ENVIRONMENT):
+            process.start()
+    finally:
+        signal.signal(signal.SIGINT, handler)
     # Only the worker may hold its end, or its death would not close the pipe.
     theirs.close()
     return _Worker(process=process, connection=ours)
@@ -191,8 +205,6 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 def _serve(evaluate: Evaluate, connection: "Connection[Any, Any]") -> None:
     """Run in a worker: evaluate what comes down the connection until it closes."""
-    # Ctrl-C reaches the whole process group; the leader decides what becomes of the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -181,6 +182,7 @@ class _Leader:
         from rexnet.search.study import Study
 
         self._folder, self._space, self._protocol = folder, space, protocol
+        _check_study(folder)
         self._study = Study(f"sqlite:///{folder / 'study.db'}", space, protocol.seed)
         known = self._study.trials()
         self._rows = [
@@ -217,7 +219,7 @@ class _Leader:
         proposal = self._pending.pop(result.number)
         accuracies = result.evaluation.accuracies if result.evaluation else ()
         accuracy = sum(accuracies) / len(accuracies) if accuracies else None
-        if accuracy is not None and accuracy > (self._best or -1.0) and weights.exists():
+        if accuracy is not None and self._is_best(accuracy, result.number) and weights.exists():
             # Before the study is told: killed in between, the same training gives them again.
             weights.replace(self._folder / "best.safetensors")
             runs.write_text(self._folder / "best.json", proposal.spec.to_json() + "\n")
@@ -263,6 +265,14 @@ class _Leader:
     @property
     def _best(self) -> float | None:
         return max((r["accuracy"] for r in self._rows if r["accuracy"] is not None), default=None)
+
+    def _is_best(self, accuracy: float, number: int) -> bool:
+        """Tell whether a network is the first of the ranking; of equals the first by number is."""
+        best = max(
+            ((r["accuracy"], -r["number"]) for r in self._rows if r["accuracy"] is not None),
+            default=(-1.0, 0),
+        )
+        return (accuracy, -number) > best
 
     def _propose(self, executor: LocalExecutor) -> None:
         from rexnet.search.study import Exhausted
@@ -311,7 +321,7 @@ class _Leader:
         """Write the trial file anew where it is missing, damaged or behind the study."""
         path = self._folder / "trials.jsonl"
         with suppress(UserError):
-            if sorted(runs.read_jsonl(path), key=_number) == sorted(self._rows, key=_number):
+            if sorted(map(_text, runs.read_jsonl(path))) == sorted(map(_text, self._rows)):
                 return
         runs.write_jsonl(path, self._rows)
 
@@ -352,8 +362,23 @@ def _check_empty(folder: Path) -> None:
         raise UserError(f"{folder} has files but no search.json; give another --out")
 
 
-def _number(row: Mapping[str, Any]) -> int:
-    return int(row["number"])
+def _check_study(folder: Path) -> None:
+    """Refuse an empty database beside trials: SQLite would take it for a new one.
+
+    Raises:
+        UserError: The study was emptied.
+    """
+    study, trials = folder / "study.db", folder / "trials.jsonl"
+    emptied = not study.exists() or study.stat().st_size == 0
+    if emptied and trials.exists() and trials.stat().st_size > 0:
+        raise UserError(
+            f"{study} is missing or empty, but {trials.name} has networks: it was damaged; bring "
+            "it back, or start anew with another --out"
+        )
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, sort_keys=True)
 
 
 def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:

@@ -66,6 +66,8 @@ def train_candidate(
             optimizer.step()
             step += 1
         on_epoch((epoch + 1) / protocol.epochs)
+    if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
+        raise Diverged("weights that are infinite or not numbers after the last step")
     held_out = normalised(images.images[images.held_out], mean, std)
     return model, accuracy(model, held_out, images.labels[images.held_out])
 

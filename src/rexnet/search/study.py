@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
@@ -180,7 +181,9 @@ class Study:
     def _database(self) -> Iterator[None]:
         try:
             yield
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, StorageInternalError) as error:
+            # Optuna wraps some of the database's errors in its own.
+            error = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise UserError(
                 f"the study {self._url} cannot be used: {reason}; if the file is damaged, start "
