@@ -119,7 +119,7 @@ def _official_cifar(source: str) -> ImageSet:
 
 def _npz(path: Path, name: str) -> ImageSet:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {key: file[key] for key in ("images", "labels", "classes") if key in file}
             found = ", ".join(file) or "none"
     except TypeError:

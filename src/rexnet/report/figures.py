@@ -38,7 +38,7 @@ def search_figure(groups: Sequence[Group], rows: Sequence[Row], title: str) -> F
     with rc_context(STYLE):
         figure = Figure(figsize=(12.5, 4.8), layout="constrained")
         profile, by_macs, by_params = figure.subplots(1, 3, width_ratios=(2.2, 1, 1))
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title, fontsize=11, parse_math=False)
         _profiles(profile, groups)
         _scatter(by_macs, groups, rows, "macs", "MACs (millions)")
         _scatter(by_params, groups, rows, "params", "params (millions)")

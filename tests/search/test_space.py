@@ -1,0 +1,248 @@
+import itertools
+import re
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from toys import SPACE
+
+from rexnet import UserError, channels, cost
+from rexnet.design import Budget, priced
+from rexnet.families import search_network
+from rexnet.search import space as spaces
+from rexnet.search.config import PRESETS, Count
+from rexnet.search.space import Space, check_reachable
+
+# Rows of Table 3 of the paper: best and worst widths, and the bends that give their shape.
+TABLE_3 = {
+    "a best": ((34, 34, 45, 55, 66), (2,)),
+    "a worst": ((36, 36, 36, 36, 83), (4,)),
+    "b best": ((24, 33, 42, 50, 59, 68, 77, 85, 94), ()),
+    "b worst": ((39, 39, 39, 39, 39, 39, 39, 87, 158), (7, 8)),
+    "c best": ((30, 45, 59, 74, 88, 103, 117, 132, 146), ()),
+    "c worst": ((47, 47, 70, 70, 70, 70, 70, 70, 364), (2, 3, 8)),
+    "d best": ((34, 34, 34, 40, 64, 88, 112, 136, 160, 184, 208, 232, 256), (3, 4)),
+    "d worst": ((52,) * 9 + (115, 263, 263, 412), (9, 10, 11, 12)),
+}
+
+
+@pytest.fixture(autouse=True)
+def few_probes(monkeypatch):
+    monkeypatch.setattr(spaces, "PROBES", 30)
+
+
+def preset_space(name):
+    preset = PRESETS[name]
+    budget = Budget(params=Count(preset.params), macs=Count(preset.macs), count_classifier=False)
+    return Space(num_blocks=preset.blocks, num_classes=100, resolution=32, budget=budget)
+
+
+def parameters_of(space, widths, bends):
+    """Return the parameters whose shape runs through ``widths``, which bend at ``bends``."""
+    knots = list(bends) or [2]
+    corners = [1, *knots, space.num_blocks]
+    slopes = [
+        (widths[end - 1] - widths[start - 1]) / (end - start)
+        for start, end in itertools.pairwise(corners)
+    ]
+    # A repeated knot adds a segment of no length.
+    missing = space.num_segments - len(slopes)
+    assert missing >= 0, "too many bends for this space"
+    knots += missing * [knots[-1]]
+    slopes[-1:-1] = missing * [0.0]
+    steepest = max(*slopes, 1e-9)
+    values = [slope / steepest for slope in slopes]
+    return dict(zip([*space.knots, *space.slopes], [*knots, *values], strict=True))
+
+
+def assert_inside(space, parameters):
+    for names in (space.knots, space.slopes):
+        for name, (low, high) in names.items():
+            assert low <= parameters[name] <= high, name
+
+
+def scaled_to(shape, widths):
+    return widths[0] + (widths[-1] - widths[0]) * shape
+
+
+@st.composite
+def parameters(draw, space):
+    knots = {name: draw(st.integers(*bounds)) for name, bounds in space.knots.items()}
+    return knots | {name: draw(st.floats(*bounds)) for name, bounds in space.slopes.items()}
+
+
+@st.composite
+def tasks(draw):
+    """Draw a space with a budget that its smallest network keeps, and parameters in it."""
+    num_blocks = draw(st.integers(3, 14))
+    resolution = draw(st.integers(8, 64))
+    num_classes = draw(st.integers(2, 200))
+    smallest = search_network([1] * num_blocks, num_classes, resolution)
+    count_classifier = draw(st.booleans())
+    total = cost.count(smallest)
+    budget = Budget(
+        params=int(total.params * draw(st.floats(1, 1000))),
+        macs=int(total.macs * draw(st.floats(1, 1000))),
+        count_classifier=count_classifier,
+    )
+    space = Space(
+        num_blocks=num_blocks, num_classes=num_classes, resolution=resolution, budget=budget
+    )
+    return space, draw(parameters(space))
+
+
+def named_budget(error):
+    """Return the params and MACs that a refusal names as the nearest that can be met."""
+    params, macs = re.findall(r"params ([\d,]+) (?:and|with) MACs ([\d,]+)", str(error))[-1]
+    return int(params.replace(",", "")), int(macs.replace(",", ""))
+
+
+@settings(deadline=None, max_examples=150)
+@given(tasks())
+def test_every_proposal_keeps_both_limits_and_its_widths_never_fall(task):
+    space, values = task
+    proposal = space.propose(values)
+    widths = proposal.spec.widths
+    assert list(widths) == sorted(widths)
+    assert proposal.spec == search_network(widths, space.num_classes, space.resolution)
+    assert proposal == priced(proposal.spec, space.budget)
+    assert proposal.params <= space.budget.params
+    assert proposal.macs <= space.budget.macs
+
+
+@settings(deadline=None, max_examples=100)
+@given(tasks())
+def test_a_shape_runs_from_0_to_1_or_is_flat_and_never_falls(task):
+    space, values = task
+    shape = space.shape(values)
+    assert shape.shape == (space.num_blocks,)
+    assert shape[0] == 0
+    assert shape[-1] in (0, 1)
+    assert (np.diff(shape) >= 0).all()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_draws_lie_inside_the_bounds_and_fill_the_budgets_of_table_3_mostly(name):
+    space = preset_space(name)
+    generator = np.random.default_rng(0)
+    draws = [space.draw(generator) for _ in range(40)]
+    for values in draws:
+        assert_inside(space, values)
+    filled = sum(space.propose(values).fills(space.budget) for values in draws)
+    assert filled > 10
+
+
+@pytest.mark.parametrize("row", TABLE_3)
+def test_the_widths_of_table_3_lie_inside_the_space_but_for_rounding(row):
+    widths, bends = TABLE_3[row]
+    space = preset_space(row[0])
+    values = parameters_of(space, widths, bends)
+    assert_inside(space, values)
+    np.testing.assert_allclose(scaled_to(space.shape(values), widths), widths, atol=0.51)
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE_3 if row.endswith("best")])
+def test_the_best_shapes_of_table_3_can_fill_their_budget(row):
+    space = preset_space(row[0])
+    proposal = space.propose(parameters_of(space, *TABLE_3[row]))
+    assert proposal.inside(space.budget)
+    assert proposal.fills(space.budget)
+    # The printed params and MACs are cut off, and so is what a width can be told from them.
+    np.testing.assert_allclose(proposal.spec.widths, TABLE_3[row][0], rtol=0.25)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=3, max_size=3),
+    rises=st.lists(st.integers(1, 300), min_size=2, max_size=2),
+)
+def test_three_stages_of_constant_width_lie_inside_the_space(lengths, rises):
+    stages = (16, 16 + rises[0], 16 + sum(rises))
+    widths = channels.steps(stages, lengths)
+    space = Space(num_blocks=len(widths), num_classes=10, resolution=32, budget=SPACE.budget)
+    ends = (lengths[0], lengths[0] + 1, lengths[0] + lengths[1], lengths[0] + lengths[1] + 1)
+    bends = sorted({end for end in ends if 2 <= end <= space.num_blocks - 1})
+    values = parameters_of(space, widths, bends)
+    assert_inside(space, values)
+    np.testing.assert_allclose(scaled_to(space.shape(values), widths), widths, atol=1e-9)
+
+
+@pytest.mark.parametrize("num_blocks", [3, 4, 5, 9, 20, 64])
+def test_the_straight_line_and_the_flat_profile_lie_inside_the_space(num_blocks):
+    space = Space(num_blocks=num_blocks, num_classes=10, resolution=32, budget=SPACE.budget)
+    values = parameters_of(space, range(num_blocks), ())
+    assert_inside(space, values)
+    np.testing.assert_allclose(space.shape(values), np.linspace(0, 1, num_blocks), atol=1e-12)
+    flat = values | dict.fromkeys(space.slopes, spaces.LOWEST_SLOPE)
+    np.testing.assert_array_equal(space.shape(flat), 0)
+
+
+@pytest.mark.parametrize("num_blocks", [3, 4, 5])
+def test_any_profile_of_few_blocks_lies_inside_the_space(num_blocks):
+    space = Space(num_blocks=num_blocks, num_classes=10, resolution=32, budget=SPACE.budget)
+    widths = (5, 9, 9, 31, 32)[:num_blocks]
+    values = parameters_of(space, widths, range(2, num_blocks))
+    assert_inside(space, values)
+    np.testing.assert_allclose(scaled_to(space.shape(values), widths), widths, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_presets_can_be_filled_and_the_share_of_shapes_that_can_is_told(name):
+    assert 0.5 < check_reachable(preset_space(name)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("params", "macs"),
+    [
+        (1, 1),
+        (10, 10_000_000),
+        (80_000, 1_000),
+        (20_000, 10_000_000),
+        (80_000, 1_000_000),
+        (100_000_000, 10_000_000),
+        (80_000, 10_000_000_000),
+        (10**15, 10**15),
+    ],
+)
+@pytest.mark.parametrize("count_classifier", [True, False])
+def test_an_impossible_budget_is_refused_with_the_nearest_one_which_is_accepted(
+    params, macs, count_classifier
+):
+    budget = Budget(params=params, macs=macs, count_classifier=count_classifier)
+    space = Space(num_blocks=5, num_classes=10, resolution=32, budget=budget)
+    with pytest.raises(UserError) as error:
+        check_reachable(space)
+    assert "\n" not in str(error.value)
+    assert f"params {params:,} and MACs {macs:,}" in str(error.value)
+    params, macs = named_budget(error.value)
+    nearest = Budget(params=params, macs=macs, count_classifier=count_classifier)
+    assert check_reachable(Space(num_blocks=5, num_classes=10, resolution=32, budget=nearest))
+
+
+@settings(deadline=None, max_examples=12)
+@given(tasks())
+def test_a_refused_budget_comes_with_one_that_is_accepted(task):
+    space, _ = task
+    try:
+        assert check_reachable(space) > 0
+    except UserError as error:
+        params, macs = named_budget(error)
+    else:
+        assume(False)
+    nearest = Budget(params=params, macs=macs, count_classifier=space.budget.count_classifier)
+    assert check_reachable(
+        Space(
+            num_blocks=space.num_blocks,
+            num_classes=space.num_classes,
+            resolution=space.resolution,
+            budget=nearest,
+        )
+    )
+
+
+def test_the_search_network_is_the_template_and_the_parameters_are_named():
+    assert SPACE.template == search_network([1] * 5, 10, 32)
+    assert list(SPACE.knots) == ["knot_1", "knot_2", "knot_3"]
+    assert list(SPACE.slopes) == ["slope_1", "slope_2", "slope_3", "slope_4"]
+    assert set(SPACE.draw(np.random.default_rng(0))) == {*SPACE.knots, *SPACE.slopes}

@@ -1,0 +1,291 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+import toys
+from optuna.trial import TrialState
+from toys import SPACE, TINY, score
+
+from rexnet import UserError
+from rexnet.design import FILL
+from rexnet.search import study as studies
+from rexnet.search.study import Exhausted, Study
+
+TESTS = Path(__file__).parents[1]
+STARTUP = 5
+"""So few random proposals that the others come from TPE."""
+
+PROPOSE = """
+import json, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+from test_study import advanced, study_in, studies
+studies.SAMPLER["n_startup_trials"] = int(sys.argv[4])
+study = study_in(Path(sys.argv[3]))
+advanced(study, 9)
+print(json.dumps([trial.parameters for trial in study.trials()]))
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_sync():
+    with toys.no_sync():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def early_tpe(monkeypatch):
+    monkeypatch.setitem(studies.SAMPLER, "n_startup_trials", STARTUP)
+
+
+def url_of(folder):
+    return f"sqlite:///{folder / 'study.db'}"
+
+
+def study_in(folder, space=SPACE, seed=0):
+    folder.mkdir(exist_ok=True)
+    return Study(url_of(folder), space, seed)
+
+
+def seen(study):
+    return {trial.record["spec_id"] for trial in study.trials()}
+
+
+def ask(study, space=SPACE):
+    """Return the number of a new proposal and the proposal itself."""
+    known = seen(study)
+    number, parameters = study.ask(lambda values: space.propose(values).spec.spec_id not in known)
+    return number, space.propose(parameters)
+
+
+def record(proposal):
+    return {"spec_id": proposal.spec.spec_id, "widths": list(proposal.spec.widths)}
+
+
+def advanced(study, count, space=SPACE):
+    """Ask ``study`` and tell it made-up accuracies ``count`` times; return the study."""
+    for _ in range(count):
+        number, proposal = ask(study, space)
+        if proposal.fills(space.budget):
+            study.start(number, record(proposal))
+            notes = {"seconds": 0.5, "accuracies": [score(proposal.spec)]}
+            study.settle(number, "complete", score(proposal.spec), notes)
+        else:
+            used = proposal.params / space.budget.params
+            notes = record(proposal)
+            study.settle(number, "rejected", record=notes, shortfall=max(FILL - used, 1e-6))
+    return study
+
+
+def outcomes(study):
+    """Return all that must not depend on how often a study was interrupted."""
+    return [
+        (trial.number, trial.parameters, trial.outcome, trial.accuracy, trial.record)
+        for trial in study.trials()
+    ]
+
+
+def loaded(folder):
+    """Open the study as optuna-dashboard does."""
+    return optuna.load_study(study_name="search", storage=url_of(folder))
+
+
+def test_the_same_seed_gives_the_same_proposals_in_another_process(tmp_path):
+    here = [t.parameters for t in advanced(study_in(tmp_path / "here"), 9).trials()]
+    arguments = [str(TESTS), str(Path(__file__).parent), str(tmp_path / "there"), str(STARTUP)]
+    done = subprocess.run(
+        [sys.executable, "-c", PROPOSE, *arguments], check=True, capture_output=True, text=True
+    )
+    assert json.loads(done.stdout) == here
+
+
+def test_another_seed_gives_other_proposals(tmp_path):
+    first = advanced(study_in(tmp_path / "0", seed=0), 3).trials()
+    second = advanced(study_in(tmp_path / "1", seed=1), 3).trials()
+    for one, other in zip(first, second, strict=True):
+        assert one.parameters != other.parameters
+
+
+def test_no_network_is_proposed_twice(tmp_path):
+    study = advanced(study_in(tmp_path), 12)
+    assert len(seen(study)) == 12
+
+
+def test_a_space_without_new_networks_is_exhausted(tmp_path, monkeypatch):
+    monkeypatch.setitem(studies.SAMPLER, "tpe_draws", 4)
+    study = study_in(tmp_path, TINY)
+    with pytest.raises(Exhausted):
+        advanced(study, 100, TINY)
+    stored = study_in(tmp_path, TINY)
+    assert 1 < len(seen(stored)) == len(stored.trials()) < 20
+
+
+def test_numbers_rise_from_0_and_outlive_the_study(tmp_path):
+    advanced(study_in(tmp_path), 4)
+    study = advanced(study_in(tmp_path), 4)
+    assert [trial.number for trial in study.trials()] == list(range(8))
+    assert outcomes(study) == outcomes(study_in(tmp_path))
+
+
+@pytest.mark.parametrize("stop", [0, 3, 7])
+def test_a_trial_whose_study_was_lost_is_handed_back_and_the_study_goes_on_as_if_it_never_was(
+    tmp_path, stop
+):
+    whole = advanced(study_in(tmp_path / "whole"), 10)
+    study = advanced(study_in(tmp_path / "cut"), stop)
+    number, proposal = ask(study)
+    study.start(number, record(proposal))
+    del study
+
+    study = study_in(tmp_path / "cut")
+    last = study.trials()[-1]
+    assert (last.number, last.outcome) == (number, "running")
+    assert SPACE.propose(last.parameters) == proposal
+    notes = {"seconds": 0.5, "accuracies": [score(proposal.spec)]}
+    study.settle(number, "complete", score(proposal.spec), notes)
+    assert outcomes(advanced(study, 9 - stop)) == outcomes(whole)
+
+
+def test_an_ask_that_was_lost_before_its_start_is_made_again(tmp_path):
+    lost = ask(advanced(study_in(tmp_path), 6))
+    study = study_in(tmp_path)
+    assert len(study.trials()) == 6
+    assert ask(study) == lost
+
+
+def test_trials_that_run_side_by_side_keep_their_numbers_in_any_order_of_ending(tmp_path):
+    study = study_in(tmp_path)
+    asked = {}
+    for _ in range(4):
+        number, proposal = ask(study)
+        study.start(number, record(proposal))
+        asked[number] = proposal
+    assert len({proposal.spec.spec_id for proposal in asked.values()}) == 4
+    for number in (2, 0):
+        study.settle(number, "complete", number / 10)
+    study = study_in(tmp_path)
+    found = {trial.number: (trial.outcome, trial.accuracy) for trial in study.trials()}
+    wanted = {0: ("complete", 0.0), 1: ("running", None), 2: ("complete", 0.2)}
+    assert found == wanted | {3: ("running", None)}
+    for number in (3, 1):
+        assert SPACE.propose(study.trials()[number].parameters) == asked[number]
+        study.settle(number, "complete", number / 10)
+    assert [trial.value for trial in loaded(tmp_path).trials] == [0.0, 0.1, 0.2, 0.3]
+
+
+def test_other_asks_see_running_trials_as_taken(tmp_path):
+    study = advanced(study_in(tmp_path), STARTUP + 1)
+    first = ask(study)
+    study.start(first[0], record(first[1]))
+    assert ask(study)[1].spec != first[1].spec
+
+
+def test_optuna_opens_the_study_and_sees_accuracies_parameters_and_notes(tmp_path):
+    study = advanced(study_in(tmp_path), 6)
+    found = loaded(tmp_path)
+    assert found.direction == optuna.study.StudyDirection.MAXIMIZE
+    for trial, ours in zip(found.trials, study.trials(), strict=True):
+        assert trial.params == ours.parameters
+        assert set(trial.params) == {*SPACE.knots, *SPACE.slopes}
+        assert trial.user_attrs["outcome"] == ours.outcome
+        assert trial.user_attrs["widths"] == ours.record["widths"]
+        if ours.outcome == "complete":
+            assert trial.state == TrialState.COMPLETE
+            assert trial.value == ours.accuracy
+            assert trial.user_attrs["accuracies"] == [ours.accuracy]
+            assert trial.user_attrs["seconds"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        ("diverged", TrialState.PRUNED),
+        ("died", TrialState.FAIL),
+        ("rejected", TrialState.PRUNED),
+    ],
+)
+def test_what_was_not_trained_to_the_end_has_no_accuracy_and_its_own_state(
+    tmp_path, outcome, state
+):
+    study = study_in(tmp_path)
+    number, proposal = ask(study)
+    if outcome != "rejected":
+        study.start(number, record(proposal))
+    notes = record(proposal) | {"reason": "loss nan"}
+    study.settle(number, outcome, record=notes, shortfall=0.25)
+    for trial in (study.trials()[0], study_in(tmp_path).trials()[0]):
+        assert (trial.outcome, trial.accuracy) == (outcome, None)
+        assert trial.record["reason"] == "loss nan"
+    (stored,) = loaded(tmp_path).trials
+    assert stored.state == state
+    assert stored.value is None
+    assert stored.constraints == ({"budget": 0.25} if outcome == "rejected" else {})
+
+
+def test_rejected_shapes_carry_by_how_much_they_miss_and_are_never_the_best_trial(tmp_path):
+    study = study_in(tmp_path)
+    for accuracy in (0.5, None, 0.4):
+        number, proposal = ask(study)
+        if accuracy is None:
+            study.settle(number, "rejected", record=record(proposal), shortfall=0.125)
+        else:
+            study.start(number, record(proposal))
+            study.settle(number, "complete", accuracy)
+    found = loaded(tmp_path)
+    rejected = [trial for trial in found.trials if trial.user_attrs["outcome"] == "rejected"]
+    assert [trial.constraints for trial in rejected] == [{"budget": 0.125}]
+    assert found.best_trial.number == 0
+    assert found.best_value == 0.5
+
+
+def test_an_accuracy_is_stored_to_the_last_bit(tmp_path):
+    study = study_in(tmp_path)
+    number, proposal = ask(study)
+    study.start(number, record(proposal))
+    study.settle(number, "complete", 1 / 3, {"accuracies": [0.1, 1 / 7]})
+    (trial,) = study_in(tmp_path).trials()
+    assert trial.accuracy == 1 / 3
+    assert trial.record["accuracies"] == [0.1, 1 / 7]
+
+
+def damage(path, kind):
+    """Damage a database in one way and return its bytes."""
+    content = bytearray(path.read_bytes())
+    page = 4096
+    match kind:
+        case "text":
+            content = bytearray(b"not a database, but long enough to hold a header " * 9)
+        case "half":
+            content = content[: len(content) // 2]
+        case "header only":
+            content = content[:page]
+        case "zeroed pages":
+            content[page : len(content) // 2] = bytes(len(content) // 2 - page)
+        case "garbage at the end":
+            content[len(content) // 2 :] = b"\xa5" * (len(content) - len(content) // 2)
+        case "empty":
+            content.clear()
+    path.write_bytes(content)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "kind", ["text", "half", "header only", "zeroed pages", "garbage at the end"]
+)
+def test_a_damaged_study_is_refused_by_name_and_left_as_it_is(tmp_path, kind):
+    advanced(study_in(tmp_path), 3)
+    content = damage(tmp_path / "study.db", kind)
+    with pytest.raises(UserError) as error:
+        study_in(tmp_path)
+    assert "study.db cannot be used: " in str(error.value)
+    assert "another --out" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "study.db").read_bytes() == content
+
+
+def test_a_study_that_cannot_be_made_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"study\.db cannot be used"):
+        Study(f"sqlite:///{tmp_path / 'nowhere' / 'study.db'}", SPACE, 0)
