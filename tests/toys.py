@@ -59,6 +59,7 @@ class Toy:
     raises: Sequence[int] = ()
     kills_itself: Sequence[int] = ()
     kills_leader: Sequence[int] = ()
+    interrupts: Sequence[int] = ()
     user_error: Sequence[int] = ()
 
     def __call__(self, spec, weights, on_progress):
@@ -74,6 +75,10 @@ class Toy:
         if number in self.kills_leader:
             os.kill(os.getppid(), signal.SIGKILL)
             # Whatever this candidate gave must be lost with its leader.
+            signal.pause()
+        if number in self.interrupts:
+            # Ctrl-C on a terminal reaches all processes of the group.
+            os.killpg(0, signal.SIGINT)
             signal.pause()
         on_progress(0.5)
         weights.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe, such as head, has had enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         return 1
+    except OSError as error:
+        _silence_stdout()
+        print(f"rexnet: error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
     return 0
+
+
+def _silence_stdout() -> None:
+    """Keep what is left in the buffer from failing once more when Python ends."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
@@ -110,16 +121,14 @@ def _explain(message: str, arguments: Sequence[str], verbs: dict[str, ArgumentPa
 
 
 def _list(_: Namespace) -> None:
-    from rich.console import Console
-
-    from rexnet.console import table
+    from rexnet.console import plain_console, table
 
     rows = []
     for name in families.names():
         spec = families.get(name)
         total = cost.count(spec)
         rows.append((name, f"{total.params:,}", f"{total.macs:,}", str(spec.resolution)))
-    console = Console()
+    console = plain_console()
     console.print(table(("network", "params", "MACs", "pixels"), rows))
     console.print("rexnet_W and rexnet_lite_W take any width multiplier W.")
 
@@ -138,9 +147,7 @@ def _summary(arguments: Namespace) -> None:
         }
         print(json.dumps(summary))  # noqa: T201
         return
-    from rich.console import Console
-
-    from rexnet.console import table
+    from rexnet.console import plain_console, table
 
     rows = [
         (
@@ -154,18 +161,16 @@ def _summary(arguments: Namespace) -> None:
     ]
     rows.append(("total", "", f"{total.params:,}", f"{total.macs:,}", f"{total.activations:,}"))
     header = ("layer", "output", "params", "MACs", "activations")
-    Console().print(table(header, rows, f"{spec.name} at {resolution} x {resolution}"))
+    plain_console().print(table(header, rows, f"{spec.name} at {resolution} x {resolution}"))
 
 
 def _search(arguments: Namespace) -> None:
-    from rich.console import Console
-
-    from rexnet.console import SearchBar
+    from rexnet.console import SearchBar, plain_console
     from rexnet.search import job
 
     fields = [field.name for field in dataclasses.fields(SearchConfig)]
     config = SearchConfig(**{name: arguments[name] for name in fields})
-    console = Console()
+    console = plain_console()
     console.print(f"Searching in {config.out}; Ctrl-C stops it, the same command goes on.")
     with SearchBar(console) as bar:
         num_new = job.run(config, bar.update)
@@ -215,7 +220,7 @@ def _conclude(folder: Path, console: Any) -> None:
     names = ("trials.jsonl", "fit.json", "spec.json", "best.json", "best.safetensors")
     console.print("\nMade:")
     for path in [*paths, *(folder / name for name in names)]:
-        console.print(f"  {path}", soft_wrap=True, highlight=False)
+        console.print(f"  {path}", soft_wrap=True)
     program = _program()
     console.print("\nNext:")
     for command in (
@@ -223,7 +228,7 @@ def _conclude(folder: Path, console: Any) -> None:
         f"{program} design --params 4.8M --macs 400M",
         f"{program} search --preset a --data cifar10 --out runs/cifar10-a",
     ):
-        console.print(f"  {command}", soft_wrap=True, highlight=False)
+        console.print(f"  {command}", soft_wrap=True)
 
 
 def _report(arguments: Namespace) -> None:

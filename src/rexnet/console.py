@@ -12,6 +12,11 @@ from rexnet.report.text import duration, percent
 from rexnet.search.job import Progress as SearchProgress
 
 
+def plain_console() -> Console:
+    """Return a console that prints every name as it is, whatever brackets and colons it has."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:
     """Return a table with its first column to the left and the others to the right."""
     result = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left")

@@ -8,7 +8,7 @@ import rexnet
 from rexnet import BlockSpec, NetSpec, UserError, families
 from rexnet.nn.blocks import Block
 from rexnet.nn.layers import SqueezeExcite, activation
-from rexnet.nn.network import Feature, Network, create_model, resolve
+from rexnet.nn.network import Feature, Network, create_model
 
 SMALL = NetSpec(
     name="small",
@@ -244,9 +244,9 @@ def test_every_name_builds():
 
 def test_resolve_refuses_what_it_does_not_know(tmp_path):
     with pytest.raises(UserError, match=r"unknown model 'rexnet_plan' \(did you mean"):
-        resolve("rexnet_plan")
+        families.resolve("rexnet_plan")
     with pytest.raises(UserError, match=r"cannot read the spec .*missing\.json"):
-        resolve(str(tmp_path / "missing.json"))
+        families.resolve(str(tmp_path / "missing.json"))
 
 
 def test_the_package_offers_the_network():

@@ -213,7 +213,7 @@ def test_a_damaged_line_is_named(tmp_path, line):
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "field",
-    ["number", "state", "widths", "params", "macs", "accuracy", "accuracies", "seconds", "total_params"],
+    ["number", "state", "widths", "params", "macs", "total_params", "accuracy", "accuracies"],
 )
 def test_a_line_without_a_field_is_named(tmp_path, field):
     rows = made_up_rows(3)
