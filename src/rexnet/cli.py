@@ -171,7 +171,6 @@ def _search(arguments: Namespace) -> None:
     fields = [field.name for field in dataclasses.fields(SearchConfig)]
     config = SearchConfig(**{name: arguments[name] for name in fields})
     console = plain_console()
-    console.print(f"Searching in {config.out}; Ctrl-C stops it, the same command goes on.")
     with SearchBar(console) as bar:
         num_new = job.run(config, bar.update)
     if num_new == 0:

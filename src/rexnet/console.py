@@ -28,7 +28,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "")
 
 
 class SearchBar:
-    """Shows a search's progress: a bar on a terminal, now and then a line in a file."""
+    """Shows a search's progress: a bar on a terminal, now and then a line in a file.
+
+    Nothing is shown before the first progress, so that a refused search prints its error alone.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -42,9 +45,9 @@ class SearchBar:
         )
         self._task = self._bar.add_task("search", total=1.0, status="")
         self._lines = 0
+        self._begun = False
 
     def __enter__(self) -> "SearchBar":
-        self._bar.start()
         return self
 
     def __exit__(
@@ -57,6 +60,10 @@ class SearchBar:
 
     def update(self, progress: SearchProgress) -> None:
         """Show ``progress``."""
+        if not self._begun:
+            self._begun = True
+            self._bar.start()
+            self._console.print("Ctrl-C stops the search; the same command goes on with it.")
         best = "-" if progress.best is None else f"{percent(progress.best)} %"
         left = "-" if progress.seconds_left is None else duration(progress.seconds_left)
         status = (

@@ -74,6 +74,7 @@ def test_the_page_is_whole_in_itself(tmp_path):
     assert page.tags.count("svg") == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("count", [1, 2, 3, 20])
 def test_searches_of_any_size_are_reported_with_every_trial(tmp_path, count):
     rows = some_rows(count)
@@ -170,7 +171,7 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path):
     assert [path.read_bytes() for path in write_report(tmp_path)] == first
 
 
-@pytest.mark.parametrize("name", ["<b>&amp;</b>", "50 % of $5 and $6", "$x^$", "a_b^c"])
+@pytest.mark.parametrize("name", ["<b>&amp;</b>", "$x^$ and 50 % of a_b"])
 def test_names_of_images_are_printed_as_they_are(tmp_path, name):
     page = page_of(write_run(tmp_path, made_up_rows(2), name=name))
     assert f"on {name}: at most" in page.text

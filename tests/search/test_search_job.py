@@ -40,7 +40,8 @@ def on_progress(progress):
     if progress.trained >= int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
 kills = (int(sys.argv[3]),)
-toys.search(Path(sys.argv[2]), toys.Toy(kills_leader=kills), 99, on_progress=on_progress)
+with toys.no_sync():
+    toys.search(Path(sys.argv[2]), toys.Toy(kills_leader=kills), 99, on_progress=on_progress)
 """
 
 
@@ -72,6 +73,24 @@ def numbers(tmp_path_factory):
         patch.setitem(studies.SAMPLER, "n_startup_trials", STARTUP)
         toys.search(folder, Toy(), 10)
     return [row["number"] for row in read(folder)]
+
+
+@pytest.fixture(scope="module")
+def three_trials(tmp_path_factory):
+    """Return the run folder of a search of three trials that is complete."""
+    folder = tmp_path_factory.mktemp("three")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "LocalExecutor", toys.inline)
+        patch.setitem(studies.SAMPLER, "n_startup_trials", STARTUP)
+        patch.setattr(spaces, "PROBES", 10)
+        run(config_in(folder), patch)
+    return folder / "S"
+
+
+@pytest.fixture
+def finished(three_trials, tmp_path):
+    """Return a copy of a complete search: that of ``config_in(tmp_path)``."""
+    return Path(shutil.copytree(three_trials, tmp_path / "S"))
 
 
 def read(folder, timed=False):
@@ -411,11 +430,10 @@ def test_a_search_may_be_killed_before_any_write_of_its_beginning(tmp_path, monk
 
 
 @pytest.mark.usefixtures("inline")
-def test_a_complete_search_trains_nothing_and_leaves_its_files_as_they_are(tmp_path, monkeypatch):
-    run(config_in(tmp_path), monkeypatch)
-    before = contents(tmp_path / "S")
+def test_a_complete_search_trains_nothing_and_leaves_its_files_as_they_are(tmp_path, finished):
+    before = contents(finished)
     assert job.run(config_in(tmp_path), lambda progress: None) == 0
-    after = contents(tmp_path / "S")
+    after = contents(finished)
     assert set(before) == set(after)
     changed = {name for name, content in after.items() if content != before[name]}
     assert changed <= {"config.yaml", "environment.json"}
@@ -489,23 +507,21 @@ def test_the_search_sees_training_images_alone(tmp_path, monkeypatch):
     ],
 )
 def test_a_folder_of_another_search_is_refused_and_stays_as_it_is(
-    tmp_path, monkeypatch, change, named
+    tmp_path, finished, monkeypatch, change, named
 ):
-    run(config_in(tmp_path, trials=1), monkeypatch)
-    before = contents(tmp_path / "S")
+    before = contents(finished)
     with pytest.raises(UserError) as error:
-        run(config_in(tmp_path, trials=1, **change), monkeypatch)
-    assert f"{tmp_path / 'S'} holds a search of another configuration: " in str(error.value)
+        run(config_in(tmp_path, **change), monkeypatch)
+    assert f"{finished} holds a search of another configuration: " in str(error.value)
     assert named in str(error.value)
     assert str(error.value).endswith("give another --out")
     assert "\n" not in str(error.value)
-    assert contents(tmp_path / "S") == before
+    assert contents(finished) == before
 
 
-@pytest.mark.usefixtures("inline")
+@pytest.mark.usefixtures("inline", "finished")
 def test_a_folder_of_a_search_on_other_images_is_refused(tmp_path, monkeypatch):
-    run(config_in(tmp_path, trials=1), monkeypatch)
-    config = config_in(tmp_path, trials=1)
+    config = config_in(tmp_path)
     with np.load(config.data) as file:
         images, labels = file["images"], file["labels"]
     images[0, 0, 0, 0] ^= 1
@@ -538,20 +554,20 @@ def test_a_folder_in_use_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("inline")
-def test_trials_may_grow_and_the_longer_search_is_the_one_asked_for_at_once(tmp_path, monkeypatch):
-    run(config_in(tmp_path, trials=3), monkeypatch)
-    assert job.run(config_in(tmp_path, trials=8), lambda progress: None) == 5
+def test_trials_may_grow_and_the_longer_search_is_the_one_asked_for_at_once(
+    tmp_path, finished, monkeypatch
+):
+    run(config_in(tmp_path, trials=8), monkeypatch)
     run(config_in(tmp_path, trials=8, out=str(tmp_path / "whole")), monkeypatch)
-    assert read(tmp_path / "S") == read(tmp_path / "whole")
-    assert result_of(tmp_path / "S")["num_trials"] == 8
+    assert read(finished) == read(tmp_path / "whole")
+    assert result_of(finished)["num_trials"] == 8
 
 
 @pytest.mark.usefixtures("inline")
-def test_fewer_trials_than_there_are_take_nothing_away(tmp_path, monkeypatch):
-    run(config_in(tmp_path, trials=4), monkeypatch)
-    before = read(tmp_path / "S", timed=True)
+def test_fewer_trials_than_there_are_take_nothing_away(tmp_path, finished):
+    before = read(finished, timed=True)
     assert job.run(config_in(tmp_path, trials=2), lambda progress: None) == 0
-    assert read(tmp_path / "S", timed=True) == before
+    assert read(finished, timed=True) == before
 
 
 def cut(path):
@@ -596,35 +612,32 @@ def fill_with_noise(path):
         number_nothing,
     ],
 )
-def test_trials_that_are_lost_or_damaged_are_written_anew_from_the_study(tmp_path, damage):
-    toys.search(tmp_path, Toy(), 3)
-    before = contents(tmp_path)
-    damage(tmp_path / "trials.jsonl")
-    assert toys.search(tmp_path, Toy(), 3) == 0
-    assert contents(tmp_path) == before
+def test_trials_that_are_lost_or_damaged_are_written_anew_from_the_study(finished, damage):
+    before = contents(finished)
+    damage(finished / "trials.jsonl")
+    assert toys.search(finished, Toy(), 3) == 0
+    assert contents(finished) == before
 
 
 @pytest.mark.usefixtures("inline")
 @pytest.mark.parametrize("kept", [0, 50, 5000])
-def test_a_study_cut_short_is_refused_and_the_trials_stay(tmp_path, kept):
-    toys.search(tmp_path, Toy(), 2)
-    path = tmp_path / "study.db"
+def test_a_study_cut_short_is_refused_and_the_trials_stay(finished, kept):
+    path = finished / "study.db"
     path.write_bytes(path.read_bytes()[:kept])
-    before = contents(tmp_path)
+    before = contents(finished)
     with pytest.raises(UserError, match=r"study\.db"):
-        toys.search(tmp_path, Toy(), 2)
-    assert contents(tmp_path) == before
+        toys.search(finished, Toy(), 3)
+    assert contents(finished) == before
 
 
 @pytest.mark.usefixtures("inline")
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null"])
-def test_a_damaged_search_json_is_refused_and_all_stays(tmp_path, monkeypatch, content):
-    run(config_in(tmp_path, trials=1), monkeypatch)
-    (tmp_path / "S" / "search.json").write_text(content, encoding="utf-8")
-    before = contents(tmp_path / "S")
+def test_a_damaged_search_json_is_refused_and_all_stays(tmp_path, finished, monkeypatch, content):
+    (finished / "search.json").write_text(content, encoding="utf-8")
+    before = contents(finished)
     with pytest.raises(UserError):
-        run(config_in(tmp_path, trials=1), monkeypatch)
-    assert contents(tmp_path / "S") == before
+        run(config_in(tmp_path), monkeypatch)
+    assert contents(finished) == before
 
 
 @pytest.mark.usefixtures("inline")

@@ -24,8 +24,9 @@ from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
 from test_study import advanced, study_in, studies
 studies.SAMPLER["n_startup_trials"] = int(sys.argv[4])
-study = study_in(Path(sys.argv[3]))
-advanced(study, 9)
+import toys
+with toys.no_sync():
+    study = advanced(study_in(Path(sys.argv[3])), 9)
 print(json.dumps([trial.parameters for trial in study.trials()]))
 """
 
@@ -39,6 +40,14 @@ def no_sync():
 @pytest.fixture(autouse=True)
 def early_tpe(monkeypatch):
     monkeypatch.setitem(studies.SAMPLER, "n_startup_trials", STARTUP)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return a study of ten trials that was never interrupted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(studies.SAMPLER, "n_startup_trials", STARTUP)
+        return advanced(study_in(tmp_path_factory.mktemp("whole")), 10)
 
 
 def url_of(folder):
@@ -93,13 +102,12 @@ def loaded(folder):
     return optuna.load_study(study_name="search", storage=url_of(folder))
 
 
-def test_the_same_seed_gives_the_same_proposals_in_another_process(tmp_path):
-    here = [t.parameters for t in advanced(study_in(tmp_path / "here"), 9).trials()]
+def test_the_same_seed_gives_the_same_proposals_in_another_process(tmp_path, whole):
     arguments = [str(TESTS), str(Path(__file__).parent), str(tmp_path / "there"), str(STARTUP)]
     done = subprocess.run(
         [sys.executable, "-c", PROPOSE, *arguments], check=True, capture_output=True, text=True
     )
-    assert json.loads(done.stdout) == here
+    assert json.loads(done.stdout) == [trial.parameters for trial in whole.trials()[:9]]
 
 
 def test_another_seed_gives_other_proposals(tmp_path):
@@ -109,9 +117,8 @@ def test_another_seed_gives_other_proposals(tmp_path):
         assert one.parameters != other.parameters
 
 
-def test_no_network_is_proposed_twice(tmp_path):
-    study = advanced(study_in(tmp_path), 12)
-    assert len(seen(study)) == 12
+def test_no_network_is_proposed_twice(whole):
+    assert len(seen(whole)) == 10
 
 
 def test_a_space_without_new_networks_is_exhausted(tmp_path, monkeypatch):
@@ -132,9 +139,8 @@ def test_numbers_rise_from_0_and_outlive_the_study(tmp_path):
 
 @pytest.mark.parametrize("stop", [0, 3, 7])
 def test_a_trial_whose_study_was_lost_is_handed_back_and_the_study_goes_on_as_if_it_never_was(
-    tmp_path, stop
+    tmp_path, whole, stop
 ):
-    whole = advanced(study_in(tmp_path / "whole"), 10)
     study = advanced(study_in(tmp_path / "cut"), stop)
     number, proposal = ask(study)
     study.start(number, record(proposal))
