@@ -265,24 +265,7 @@ CONFIGS = {
 }
 
 
-UNTOLD = {
-    "unknown key": "without the closest match",
-    "unknown key below": "without the closest match",
-    "negative count": "without the value",
-    "number for a group": "AttributeError",
-    "nothing for out": "TypeError",
-    "no text": "UnicodeDecodeError",
-}
-"""Config files that are refused badly so far."""
-
-
-def known(kinds, faults):
-    """Mark those of ``kinds`` that are known to fail."""
-    marks = {k: [pytest.mark.xfail(strict=True, reason=fault)] for k, fault in faults.items()}
-    return [pytest.param(kind, marks=marks.get(kind, [])) for kind in kinds]
-
-
-@pytest.mark.parametrize("kind", known(CONFIGS, UNTOLD))
+@pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.usefixtures("toy")
 def test_a_config_file_that_cannot_be_used_is_refused(kind, capsys, tmp_path):
     content, wanted = CONFIGS[kind]
@@ -697,9 +680,7 @@ def test_a_recipe_is_a_search_and_opens_with_its_command_hardware_time_and_resul
     parser, _ = cli._parsers()
     parsed = parser.parse_args(["search", "--config", str(recipe)])["search"]
     fields = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-    from rexnet.search.config import SearchConfig
-
-    config = SearchConfig(**{name: parsed[name] for name in vars(SearchConfig())}).resolved()
+    config = cli._search_config(parsed).resolved()
     config.protocol()
     for name in {*fields} - {"budget"}:
         assert getattr(config, name) == fields[name]

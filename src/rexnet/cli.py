@@ -17,7 +17,7 @@ from jsonargparse.typing import register_type
 from rexnet import __version__, cost, families
 from rexnet.design import Budget, design
 from rexnet.errors import UserError, closest
-from rexnet.search.config import Count, SearchConfig
+from rexnet.search.config import BudgetConfig, Count, SearchConfig
 from rexnet.spec import NetSpec
 
 Verb = Callable[[Namespace], None]
@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parsed = parser.parse_args(list(arguments))
         except ArgumentError as error:
             raise UserError(_explain(str(error), arguments, verbs)) from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"cannot read {' '.join(arguments)}: no text: {error}") from None
         RUN[parsed.verb](parsed[parsed.verb])
         sys.stdout.flush()
     except UserError as error:
@@ -96,8 +98,9 @@ def _explain(message: str, arguments: Sequence[str], verbs: dict[str, ArgumentPa
     if verb not in verbs and not verb.startswith("-"):
         wanted = f"unknown command {verb!r}{closest(verb, verbs)}" if verb else "no command"
         return f"{wanted}; the commands are {', '.join(verbs)}"
-    if match := re.match(r"unrecognized arguments: (\S+)", message):
-        given = match[1].split("=")[0]
+    in_config = re.search(r"does not accept option '(\S+)'", message)
+    if match := in_config or re.match(r"unrecognized arguments: (\S+)", message):
+        given = f"--{match[1]}" if in_config else match[1].split("=")[0]
         if not given.startswith("-"):
             return f"unexpected argument {given!r}; see `rexnet {verb} --help`"
         actions = verbs[verb]._actions if verb in verbs else []
@@ -111,7 +114,8 @@ def _explain(message: str, arguments: Sequence[str], verbs: dict[str, ArgumentPa
     value = re.search(r"(?:Given|Got) value: (.*)", message)
     where = f"--{key[1]}: " if key else ""
     if match := re.search(r"Not of type \w+: (.*)", message):
-        return where + match[1]
+        given = f"{value[1]} " if value and value[1] not in match[1] else ""
+        return where + given + match[1]
     if value and (match := re.search(r"Literal\[(.*?)\]", message)):
         return f"{where}{value[1]!r} is not one of {match[1]}"
     if value and (match := re.search(r"Expected an? <class '(\w+)'>", message)):
@@ -168,8 +172,7 @@ def _search(arguments: Namespace) -> None:
     from rexnet.console import SearchBar, plain_console
     from rexnet.search import job
 
-    fields = [field.name for field in dataclasses.fields(SearchConfig)]
-    config = SearchConfig(**{name: arguments[name] for name in fields})
+    config = _search_config(arguments)
     console = plain_console()
     with SearchBar(console) as bar:
         num_new = job.run(config, bar.update)
@@ -177,6 +180,13 @@ def _search(arguments: Namespace) -> None:
         console.print(f"The search in {config.out} is done; nothing was left to train.")
     folder = Path(config.out)
     _conclude(folder, console)
+
+
+def _search_config(arguments: Namespace) -> SearchConfig:
+    settings = {field.name: arguments[field.name] for field in dataclasses.fields(SearchConfig)}
+    if isinstance(settings["budget"], Namespace):
+        settings["budget"] = BudgetConfig(**vars(settings["budget"]))
+    return SearchConfig(**settings)
 
 
 def _conclude(folder: Path, console: Any) -> None:

@@ -188,7 +188,7 @@ def test_a_search_without_a_trained_network_is_refused(tmp_path):
     write_run(tmp_path / "none", [])
     write_run(tmp_path / "failed", [failed(row, "died", "") for row in made_up_rows(2)])
     for name in ("none", "failed"):
-        with pytest.raises(UserError, match="no trained network yet"):
+        with pytest.raises(UserError, match="no network that was trained to the end"):
             write_report(tmp_path / name)
 
 

@@ -17,6 +17,8 @@ from rexnet.errors import UserError
 HELD_OUT = 0.1
 """The share of every class that is held out, except for the sample, which has its own fifth."""
 
+SPLITS = {"test", "train", "val", "valid", "validation"}
+
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -164,6 +166,11 @@ def _folder(path: Path, resolution: int) -> ImageSet:
         raise UserError(
             f"{path} has {len(folders)} class folders; it needs at least 2, each full of images"
         )
+    if {folder.name for folder in folders} <= SPLITS:
+        raise UserError(
+            f"{path} holds splits ({', '.join(folder.name for folder in folders)}), not classes; "
+            f"give the folder of the training part, such as {path / 'train'}"
+        )
     paths, labels = [], []
     for label, folder in enumerate(folders):
         found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
@@ -183,7 +190,11 @@ def _read_image(path: Path, side: int) -> NDArray[np.uint8]:
 
     try:
         with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode.startswith("I"):
+                # 16-bit grey: Pillow's own conversion clips at 255.
+                upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
+            upright = upright.convert("RGB")
             return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error).replace(f" {str(path)!r}", "")

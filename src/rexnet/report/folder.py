@@ -115,7 +115,10 @@ def read_search(folder: Path) -> SearchRun:
         if row["state"] == "complete" and row["accuracy"] is None:
             raise UserError(f"{where}: a complete trial has no accuracy")
     if not complete(rows):
-        raise UserError(f"{folder} has no trained network yet; run its search further")
+        raise UserError(
+            f"{folder} has no network that was trained to the end ({len(rows)} were tried); run "
+            "its search further, or lower --lr if all diverged"
+        )
     return SearchRun(
         folder=folder,
         identity=identity,

@@ -99,6 +99,11 @@ class SearchConfig:
     out: str = "runs/search"
 
     def __post_init__(self) -> None:
+        for field in ("data", "out"):
+            if not isinstance(getattr(self, field), str) or not getattr(self, field):
+                raise UserError(f"{field} {getattr(self, field)!r} must be a name or a path")
+        if not isinstance(self.budget, BudgetConfig):
+            raise UserError(f"budget {self.budget!r} must have params and macs")
         if self.trials < 1:
             raise UserError(f"trials {self.trials} must be at least 1")
         if self.workers is not None and not 1 <= self.workers <= 1024:

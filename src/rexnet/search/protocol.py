@@ -14,6 +14,8 @@ from rexnet.data.images import ImageSet
 from rexnet.errors import UserError
 from rexnet.spec import NetSpec
 
+MAX_SEED = 2**32
+
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
@@ -49,6 +51,8 @@ class Protocol:
         for field, low in (("epochs", 1), ("batch_size", 2), ("repeats", 1), ("seed", 0)):
             if getattr(self, field) < low:
                 raise UserError(f"{field} {getattr(self, field)} must be at least {low}")
+        if self.seed + self.repeats > MAX_SEED:
+            raise UserError(f"seed {self.seed} must be from 0 to {MAX_SEED - self.repeats}")
         for field, high in (("momentum", 1), ("warmup", 1), ("label_smoothing", 1)):
             if not 0 <= getattr(self, field) < high:
                 raise UserError(f"{field} {getattr(self, field)} must be from 0 to below {high}")
