@@ -59,8 +59,7 @@ class LocalExecutor:
     """
 
     def __init__(self, evaluate: Evaluate, num_workers: int, folder: Path) -> None:
-        self._evaluate, self._folder = evaluate, folder
-        self._free = num_workers
+        self._evaluate, self._num_workers, self._folder = evaluate, num_workers, folder
         self._idle: list[_Worker] = []
         self._busy: list[_Worker] = []
 
@@ -76,7 +75,7 @@ class LocalExecutor:
     @property
     def has_room(self) -> bool:
         """Whether another candidate can start at once."""
-        return self._free > 0
+        return len(self._busy) < self._num_workers
 
     @property
     def num_busy(self) -> int:
@@ -92,7 +91,6 @@ class LocalExecutor:
         """Start to evaluate ``spec`` under ``number``; call only while ``has_room``."""
         worker = self._idle_worker() or _start(self._evaluate)
         worker.number, worker.started, worker.progress = number, time.monotonic(), 0.0
-        self._free -= 1
         self._busy.append(worker)
         # A process that has just died is met by wait().
         with suppress(OSError):
@@ -134,14 +132,12 @@ class LocalExecutor:
             worker.process.join()
             worker.connection.close()
             self._busy.remove(worker)
-            self._free += 1
             return worker.result("died", None, f"exit code {worker.process.exitcode}")
         if kind == "progress":
             worker.progress = value
             return None
         self._busy.remove(worker)
         self._idle.append(worker)
-        self._free += 1
         if kind == "user error":
             raise UserError(value)
         if kind == "complete":
