@@ -158,8 +158,8 @@ def search(
     Raises:
         UserError: The folder cannot be used, or candidate after candidate dies.
     """
-    leader = _Leader(folder, space, protocol, num_trials)
     candidates = folder / "candidates"
+    leader = _Leader(folder, space, protocol, num_trials)
     try:
         with LocalExecutor(evaluate, num_workers, candidates) as executor:
             leader.fill(executor)
@@ -168,9 +168,10 @@ def search(
                     leader.settle(result, executor.weights(result.number))
                 leader.fill(executor)
                 on_progress(leader.progress(executor.progress))
+        leader.finish()
     finally:
+        leader.close()
         shutil.rmtree(candidates, ignore_errors=True)
-    leader.finish()
     on_progress(leader.progress(0.0))
     return leader.num_new
 
@@ -242,6 +243,10 @@ class _Leader:
     def finish(self) -> None:
         """Note that the search has come to its end."""
         self._write_result("stopped" if self._stopped else "complete")
+
+    def close(self) -> None:
+        """Close the study."""
+        self._study.close()
 
     def progress(self, running: float) -> Progress:
         """Return how far the search is; ``running`` is the work done in unfinished candidates."""

@@ -10,6 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -89,14 +90,23 @@ class Study:
         self._running: dict[int, optuna.Trial] = {}
         self._memory = optuna.create_study(direction="maximize")
         with self._database():
+            self._storage = RDBStorage(url)
             self._stored = optuna.create_study(
-                storage=url, study_name="search", direction="maximize", load_if_exists=True
+                storage=self._storage,
+                study_name="search",
+                direction="maximize",
+                load_if_exists=True,
             )
             known = self._stored.get_trials()
         self._memory.add_trials(known)
         for trial in self._memory.get_trials(deepcopy=False):
             if trial.state == TrialState.RUNNING:
                 self._running[trial.number] = _handle(self._memory, trial)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
 
     def trials(self) -> list[Trial]:
         """Return all trials in the order of their numbers."""
