@@ -128,7 +128,7 @@ def test_workers_are_told_to_use_one_thread_and_the_leaders_environment_stays(
 
 def test_an_evaluator_that_cannot_be_sent_leaves_the_environment_as_it_was(tmp_path):
     environment = dict(os.environ)
-    with pytest.raises((AttributeError, TypeError), match="pickle|local object"):
+    with pytest.raises((AttributeError, TypeError), match=r"pickle|local object"):
         evaluated(tmp_path, lambda spec, weights, on_progress: None)
     assert dict(os.environ) == environment
 
