@@ -74,9 +74,9 @@ def run(config: SearchConfig, on_progress: OnProgress) -> int:
         resolution=image_set.side,
         budget=config.limits(),
     )
-    check_reachable(space)
     folder = Path(config.out)
     if not (folder / "search.json").exists():
+        check_reachable(space)
         _check_empty(folder)
     with runs.locked(folder):
         prepare(folder, config, identity(space, protocol, image_set))
