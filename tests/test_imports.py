@@ -23,7 +23,17 @@ ALLOWED = {
     "console": {"core", "report", "search"},
     "cli": ALL,
 }
-HEAVY = {"torch", "torchvision", "optuna", "timm", "matplotlib", "jsonargparse", "PIL", "yaml"}
+HEAVY = {
+    "numba",
+    "torch",
+    "torchvision",
+    "optuna",
+    "timm",
+    "matplotlib",
+    "jsonargparse",
+    "PIL",
+    "yaml",
+}
 
 
 def place(path):

@@ -19,6 +19,7 @@ OTHER = {
     "weight_decay": 1e-4,
     "warmup": 0.3,
     "label_smoothing": 0.1,
+    "averaging": 0.9,
     "repeats": 2,
     "seed": 1,
 }

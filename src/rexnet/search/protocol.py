@@ -33,6 +33,8 @@ class Protocol:
         weight_decay: Decay of convolution and linear weights.
         warmup: Share of the steps before the peak.
         label_smoothing: Probability spread over all classes.
+        averaging: Decay a step of the moving average of the weights that is scored; 0 scores the
+            last weights.
         repeats: Trainings with the seeds ``seed``, ``seed + 1``, ...; their mean is the accuracy.
         seed: Seed of weights, order and augmentation; the same for every candidate.
     """
@@ -44,6 +46,7 @@ class Protocol:
     weight_decay: float = 5e-4
     warmup: float = 0.2
     label_smoothing: float = 0.0
+    averaging: float = 0.0
     repeats: int = 1
     seed: int = 0
 
@@ -53,7 +56,12 @@ class Protocol:
                 raise UserError(f"{field} {getattr(self, field)} must be at least {low}")
         if self.seed + self.repeats > MAX_SEED:
             raise UserError(f"seed {self.seed} must be from 0 to {MAX_SEED - self.repeats}")
-        for field, high in (("momentum", 1), ("warmup", 1), ("label_smoothing", 1)):
+        for field, high in (
+            ("momentum", 1),
+            ("warmup", 1),
+            ("label_smoothing", 1),
+            ("averaging", 1),
+        ):
             if not 0 <= getattr(self, field) < high:
                 raise UserError(f"{field} {getattr(self, field)} must be from 0 to below {high}")
         for field in ("lr", "weight_decay"):

@@ -7,9 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rexnet.data.batches import Batches, normalised, statistics
 from rexnet.data.images import ImageSet
+from rexnet.nn.fused import can_fuse, fused
 from rexnet.nn.network import Network
 from rexnet.search.protocol import Diverged, Protocol
 from rexnet.spec import NetSpec
@@ -44,6 +46,8 @@ def train_candidate(
     torch.manual_seed(seed)
     generator = np.random.default_rng(seed)
     model = Network(spec).to(memory_format=torch.channels_last)
+    forward = fused(model) if can_fuse(spec) else model
+    averaged = _averaged(model, protocol.averaging)
     optimizer = _optimizer(model, protocol)
     train = images.images[~images.held_out]
     mean, std = statistics(train)
@@ -55,7 +59,7 @@ def train_candidate(
             for group in optimizer.param_groups:
                 group["lr"] = protocol.lr_at(step, steps)
             loss = F.cross_entropy(
-                model(_channels_last(x)),
+                forward(_channels_last(x)),
                 torch.from_numpy(y),
                 label_smoothing=protocol.label_smoothing,
             )
@@ -64,10 +68,15 @@ def train_candidate(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if averaged is not None:
+                averaged.update_parameters(model)
             step += 1
         on_epoch((epoch + 1) / protocol.epochs)
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
         raise Diverged("weights that are infinite or not numbers after the last step")
+    if averaged is not None:
+        assert isinstance(averaged.module, Network)
+        model = averaged.module
     held_out = normalised(images.images[images.held_out], mean, std)
     return model, accuracy(model, held_out, images.labels[images.held_out])
 
@@ -97,6 +106,13 @@ def _optimizer(model: nn.Module, protocol: Protocol) -> torch.optim.Optimizer:
         nesterov=protocol.momentum > 0,
         fused=True,
     )
+
+
+def _averaged(model: Network, decay: float) -> AveragedModel | None:
+    """Return a moving average of weights and running statistics; None if nothing is averaged."""
+    if decay == 0:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def _channels_last(images: NDArray[np.float32]) -> torch.Tensor:
