@@ -85,7 +85,7 @@ def test_values_gradients_and_running_statistics_are_those_of_the_module(spec, n
 def test_the_gradients_are_as_close_to_those_in_double_precision_as_torchs():
     spec = search_network((16, 24, 32), num_classes=10, resolution=16)
     # Without bounds, no value on one side of a bound can be rounded to the other.
-    linear = {name: "identity" for name in ("expand_act", "depthwise_act")}
+    linear = dict.fromkeys(("expand_act", "depthwise_act"), "identity")
     blocks = tuple(dataclasses.replace(block, **linear) for block in spec.blocks)
     spec = dataclasses.replace(spec, blocks=blocks, stem_act="identity", penultimate_act="identity")
     model, other = pair(spec)
