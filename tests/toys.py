@@ -17,6 +17,8 @@ from rexnet.search.executor import Result
 from rexnet.search.protocol import Diverged, Evaluation, Protocol
 from rexnet.search.space import Space
 
+STATES = ("complete", "pruned", "diverged", "died")
+
 BUDGET = Budget(params=80_000, macs=10_000_000, count_classifier=False)
 SPACE = Space(num_blocks=5, num_classes=10, resolution=32, budget=BUDGET)
 PICKY = Space(
@@ -86,6 +88,19 @@ class Toy:
         offsets = [index - (self.repeats - 1) / 2 for index in range(self.repeats)]
         accuracies = tuple(score(spec) + 0.01 * offset for offset in offsets)
         return Evaluation(accuracies=accuracies, seconds=0.125)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learns:
+    """Tells the accuracy after each of four epochs, which nears the score."""
+
+    def __call__(self, spec, weights, on_progress):
+        for epoch in (1, 2, 3):
+            on_progress(epoch / 4, epoch, score(spec) * epoch / 4)
+        on_progress(1.0)
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        weights.write_text(spec.spec_id, encoding="utf-8")
+        return Evaluation(accuracies=(score(spec),), seconds=0.125)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +278,7 @@ def write_run(folder, rows, *, num_trials=None, reason="", **data):
         "state": "complete" if done else "stopped" if reason else "running",
         "reason": reason,
         "num_trials": num_trials or len(rows),
-        **{f"num_{state}": states.count(state) for state in ("complete", "diverged", "died")},
+        **{f"num_{state}": states.count(state) for state in STATES},
         "num_rejected": 4,
         "best_accuracy": max((row["accuracy"] or 0 for row in rows), default=None),
         "training_seconds": sum(row["seconds"] for row in rows),
@@ -293,15 +308,28 @@ def no_sync():
     event.remove(Engine, "connect", switch_off)
 
 
-def search(folder, evaluate, num_trials, *, space=SPACE, seed=0, num_workers=1, on_progress=None):
+def search(
+    folder,
+    evaluate,
+    num_trials,
+    *,
+    space=SPACE,
+    seed=0,
+    num_workers=1,
+    share=None,
+    pruner="none",
+    on_progress=None,
+):
     """Run a toy search in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     return job.search(
         folder,
         space,
-        evaluate,
+        # Looked up when it is called: tests put another executor in its place.
+        lambda: job.LocalExecutor(evaluate, num_workers, folder / "candidates"),
         protocol=Protocol(seed=seed),
         num_trials=num_trials,
-        num_workers=num_workers,
+        share=share,
+        pruner=pruner,
         on_progress=on_progress or (lambda progress: None),
     )

@@ -51,17 +51,9 @@ class Arm:
 
 
 def settings() -> Iterator[Arm]:
-    """Yield the comparison of learning rate, batch size and averaging at one price."""
-    for batch_size, lr, averaging in (
-        (64, 0.1, 0.0),
-        (64, 0.05, 0.0),
-        (64, 0.2, 0.0),
-        (32, 0.05, 0.0),
-        (32, 0.1, 0.0),
-        (128, 0.2, 0.0),
-        (64, 0.1, 0.99),
-    ):
-        protocol = Protocol(epochs=1, batch_size=batch_size, lr=lr, averaging=averaging)
+    """Yield the comparison of learning rate and batch size at one price."""
+    for batch_size, lr in ((64, 0.1), (64, 0.05), (64, 0.2), (32, 0.05), (32, 0.1), (128, 0.2)):
+        protocol = Protocol(epochs=1, batch_size=batch_size, lr=lr)
         yield Arm(group="settings", protocol=protocol, num_train=45_000, widths=WIDTHS[:1], seeds=2)
 
 
@@ -189,7 +181,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
             means[widths] = (np.mean(found), np.std(found, ddof=1) if len(found) > 1 else np.nan)
         print(
             first["num_train"],
-            {k: protocol[k] for k in ("epochs", "batch_size", "lr", "averaging")},
+            {name: protocol[name] for name in ("epochs", "batch_size", "lr")},
             f"{np.mean([row['seconds'] for row in group]):.0f} s",
             *(
                 f"{'-'.join(map(str, widths))}: {100 * mean:.2f} +- {100 * std:.2f}"

@@ -127,15 +127,17 @@ def largest_inside(
         )
     if (whole := scaled(most)).inside(budget):
         return whole
-    low, high = 0.0, most
-    for _ in range(20):
-        middle = (low + high) / 2
-        trial = scaled(middle)
-        if trial.inside(budget):
-            low, best = middle, trial
-        else:
-            high = middle
-    return best
+    # The largest multiple inside, out of 2^20, is found in two sweeps of 2^10.
+    multiple, step = 0.0, most
+    for _ in range(2):
+        step /= 1024
+        multiples = multiple + step * np.arange(1024)
+        rounded = np.rint(np.clip(np.outer(multiples, widths), 1, MAX_WIDTH)).astype(np.int64)
+        total, macs = cost.count_many(template, rounded)
+        params = budget.counted(total, template, rounded[:, -1])
+        inside = (params <= budget.params) & (macs <= budget.macs)
+        multiple = float(multiples[np.flatnonzero(inside)[-1]])
+    return scaled(multiple)
 
 
 def design(

@@ -92,7 +92,7 @@ def test_searches_of_any_size_are_reported_with_every_trial(tmp_path, count):
 @pytest.mark.usefixtures("undrawn")
 def test_networks_that_were_not_trained_to_the_end_are_listed_with_their_reason(tmp_path):
     page = page_of(write_run(tmp_path, some_rows(20)))
-    assert "18 trained, 1 diverged, 1 died" in page.text
+    assert "18 trained, 0 pruned, 1 diverged, 1 died" in page.text
     assert any({"diverged", "loss nan at step 3 of 7"} <= {*row} for row in page.rows)
     assert any({"died", "exit code -9"} <= {*row} for row in page.rows)
 

@@ -93,7 +93,8 @@ def test_without_a_preset_the_classifier_counts_and_there_are_five_blocks():
 def test_resolving_fills_every_default_in_and_is_stable():
     config = SearchConfig(budget=BUDGET).resolved()
     fields = {**vars(config), **vars(config.budget)}
-    assert [name for name, value in fields.items() if value is None] == ["preset", "resolution"]
+    unset = {name for name, value in fields.items() if value is None}
+    assert unset == {"preset", "resolution", "address", "storage"}
     assert config.workers >= 1
     assert config.resolved() == config
 

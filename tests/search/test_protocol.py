@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ OTHER = {
     "weight_decay": 1e-4,
     "warmup": 0.3,
     "label_smoothing": 0.1,
-    "averaging": 0.9,
     "repeats": 2,
     "seed": 1,
 }
@@ -98,8 +98,8 @@ def test_the_evaluator_trains_once_a_repeat_with_rising_seeds_and_keeps_the_firs
 
     def train_candidate(spec, images, protocol, *, seed, on_epoch):
         calls.append((spec, images, protocol, seed))
-        on_epoch(0.5)
-        on_epoch(1.0)
+        on_epoch(1, lambda: 0.1)
+        on_epoch(2, lambda: 0.2)
         return f"model {seed}", seed / 10
 
     monkeypatch.setattr(proxy, "train_candidate", train_candidate)
@@ -111,7 +111,7 @@ def test_the_evaluator_trains_once_a_repeat_with_rising_seeds_and_keeps_the_firs
         held_out=np.arange(4) > 1,
         classes=("a", "b"),
     )
-    protocol = Protocol(repeats=repeats, seed=5)
+    protocol = Protocol(epochs=2, repeats=repeats, seed=5)
     spec = families.search_network((8, 8, 8), 2, 8)
     path = tmp_path / "0.safetensors"
     evaluation = Evaluator(images=images, protocol=protocol)(spec, path, shares.append)
@@ -122,6 +122,26 @@ def test_the_evaluator_trains_once_a_repeat_with_rising_seeds_and_keeps_the_firs
     assert evaluation.seconds > 0
     assert saved == [("model 5", path)]
     np.testing.assert_allclose(shares, np.arange(1, 2 * repeats + 1) / (2 * repeats))
+
+
+def test_only_a_pruning_search_hears_of_accuracies_on_the_way_and_of_the_first_repeat_alone(
+    tmp_path, monkeypatch
+):
+    from rexnet.nn import weights as weight_files
+    from rexnet.search import proxy
+
+    def train_candidate(spec, images, protocol, *, seed, on_epoch):
+        for epoch in (1, 2, 3):
+            on_epoch(epoch, partial(float, epoch / 10))
+        return "model", 0.5
+
+    monkeypatch.setattr(proxy, "train_candidate", train_candidate)
+    monkeypatch.setattr(weight_files, "save_weights", lambda *call: None)
+    heard = []
+    evaluate = Evaluator(images=None, protocol=Protocol(epochs=3, repeats=2), prunes=True)
+    evaluate(None, tmp_path, lambda *told: heard.append(told))
+    assert [told[1:] for told in heard] == [(1, 0.1), (2, 0.2), (), (), (), ()]
+    np.testing.assert_allclose([told[0] for told in heard], np.arange(1, 7) / 6)
 
 
 def test_reading_the_protocol_needs_no_torch():

@@ -31,7 +31,7 @@ def toy_images(num_train=64, num_held_out=40, seed=0):
     )
 
 
-def train(images, protocol=PROTOCOL, spec=SPEC, seed=0, on_epoch=lambda share: None):
+def train(images, protocol=PROTOCOL, spec=SPEC, seed=0, on_epoch=lambda epoch, score: None):
     return train_candidate(spec, images, protocol, seed=seed, on_epoch=on_epoch)
 
 
@@ -70,6 +70,14 @@ def test_what_is_easy_is_learnt_and_the_accuracy_is_the_share_of_held_out_images
     assert score > 0.9
     assert not model.training
     assert round(score * 40) == pytest.approx(score * 40)
+
+
+def test_scoring_on_the_way_changes_nothing():
+    images, scores = toy_images(), []
+    model, score = train(images, on_epoch=lambda _, score: scores.append(score()))
+    assert len(scores) == PROTOCOL.epochs
+    assert scores[-1] == score
+    assert_same_weights(model, train(images)[0])
 
 
 def test_shuffled_labels_are_not_learnt():
@@ -112,23 +120,27 @@ def test_weights_that_are_lost_in_the_last_step_are_a_divergence_too(monkeypatch
                 for parameter in group["params"]:
                     parameter.data.fill_(torch.nan)
 
-    monkeypatch.setattr(proxy, "_optimizer", lambda model, _: Spoils(model.parameters(), lr=0.1))
+    monkeypatch.setattr(proxy, "optimizer_of", lambda model, *_: Spoils(model.parameters(), lr=0.1))
     # The loss of the only step is that of the weights before it.
     with pytest.raises(Diverged):
         train(toy_images(), Protocol(epochs=1, batch_size=64))
 
 
 def test_every_epoch_is_reported_and_every_step_has_its_learning_rate(monkeypatch):
-    steps, shares = [], []
+    steps, epochs = [], []
     monkeypatch.setattr(
         Protocol,
         "lr_at",
         lambda self, step, total: steps.append((step, total)) or 0.01,
     )
-    train(toy_images(), dataclasses.replace(PROTOCOL, epochs=4), on_epoch=shares.append)
+    train(
+        toy_images(),
+        dataclasses.replace(PROTOCOL, epochs=4),
+        on_epoch=lambda epoch, _: epochs.append(epoch),
+    )
     # Once a group of parameters.
     assert list(dict.fromkeys(steps)) == [(step, 16) for step in range(16)]
-    assert shares == [0.25, 0.5, 0.75, 1.0]
+    assert epochs == [1, 2, 3, 4]
 
 
 def test_fewer_images_than_a_batch_are_one_batch():
@@ -139,7 +151,7 @@ def test_fewer_images_than_a_batch_are_one_batch():
 
 def test_batch_norm_and_biases_are_not_decayed():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
-    decayed, spared = proxy._optimizer(model, PROTOCOL).param_groups
+    decayed, spared = proxy.optimizer_of(model, PROTOCOL, 0.1).param_groups
     assert [p.ndim for p in decayed["params"]] == [4, 2]
     assert [p.ndim for p in spared["params"]] == [1] * 4
     assert (decayed["weight_decay"], spared["weight_decay"]) == (5e-4, 0.0)
@@ -180,7 +192,7 @@ def test_the_evaluator_trains_on_a_slice_of_the_sample_and_writes_its_weights(tm
     assert len(evaluation.accuracies) == 2
     model = create_model(spec, weights=path)
     trained, score = train_candidate(
-        spec, images, evaluate.protocol, seed=0, on_epoch=lambda share: None
+        spec, images, evaluate.protocol, seed=0, on_epoch=lambda epoch, score: None
     )
     assert_same_weights(model, trained)
     assert score == evaluation.accuracies[0]

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,8 @@ import pytest
 import sqlalchemy
 import toys
 import yaml
-from toys import BUDGET, PICKY, SPACE, TINY, LateFirst, SameScore, Toy
+from optuna.trial import TrialState
+from toys import BUDGET, PICKY, SPACE, TINY, LateFirst, SameScore, Toy, score
 
 from rexnet import NetSpec, UserError, count, runs
 from rexnet.search import job
@@ -196,7 +198,7 @@ def test_shapes_that_cannot_fill_the_budget_are_counted_and_not_trained(tmp_path
         assert 0.9 * PICKY.budget.macs <= row["macs"] <= PICKY.budget.macs
     url = f"sqlite:///{tmp_path / 'study.db'}"
     trials = optuna.load_study(study_name="search", storage=url).trials
-    rejected = [trial for trial in trials if trial.user_attrs["outcome"] == "rejected"]
+    rejected = [trial for trial in trials if trial.state == TrialState.PRUNED]
     assert len(trials) == 5 + len(rejected)
     assert len(rejected) == seen[-1].rejected == result_of(tmp_path)["num_rejected"] > 0
     assert all(trial.constraints["budget"] > 0 for trial in rejected)
@@ -404,8 +406,8 @@ def told(folder):
 @pytest.mark.usefixtures("inline")
 def test_a_search_may_be_killed_before_any_of_its_writes(tmp_path, monkeypatch):
     folder, copies = tmp_path / "S", tmp_path / "copies"
-    # Of the first proposals of this seed the second and the fourth are trained.
-    task = {"space": PICKY, "seed": 7}
+    # Of the first proposals of this seed the fourth and the sixth, a better one, are trained.
+    task = {"space": PICKY, "seed": 11}
     toys.search(folder, Toy(), 1, **task)
     before = result_of(folder)["num_rejected"]
     with copied_before_every_write(folder, copies, monkeypatch) as moments:
@@ -662,3 +664,35 @@ def test_a_search_that_only_rejects_stops_with_its_reason(tmp_path, monkeypatch)
     result = result_of(tmp_path)
     assert (result["state"], result["num_rejected"]) == ("stopped", 6)
     assert "6 proposals were made" in result["reason"]
+
+
+@pytest.mark.parametrize("pruner", ["halving", "median"])
+def test_a_pruner_ends_trainings_that_fall_behind_and_never_the_best(tmp_path, pruner):
+    toys.search(tmp_path, toys.Learns(), 30, num_workers=2, pruner=pruner)
+    rows = read(tmp_path)
+    assert len(rows) == 30
+    pruned = [row for row in rows if row["state"] == "pruned"]
+    complete = [row for row in rows if row["state"] == "complete"]
+    assert len(pruned) + len(complete) == 30
+    assert 1 <= len(pruned) < 30
+    for row in pruned:
+        assert row["accuracy"] is None
+        assert row["accuracies"] == []
+        match = re.fullmatch(r"pruned after epoch ([123]) at (0\.\d{4})", row["reason"])
+        spec = SPACE.template.with_widths(row["widths"])
+        assert float(match[2]) == pytest.approx(score(spec) * int(match[1]) / 4, abs=1e-4)
+    # What Learns tells on the way ranks as the end does.
+    scores = {row["spec_id"]: score(SPACE.template.with_widths(row["widths"])) for row in rows}
+    assert max(scores, key=scores.get) in {row["spec_id"] for row in complete}
+    assert result_of(tmp_path)["num_pruned"] == len(pruned)
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    for trial in optuna.load_study(study_name="search", storage=url).trials:
+        told = trial.intermediate_values
+        if trial.state == TrialState.COMPLETE:
+            assert list(told) == [1, 2, 3]
+            assert told[2] == pytest.approx(trial.value / 2)
+
+
+def test_without_a_pruner_nothing_is_pruned(tmp_path):
+    toys.search(tmp_path, toys.Learns(), 12)
+    assert {row["state"] for row in read(tmp_path)} == {"complete"}

@@ -64,10 +64,15 @@ def seen(study):
 
 
 def ask(study, space=SPACE):
-    """Return the number of a new proposal and the proposal itself."""
+    """Return a new proposal."""
     known = seen(study)
-    number, parameters = study.ask(lambda values: space.propose(values).spec.spec_id not in known)
-    return number, space.propose(parameters)
+    return space.propose(study.ask(lambda values: space.propose(values).spec.spec_id not in known))
+
+
+def start(study):
+    """Start a new proposal; return its number and the proposal."""
+    proposal = ask(study)
+    return study.start(record(proposal), 99), proposal
 
 
 def record(proposal):
@@ -77,15 +82,14 @@ def record(proposal):
 def advanced(study, count, space=SPACE):
     """Ask ``study`` and tell it made-up accuracies ``count`` times; return the study."""
     for _ in range(count):
-        number, proposal = ask(study, space)
+        proposal = ask(study, space)
         if proposal.fills(space.budget):
-            study.start(number, record(proposal))
+            number = study.start(record(proposal), 99)
             notes = {"seconds": 0.5, "accuracies": [score(proposal.spec)]}
             study.settle(number, "complete", score(proposal.spec), notes)
         else:
             used = proposal.params / space.budget.params
-            notes = record(proposal)
-            study.settle(number, "rejected", record=notes, shortfall=max(FILL - used, 1e-6))
+            study.reject(record(proposal), shortfall=max(FILL - used, 1e-6))
     return study
 
 
@@ -121,8 +125,7 @@ def test_no_network_is_proposed_twice(whole):
     assert len(seen(whole)) == 10
 
 
-def test_a_space_without_new_networks_is_exhausted(tmp_path, monkeypatch):
-    monkeypatch.setitem(studies.SAMPLER, "tpe_draws", 4)
+def test_a_space_without_new_networks_is_exhausted(tmp_path):
     study = study_in(tmp_path, TINY)
     with pytest.raises(Exhausted):
         advanced(study, 100, TINY)
@@ -142,8 +145,7 @@ def test_a_trial_whose_study_was_lost_is_handed_back_and_the_study_goes_on_as_if
     tmp_path, whole, stop
 ):
     study = advanced(study_in(tmp_path / "cut"), stop)
-    number, proposal = ask(study)
-    study.start(number, record(proposal))
+    number, proposal = start(study)
     del study
 
     study = study_in(tmp_path / "cut")
@@ -166,8 +168,7 @@ def test_trials_that_run_side_by_side_keep_their_numbers_in_any_order_of_ending(
     study = study_in(tmp_path)
     asked = {}
     for _ in range(4):
-        number, proposal = ask(study)
-        study.start(number, record(proposal))
+        number, proposal = start(study)
         asked[number] = proposal
     assert len({proposal.spec.spec_id for proposal in asked.values()}) == 4
     for number in (2, 0):
@@ -184,9 +185,8 @@ def test_trials_that_run_side_by_side_keep_their_numbers_in_any_order_of_ending(
 
 def test_other_asks_see_running_trials_as_taken(tmp_path):
     study = advanced(study_in(tmp_path), STARTUP + 1)
-    first = ask(study)
-    study.start(first[0], record(first[1]))
-    assert ask(study)[1].spec != first[1].spec
+    _, first = start(study)
+    assert ask(study).spec != first.spec
 
 
 def test_optuna_opens_the_study_and_sees_accuracies_parameters_and_notes(tmp_path):
@@ -196,13 +196,12 @@ def test_optuna_opens_the_study_and_sees_accuracies_parameters_and_notes(tmp_pat
     for trial, ours in zip(found.trials, study.trials(), strict=True):
         assert trial.params == ours.parameters
         assert set(trial.params) == {*SPACE.knots, *SPACE.slopes}
-        assert trial.user_attrs["outcome"] == ours.outcome
-        assert trial.user_attrs["widths"] == ours.record["widths"]
+        assert trial.user_attrs["network"]["widths"] == ours.record["widths"]
         if ours.outcome == "complete":
             assert trial.state == TrialState.COMPLETE
             assert trial.value == ours.accuracy
-            assert trial.user_attrs["accuracies"] == [ours.accuracy]
-            assert trial.user_attrs["seconds"] == 0.5
+            result = {"outcome": "complete", "accuracies": [ours.accuracy], "seconds": 0.5}
+            assert trial.user_attrs["result"] == result
 
 
 @pytest.mark.parametrize(
@@ -217,11 +216,12 @@ def test_what_was_not_trained_to_the_end_has_no_accuracy_and_its_own_state(
     tmp_path, outcome, state
 ):
     study = study_in(tmp_path)
-    number, proposal = ask(study)
-    if outcome != "rejected":
-        study.start(number, record(proposal))
+    proposal = ask(study)
     notes = record(proposal) | {"reason": "loss nan"}
-    study.settle(number, outcome, record=notes, shortfall=0.25)
+    if outcome == "rejected":
+        study.reject(notes, shortfall=0.25)
+    else:
+        study.settle(study.start(record(proposal), 99), outcome, record=notes)
     for trial in (study.trials()[0], study_in(tmp_path).trials()[0]):
         assert (trial.outcome, trial.accuracy) == (outcome, None)
         assert trial.record["reason"] == "loss nan"
@@ -234,14 +234,13 @@ def test_what_was_not_trained_to_the_end_has_no_accuracy_and_its_own_state(
 def test_rejected_shapes_carry_by_how_much_they_miss_and_are_never_the_best_trial(tmp_path):
     study = study_in(tmp_path)
     for accuracy in (0.5, None, 0.4):
-        number, proposal = ask(study)
+        proposal = ask(study)
         if accuracy is None:
-            study.settle(number, "rejected", record=record(proposal), shortfall=0.125)
+            study.reject(record(proposal), shortfall=0.125)
         else:
-            study.start(number, record(proposal))
-            study.settle(number, "complete", accuracy)
+            study.settle(study.start(record(proposal), 99), "complete", accuracy)
     found = loaded(tmp_path)
-    rejected = [trial for trial in found.trials if trial.user_attrs["outcome"] == "rejected"]
+    rejected = [trial for trial in found.trials if trial.state == TrialState.PRUNED]
     assert [trial.constraints for trial in rejected] == [{"budget": 0.125}]
     assert found.best_trial.number == 0
     assert found.best_value == 0.5
@@ -249,8 +248,7 @@ def test_rejected_shapes_carry_by_how_much_they_miss_and_are_never_the_best_tria
 
 def test_an_accuracy_is_stored_to_the_last_bit(tmp_path):
     study = study_in(tmp_path)
-    number, proposal = ask(study)
-    study.start(number, record(proposal))
+    number, _ = start(study)
     study.settle(number, "complete", 1 / 3, {"accuracies": [0.1, 1 / 7]})
     (trial,) = study_in(tmp_path).trials()
     assert trial.accuracy == 1 / 3

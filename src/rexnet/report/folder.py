@@ -47,6 +47,7 @@ RESULT = {
     "reason": str,
     "num_trials": int,
     "num_complete": int,
+    "num_pruned": int,
     "num_diverged": int,
     "num_died": int,
     "num_rejected": int,

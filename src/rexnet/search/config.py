@@ -78,9 +78,20 @@ class SearchConfig:
         repeats: Trainings a network, with different seeds; their mean counts.
         batch_size: Images a training step.
         lr: Peak learning rate.
-        workers: Processes, one thread each (default: one a core).
+        pruner: Ends the training of networks that fall behind after an epoch: halving (successive
+            halving) or median.
+        workers: Networks trained at a time, one thread each (default: one a core; with Ray, as
+            many as the cluster holds).
         seed: Seed of the proposals and the trainings.
         resolution: Side in pixels to which the images of a folder are resized (default: 32).
+        device: What trains: cpu, one thread a network; or cuda, several networks on one GPU.
+        executor: Where networks are trained: in processes of this machine, or as tasks of a Ray
+            cluster.
+        address: The Ray cluster, such as ray://HOST:10001 (default: the running one, else a new
+            one on this machine).
+        gpus_per_trial: GPUs a Ray task asks for, such as 0.25 (default: none).
+        storage: The URL of a database such as postgresql://USER:PASSWORD@HOST/DATABASE, in which
+            all searches of this configuration share one study (default: SQLite in --out).
         out: The run folder; a search that was stopped goes on from what is there.
     """
 
@@ -93,9 +104,15 @@ class SearchConfig:
     repeats: int = Protocol.repeats
     batch_size: int = Protocol.batch_size
     lr: float = Protocol.lr
+    pruner: Literal["none", "halving", "median"] = "none"
     workers: int | None = None
     seed: int = 0
     resolution: int | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    executor: Literal["local", "ray"] = "local"
+    address: str | None = None
+    gpus_per_trial: float = 0.0
+    storage: str | None = None
     out: str = "runs/search"
 
     def __post_init__(self) -> None:
@@ -108,6 +125,10 @@ class SearchConfig:
             raise UserError(f"trials {self.trials} must be at least 1")
         if self.workers is not None and not 1 <= self.workers <= 1024:
             raise UserError(f"workers {self.workers} must be from 1 to 1024")
+        if not 0 <= self.gpus_per_trial <= 64:
+            raise UserError(f"gpus_per_trial {self.gpus_per_trial} must be from 0 to 64")
+        if self.executor == "local" and (self.address or self.gpus_per_trial):
+            raise UserError("--address and --gpus_per_trial need --executor ray")
         if self.resolution is not None and not 8 <= self.resolution <= 512:
             raise UserError(f"resolution {self.resolution} must be from 8 to 512 pixels")
 
@@ -137,7 +158,7 @@ class SearchConfig:
                 count_classifier=preset is None if counted is None else counted,
             ),
             blocks=blocks,
-            workers=self.workers or os.cpu_count() or 1,
+            workers=self.workers or (os.cpu_count() or 1 if self.executor == "local" else None),
         )
 
     def limits(self) -> Budget:

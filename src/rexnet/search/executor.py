@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rexnet.errors import UserError
-from rexnet.search.protocol import Diverged, Evaluation
+from rexnet.search.protocol import Diverged, Evaluation, OnProgress, Pruned
 from rexnet.spec import NetSpec
 
-Evaluate = Callable[[NetSpec, Path, Callable[[float], None]], Evaluation]
+Evaluate = Callable[[NetSpec, Path, OnProgress], Evaluation]
+
+Judge = Callable[[int, int, float], bool]
+"""Whether to go on with a candidate's training: its number, an epoch, the accuracy after it."""
+
+Outcome = Literal["complete", "pruned", "diverged", "died"]
 
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -33,14 +38,15 @@ class Result:
 
     Attributes:
         number: The number it was submitted under.
-        outcome: ``complete``, ``diverged``, or ``died`` with its process or by an exception.
+        outcome: ``complete``, ``pruned``, ``diverged``, or ``died`` with its process or by an
+            exception.
         evaluation: What training gave; None unless complete.
         reason: Why it is not complete; empty if it is.
         seconds: Wall time since it was submitted, the start of its process included.
     """
 
     number: int
-    outcome: Literal["complete", "diverged", "died"]
+    outcome: Outcome
     evaluation: Evaluation | None
     reason: str
     seconds: float
@@ -56,10 +62,14 @@ class LocalExecutor:
         evaluate: What to run; it is pickled once a process.
         num_workers: How many processes.
         folder: Where the candidates' weights go, as ``NUMBER.safetensors``.
+
+    Attributes:
+        judge: Asked where ``evaluate`` tells an accuracy on the way.
     """
 
     def __init__(self, evaluate: Evaluate, num_workers: int, folder: Path) -> None:
         self._evaluate, self._num_workers, self._folder = evaluate, num_workers, folder
+        self.judge: Judge = lambda number, epoch, accuracy: True
         self._idle: list[_Worker] = []
         self._busy: list[_Worker] = []
 
@@ -134,7 +144,11 @@ class LocalExecutor:
             self._busy.remove(worker)
             return worker.result("died", None, f"exit code {worker.process.exitcode}")
         if kind == "progress":
-            worker.progress = value
+            worker.progress, *score = value
+            if score:
+                # A process that has just died is met by the next wait().
+                with suppress(OSError):
+                    worker.connection.send(self.judge(worker.number, *score))
             return None
         self._busy.remove(worker)
         self._idle.append(worker)
@@ -155,7 +169,7 @@ class _Worker:
 
     def result(
         self,
-        outcome: Literal["complete", "diverged", "died"],
+        outcome: Outcome,
         evaluation: Evaluation | None,
         reason: str,
     ) -> Result:
@@ -212,6 +226,8 @@ def _serve(evaluate: Evaluate, connection: "Connection[Any, Any]") -> None:
             answer = ("complete", evaluate(spec, weights, _reporter(connection)))
         except Diverged as error:
             answer = ("diverged", str(error))
+        except Pruned as error:
+            answer = ("pruned", str(error))
         except UserError as error:
             answer = ("user error", str(error))
         except Exception as error:  # noqa: BLE001 (whatever it is, it is this candidate's outcome)
@@ -219,8 +235,14 @@ def _serve(evaluate: Evaluate, connection: "Connection[Any, Any]") -> None:
         connection.send(answer)
 
 
-def _reporter(connection: "Connection[Any, Any]") -> Callable[[float], None]:
-    return lambda share: connection.send(("progress", share))
+def _reporter(connection: "Connection[Any, Any]") -> OnProgress:
+    def report(share: float, *score: float) -> None:
+        connection.send(("progress", (share, *score)))
+        if score and not connection.recv():
+            epoch, accuracy = score
+            raise Pruned(f"pruned after epoch {epoch} at {accuracy:.4f}")
+
+    return report
 
 
 def _end_with_parent() -> None:

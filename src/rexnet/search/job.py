@@ -1,17 +1,21 @@
 """The search job: proposals in, trained networks and a run folder out."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -26,13 +30,25 @@ from rexnet.search.executor import Evaluate, LocalExecutor, Result
 from rexnet.search.protocol import Evaluator, Protocol
 from rexnet.search.space import Space, check_reachable
 
+if TYPE_CHECKING:
+    from rexnet.search.cluster import RayExecutor
+    from rexnet.search.study import Trial
+
+    Executor = LocalExecutor | RayExecutor
+
 MAX_ASKS = 20
 """Proposals for each network to train, after which a search gives up."""
+
+ENDED = ("complete", "pruned", "diverged", "died")
+"""The outcomes of networks that were trained, or failed to be."""
 
 MAX_DEATHS = 5
 """Candidates in a row that died, after which a search gives up."""
 
 REFRESH_SECONDS = 0.5
+
+SYNC_SECONDS, LIFE_SECONDS = 5.0, 60.0
+"""How often a search reads a shared study, and shows there that it lives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,21 +94,43 @@ def run(config: SearchConfig, on_progress: OnProgress) -> int:
     if not (folder / "search.json").exists():
         check_reachable(space)
         _check_empty(folder)
+    evaluate = Evaluator(
+        images=image_set, protocol=protocol, device=config.device, prunes=config.pruner != "none"
+    )
     with runs.locked(folder):
-        prepare(folder, config, identity(space, protocol, image_set))
+        share = prepare(
+            folder, config, identity(space, protocol, image_set, config.device, config.pruner)
+        )
         return search(
             folder,
             space,
-            Evaluator(images=image_set, protocol=protocol),
+            partial(_executor, config, evaluate, folder / "candidates"),
             protocol=protocol,
             num_trials=config.trials,
-            num_workers=config.workers or 1,
+            share=share,
+            pruner=config.pruner,
             on_progress=on_progress,
         )
 
 
-def identity(space: Space, protocol: Protocol, image_set: ImageSet) -> dict[str, Any]:
-    """Return what makes two searches the same: data, space, sampler and protocol."""
+def _executor(config: SearchConfig, evaluate: Evaluate, folder: Path) -> "Executor":
+    if config.executor == "local":
+        return LocalExecutor(evaluate, config.workers or 1, folder)
+    from rexnet.search.cluster import RayExecutor
+
+    return RayExecutor(
+        evaluate,
+        config.workers,
+        folder,
+        address=config.address,
+        num_gpus=config.gpus_per_trial,
+    )
+
+
+def identity(
+    space: Space, protocol: Protocol, image_set: ImageSet, device: str, pruner: str
+) -> dict[str, Any]:
+    """Return what makes two searches the same."""
     from rexnet.search.study import SAMPLER
 
     mean, std = statistics(image_set.images[~image_set.held_out])
@@ -108,15 +146,35 @@ def identity(space: Space, protocol: Protocol, image_set: ImageSet) -> dict[str,
         },
         "space": dataclasses.asdict(space),
         "protocol": dataclasses.asdict(protocol),
+        "device": device,
+        "pruner": pruner,
         "sampler": SAMPLER,
     }
 
 
-def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, Any]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A study that several searches share.
+
+    Attributes:
+        url: The database.
+        study: The study's name there, the same for all searches of the same identity.
+        owner: The name of this search in the study.
+    """
+
+    url: str
+    study: str
+    owner: str
+
+
+def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, Any]) -> Share | None:
     """Check that ``folder`` is new or holds the same search, and write what the search is.
 
+    Returns:
+        The study to share; None if it stands in the folder.
+
     Raises:
-        UserError: The folder holds another search.
+        UserError: The folder holds another search, or its study is elsewhere.
     """
     path = folder / "search.json"
     if path.exists():
@@ -126,22 +184,46 @@ def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, An
                 f"{folder} holds a search of another configuration: {', '.join(differences)}; "
                 "give another --out"
             )
-    # First of all files: a search killed right here is known for what it is.
+    share = _share(folder, config, search_identity, is_new=not path.exists())
+    # Before all other files: a search killed right here is known for what it is.
     runs.write_json(path, search_identity)
     settings = dataclasses.asdict(config)
     settings["budget"] |= {key: int(settings["budget"][key]) for key in ("params", "macs")}
+    settings["storage"] = share and _without_password(share.url)
     runs.write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
     runs.write_json(folder / "environment.json", _environment())
+    return share
+
+
+def _share(
+    folder: Path, config: SearchConfig, search_identity: Mapping[str, Any], *, is_new: bool
+) -> Share | None:
+    """Return the shared study of a folder; a new folder gets a name of its own in it."""
+    path = folder / "share.json"
+    if is_new and config.storage:
+        digest = hashlib.sha256(_text(search_identity).encode()).hexdigest()
+        runs.write_json(path, {"study": f"rexnet-{digest[:16]}", "owner": uuid.uuid4().hex})
+    if path.exists() != bool(config.storage):
+        held = "a shared study; give its --storage" if path.exists() else "its own study"
+        raise UserError(f"the search in {folder} writes to {held}, or give another --out")
+    if not config.storage:
+        return None
+    return Share(url=config.storage, **runs.read_json(path))
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:***@", url)
 
 
 def search(
     folder: Path,
     space: Space,
-    evaluate: Evaluate,
+    make_executor: Callable[[], "Executor"],
     *,
     protocol: Protocol,
     num_trials: int,
-    num_workers: int,
+    share: Share | None = None,
+    pruner: str = "none",
     on_progress: OnProgress,
 ) -> int:
     """Train networks of ``space`` until ``folder`` holds ``num_trials``; return how many are new.
@@ -149,21 +231,22 @@ def search(
     Args:
         folder: The run folder; what is there is gone on from.
         space: What to propose from.
-        evaluate: Trains a network; it runs in worker processes.
-        protocol: How ``evaluate`` trains; its seed is that of the proposals too.
-        num_trials: Networks to train, those in the folder included.
-        num_workers: Processes.
+        make_executor: Returns what trains the networks.
+        protocol: How they are trained; its seed is that of the proposals too.
+        num_trials: Networks to train, those in the study included.
+        share: The study, if it is not the folder's own.
+        pruner: What ends trainings early: ``none``, ``halving`` or ``median``.
         on_progress: Called about twice a second.
 
     Raises:
         UserError: The folder cannot be used, or candidate after candidate dies.
     """
-    candidates = folder / "candidates"
-    leader = _Leader(folder, space, protocol, num_trials)
+    leader = _Leader(folder, space, protocol, num_trials, share, pruner)
     try:
-        with LocalExecutor(evaluate, num_workers, candidates) as executor:
+        with make_executor() as executor:
+            executor.judge = leader.judge
             leader.fill(executor)
-            while executor.num_busy:
+            while not leader.is_done:
                 for result in executor.wait(REFRESH_SECONDS):
                     leader.settle(result, executor.weights(result.number))
                 leader.fill(executor)
@@ -171,7 +254,7 @@ def search(
         leader.finish()
     finally:
         leader.close()
-        shutil.rmtree(candidates, ignore_errors=True)
+        shutil.rmtree(folder / "candidates", ignore_errors=True)
     on_progress(leader.progress(0.0))
     return leader.num_new
 
@@ -179,37 +262,119 @@ def search(
 class _Leader:
     """Keeps the study, the trial file and the best weights in step."""
 
-    def __init__(self, folder: Path, space: Space, protocol: Protocol, num_trials: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        space: Space,
+        protocol: Protocol,
+        num_trials: int,
+        share: Share | None,
+        pruner: str,
+    ) -> None:
         from rexnet.search.study import Study
 
         self._folder, self._space, self._protocol = folder, space, protocol
-        _check_study(folder)
-        self._study = Study(f"sqlite:///{folder / 'study.db'}", space, protocol.seed)
-        known = self._study.trials()
-        self._rows = [
-            _row(trial.number, trial.outcome, trial.accuracy, trial.record)
-            for trial in known
-            if trial.outcome not in ("running", "rejected")
-        ]
-        self._num_trials = max(num_trials, len(self._rows))
-        self._unfinished = [trial for trial in known if trial.outcome == "running"]
-        self._num_rejected = sum(trial.outcome == "rejected" for trial in known)
-        self._num_asks = len(known)
-        self._seen = {trial.record["spec_id"] for trial in known}
+        self._is_shared = share is not None
+        self._owner = share.owner if share else ""
+        if share:
+            self._study = Study(
+                share.url,
+                space,
+                protocol.seed,
+                name=share.study,
+                owner=share.owner,
+                pruner=pruner,
+            )
+        else:
+            _check_study(folder)
+            url = f"sqlite:///{folder / 'study.db'}"
+            self._study = Study(url, space, protocol.seed, pruner=pruner)
+        self._min_trials = num_trials
+        self._rows: list[dict[str, Any]] = []
+        self._own_best: tuple[float, int] = (-1.0, 0)
+        self._best: float | None = None
+        self._num_rejected = 0
+        self._num_asks = 0
+        self._seen: set[str] = set()
+        self._running_elsewhere: set[int] = set()
+        self._lost: list[Trial] = []
+        self._unfinished: list[Trial] = []
         self._pending: dict[int, Proposal] = {}
         self._stopped = ""
-        self._started = time.monotonic()
+        self._started = self._synced = self._alive = time.monotonic()
         self.num_new = 0
+        for trial in self._study.trials():
+            self._take_in(trial)
         self._restore_rows()
         self._write_result("running")
 
-    def fill(self, executor: LocalExecutor) -> None:
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is trained any more, here or in another search of the study."""
+        return not (self._pending or self._running_elsewhere)
+
+    def fill(self, executor: "Executor") -> None:
         """Submit candidates while there is room for them and need of them."""
+        if self._is_shared:
+            self._keep_in_step()
         while executor.has_room and self._unfinished:
             trial = self._unfinished.pop(0)
             self._submit(executor, trial.number, self._space.propose(trial.parameters))
         while executor.has_room and self._num_missing > 0 and not self._stopped:
             self._propose(executor)
+
+    def _keep_in_step(self) -> None:
+        """Read what other searches of the study did, and show them that this one lives."""
+        now = time.monotonic()
+        if now - self._alive > LIFE_SECONDS:
+            self._study.show_life()
+            self._alive = now
+        if now - self._synced > SYNC_SECONDS or self._num_missing > 0:
+            self._sync()
+            self._synced = now
+
+    def _sync(self) -> None:
+        for trial in self._study.sync():
+            self._take_in(trial)
+            if trial.outcome in ENDED:
+                runs.append_jsonl(self._folder / "trials.jsonl", self._rows[-1])
+                self._write_result("running")
+
+    def _take_in(self, trial: "Trial") -> None:
+        """Count a trial of the study."""
+        self._num_asks += trial.number not in self._running_elsewhere
+        self._running_elsewhere.discard(trial.number)
+        self._seen.add(trial.record["spec_id"])
+        if trial.outcome in ENDED:
+            is_own = trial.owner == self._owner
+            self._add_row(trial.number, trial.outcome, trial.accuracy, trial.record, is_own=is_own)
+        elif trial.outcome == "rejected":
+            self._num_rejected += 1
+        elif trial.outcome == "lost":
+            self._lost.append(trial)
+        elif trial.owner == self._owner:
+            self._unfinished.append(trial)
+        else:
+            self._running_elsewhere.add(trial.number)
+
+    def _add_row(
+        self,
+        number: int,
+        outcome: str,
+        accuracy: float | None,
+        record: Mapping[str, Any],
+        *,
+        is_own: bool,
+    ) -> None:
+        self._rows.append(_row(number, outcome, accuracy, record))
+        if accuracy is not None:
+            self._best = max(accuracy, self._best or 0.0)
+            if is_own:
+                self._own_best = max(self._own_best, (accuracy, -number))
+
+    def judge(self, number: int, epoch: int, accuracy: float) -> bool:
+        """Tell whether a candidate is to be trained further."""
+        return self._study.goes_on(number, epoch, accuracy)
 
     def settle(self, result: Result, weights: Path) -> None:
         """Note what became of a candidate, and keep its weights if it is the best.
@@ -220,7 +385,8 @@ class _Leader:
         proposal = self._pending.pop(result.number)
         accuracies = result.evaluation.accuracies if result.evaluation else ()
         accuracy = sum(accuracies) / len(accuracies) if accuracies else None
-        if accuracy is not None and self._is_best(accuracy, result.number) and weights.exists():
+        is_best = accuracy is not None and (accuracy, -result.number) > self._own_best
+        if is_best and weights.exists():
             # Before the study is told: killed in between, the same training gives them again.
             weights.replace(self._folder / "best.safetensors")
             runs.write_text(self._folder / "best.json", proposal.spec.to_json() + "\n")
@@ -230,9 +396,10 @@ class _Leader:
             "seconds": round((result.evaluation or result).seconds, 3),
             "reason": result.reason,
         }
-        self._study.settle(result.number, result.outcome, accuracy, notes)
+        if not self._study.settle(result.number, result.outcome, accuracy, notes):
+            return
         record = self._record(proposal) | notes
-        self._rows.append(_row(result.number, result.outcome, accuracy, record))
+        self._add_row(result.number, result.outcome, accuracy, record, is_own=True)
         runs.append_jsonl(self._folder / "trials.jsonl", self._rows[-1])
         self.num_new += 1
         self._write_result("running")
@@ -264,50 +431,47 @@ class _Leader:
 
     @property
     def _num_missing(self) -> int:
-        taken = len(self._rows) + len(self._pending) + len(self._unfinished)
-        return self._num_trials - taken
+        here = len(self._pending) + len(self._unfinished)
+        return self._num_trials - len(self._rows) - here - len(self._running_elsewhere)
 
     @property
-    def _best(self) -> float | None:
-        return max((r["accuracy"] for r in self._rows if r["accuracy"] is not None), default=None)
+    def _num_trials(self) -> int:
+        return max(self._min_trials, len(self._rows))
 
-    def _is_best(self, accuracy: float, number: int) -> bool:
-        """Tell whether a network is the first of the ranking; of equals the first by number is."""
-        best = max(
-            ((r["accuracy"], -r["number"]) for r in self._rows if r["accuracy"] is not None),
-            default=(-1.0, 0),
-        )
-        return (accuracy, -number) > best
-
-    def _propose(self, executor: LocalExecutor) -> None:
+    def _propose(self, executor: "Executor") -> None:
         from rexnet.search.study import Exhausted
 
         if self._num_asks >= MAX_ASKS * self._num_trials:
             self._stopped = f"{self._num_asks} proposals were made, most could not fill the budget"
             return
-        try:
-            number, parameters = self._study.ask(self._is_new)
-        except Exhausted:
-            self._stopped = "no draw gave a network that is new"
-            return
+        if self._lost:
+            parameters = self._lost[-1].parameters
+            self._study.ask_again(self._lost.pop())
+        else:
+            try:
+                parameters = self._study.ask(self._is_new)
+            except Exhausted:
+                self._stopped = "no draw gave a network that is new"
+                return
         self._num_asks += 1
         proposal = self._space.propose(parameters)
         self._seen.add(proposal.spec.spec_id)
         budget = self._space.budget
-        if proposal.fills(budget):
-            self._study.start(number, self._record(proposal))
-            self._submit(executor, number, proposal)
-        else:
+        if not proposal.fills(budget):
             used = min(proposal.params / budget.params, proposal.macs / budget.macs)
-            self._study.settle(
-                number, "rejected", record=self._record(proposal), shortfall=FILL - used
-            )
+            self._study.reject(self._record(proposal), shortfall=FILL - used)
             self._num_rejected += 1
+            return
+        number = self._study.start(self._record(proposal), self._num_trials)
+        if number is None:
+            self._sync()
+        else:
+            self._submit(executor, number, proposal)
 
     def _is_new(self, parameters: Mapping[str, float]) -> bool:
         return self._space.propose(parameters).spec.spec_id not in self._seen
 
-    def _submit(self, executor: LocalExecutor, number: int, proposal: Proposal) -> None:
+    def _submit(self, executor: "Executor", number: int, proposal: Proposal) -> None:
         self._pending[number] = proposal
         executor.submit(number, proposal.spec)
 
@@ -339,6 +503,7 @@ class _Leader:
                 "reason": self._stopped,
                 "num_trials": self._num_trials,
                 "num_complete": states.count("complete"),
+                "num_pruned": states.count("pruned"),
                 "num_diverged": states.count("diverged"),
                 "num_died": states.count("died"),
                 "num_rejected": self._num_rejected,

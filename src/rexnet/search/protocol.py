@@ -33,8 +33,6 @@ class Protocol:
         weight_decay: Decay of convolution and linear weights.
         warmup: Share of the steps before the peak.
         label_smoothing: Probability spread over all classes.
-        averaging: Decay a step of the moving average of the weights that is scored; 0 scores the
-            last weights.
         repeats: Trainings with the seeds ``seed``, ``seed + 1``, ...; their mean is the accuracy.
         seed: Seed of weights, order and augmentation; the same for every candidate.
     """
@@ -46,7 +44,6 @@ class Protocol:
     weight_decay: float = 5e-4
     warmup: float = 0.2
     label_smoothing: float = 0.0
-    averaging: float = 0.0
     repeats: int = 1
     seed: int = 0
 
@@ -56,12 +53,7 @@ class Protocol:
                 raise UserError(f"{field} {getattr(self, field)} must be at least {low}")
         if self.seed + self.repeats > MAX_SEED:
             raise UserError(f"seed {self.seed} must be from 0 to {MAX_SEED - self.repeats}")
-        for field, high in (
-            ("momentum", 1),
-            ("warmup", 1),
-            ("label_smoothing", 1),
-            ("averaging", 1),
-        ):
+        for field, high in (("momentum", 1), ("warmup", 1), ("label_smoothing", 1)):
             if not 0 <= getattr(self, field) < high:
                 raise UserError(f"{field} {getattr(self, field)} must be from 0 to below {high}")
         for field in ("lr", "weight_decay"):
@@ -99,6 +91,21 @@ class Diverged(Exception):
     """The loss of a candidate became infinite or not a number."""
 
 
+class Pruned(Exception):
+    """The search saw no need to train a candidate to the end."""
+
+
+OnEpoch = Callable[[int, Callable[[], float]], None]
+"""Called after an epoch with its number, from 1, and what scores the network as it is."""
+
+OnProgress = Callable[..., None]
+"""Called with the share of the work that is done, from 0 to 1.
+
+If candidates may be pruned, it is also called with an epoch's number and the accuracy after it,
+and raises ``Pruned`` to end the training.
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
     """NetSpec -> accuracy: trains from scratch and scores on the held-out part.
@@ -106,44 +113,55 @@ class Evaluator:
     Attributes:
         images: The image set; what is held out is never trained on.
         protocol: How to train.
+        device: ``cpu``, for one thread of it, or ``cuda``.
+        prunes: Whether the network is scored after every epoch of the first repeat, for the search
+            to end the training.
     """
 
     images: ImageSet
     protocol: Protocol
+    device: str = "cpu"
+    prunes: bool = False
 
-    def __call__(
-        self, spec: NetSpec, weights: Path, on_progress: Callable[[float], None]
-    ) -> Evaluation:
-        """Train ``spec`` once a repeat, on one thread.
+    def __call__(self, spec: NetSpec, weights: Path, on_progress: OnProgress) -> Evaluation:
+        """Train ``spec`` once a repeat.
 
         Args:
             spec: The network.
             weights: Where the weights of the first repeat are written, as safetensors.
-            on_progress: Called after every epoch with the share of the work that is done.
+            on_progress: Called after every epoch.
 
         Raises:
             Diverged: The loss became infinite or not a number.
+            Pruned: ``on_progress`` ended the training.
+            UserError: The device is missing.
         """
         # torch takes seconds to import, and the process that only leads the search needs none.
         from rexnet.nn.weights import save_weights
-        from rexnet.search.proxy import train_candidate
+        from rexnet.search.proxy import trainer
 
+        train = trainer(self.device)
         start = time.perf_counter()
         repeats = self.protocol.repeats
         accuracies = []
         for repeat in range(repeats):
-            model, accuracy = train_candidate(
+            model, accuracy = train(
                 spec,
                 self.images,
                 self.protocol,
                 seed=self.protocol.seed + repeat,
-                on_epoch=partial(_report, on_progress, repeat, repeats),
+                on_epoch=partial(self._report, on_progress, repeat),
             )
             if repeat == 0:
                 save_weights(model, weights)
             accuracies.append(accuracy)
         return Evaluation(accuracies=tuple(accuracies), seconds=time.perf_counter() - start)
 
-
-def _report(on_progress: Callable[[float], None], done: int, repeats: int, share: float) -> None:
-    on_progress((done + share) / repeats)
+    def _report(
+        self, on_progress: OnProgress, repeat: int, epoch: int, score: Callable[[], float]
+    ) -> None:
+        share = (repeat + epoch / self.protocol.epochs) / self.protocol.repeats
+        if self.prunes and repeat == 0 and epoch < self.protocol.epochs:
+            on_progress(share, epoch, score())
+        else:
+            on_progress(share)

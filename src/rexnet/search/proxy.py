@@ -1,19 +1,20 @@
 """The candidate trainer: a network from scratch to its held-out accuracy on one thread."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rexnet.data.batches import Batches, normalised, statistics
 from rexnet.data.images import ImageSet
+from rexnet.errors import UserError
 from rexnet.nn.fused import can_fuse, fused
 from rexnet.nn.network import Network
-from rexnet.search.protocol import Diverged, Protocol
+from rexnet.search.protocol import Diverged, OnEpoch, Protocol
 from rexnet.spec import NetSpec
 
 SCORING_BATCH = 250
@@ -25,7 +26,7 @@ def train_candidate(
     protocol: Protocol,
     *,
     seed: int,
-    on_epoch: Callable[[float], None],
+    on_epoch: OnEpoch,
 ) -> tuple[Network, float]:
     """Train ``spec`` from scratch and score it on the held-out images.
 
@@ -34,7 +35,7 @@ def train_candidate(
         images: What to train on and what to score on.
         protocol: How to train.
         seed: Seed of weights, order and augmentation.
-        on_epoch: Called after every epoch with the share of epochs done.
+        on_epoch: Called after every epoch.
 
     Returns:
         The trained network in evaluation mode, and the share of held-out images it gets right.
@@ -47,14 +48,19 @@ def train_candidate(
     generator = np.random.default_rng(seed)
     model = Network(spec).to(memory_format=torch.channels_last)
     forward = fused(model) if can_fuse(spec) else model
-    averaged = _averaged(model, protocol.averaging)
-    optimizer = _optimizer(model, protocol)
+    optimizer = optimizer_of(model, protocol, protocol.lr)
     train = images.images[~images.held_out]
     mean, std = statistics(train)
     batches = Batches(train, images.labels[~images.held_out], mean, std)
     steps = protocol.epochs * batches.num_batches(protocol.batch_size)
+    held_out = normalised(images.images[images.held_out], mean, std)
+
+    def score() -> float:
+        return accuracy(model, held_out, images.labels[images.held_out])
+
     step = 0
     for epoch in range(protocol.epochs):
+        model.train()
         for x, y in batches.epoch(protocol.batch_size, generator):
             for group in optimizer.param_groups:
                 group["lr"] = protocol.lr_at(step, steps)
@@ -68,17 +74,26 @@ def train_candidate(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            if averaged is not None:
-                averaged.update_parameters(model)
             step += 1
-        on_epoch((epoch + 1) / protocol.epochs)
+        on_epoch(epoch + 1, score)
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
         raise Diverged("weights that are infinite or not numbers after the last step")
-    if averaged is not None:
-        assert isinstance(averaged.module, Network)
-        model = averaged.module
-    held_out = normalised(images.images[images.held_out], mean, std)
-    return model, accuracy(model, held_out, images.labels[images.held_out])
+    return model, score()
+
+
+def trainer(device: str) -> Callable[..., tuple[Network, float]]:
+    """Return what trains candidates on ``device``, with the arguments of ``train_candidate``.
+
+    Raises:
+        UserError: The machine has no such device.
+    """
+    if device == "cpu":
+        return train_candidate
+    if not torch.cuda.is_available():
+        raise UserError(f"--device {device}: torch {torch.__version__} finds no GPU here")
+    from rexnet.search.accelerator import train_on_accelerator
+
+    return partial(train_on_accelerator, device=torch.device(device))
 
 
 def accuracy(model: nn.Module, images: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -93,7 +108,8 @@ def accuracy(model: nn.Module, images: NDArray[np.float32], labels: NDArray[np.i
     return right / len(labels)
 
 
-def _optimizer(model: nn.Module, protocol: Protocol) -> torch.optim.Optimizer:
+def optimizer_of(model: nn.Module, protocol: Protocol, lr: float | Tensor) -> torch.optim.Optimizer:
+    """Return the optimiser of a protocol; weight decay spares batch norm and biases."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     spared = [p for p in model.parameters() if p.ndim <= 1]
     return torch.optim.SGD(
@@ -101,18 +117,11 @@ def _optimizer(model: nn.Module, protocol: Protocol) -> torch.optim.Optimizer:
             {"params": decayed, "weight_decay": protocol.weight_decay},
             {"params": spared, "weight_decay": 0.0},
         ],
-        lr=protocol.lr,
+        lr=lr,
         momentum=protocol.momentum,
         nesterov=protocol.momentum > 0,
         fused=True,
     )
-
-
-def _averaged(model: Network, decay: float) -> AveragedModel | None:
-    """Return a moving average of weights and running statistics; None if nothing is averaged."""
-    if decay == 0:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def _channels_last(images: NDArray[np.float32]) -> torch.Tensor:

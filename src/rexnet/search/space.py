@@ -84,6 +84,19 @@ class Space:
         knots = {k: int(generator.integers(lo, hi + 1)) for k, (lo, hi) in self.knots.items()}
         return knots | {k: generator.uniform(lo, hi) for k, (lo, hi) in self.slopes.items()}
 
+    def move(
+        self, parameters: Mapping[str, float], distance: float, generator: np.random.Generator
+    ) -> dict[str, float]:
+        """Return parameters near the given ones; a ``distance`` of 1 crosses the whole space."""
+        moved: dict[str, float] = {}
+        for name, (low, high) in self.knots.items():
+            anew = generator.random() < distance
+            moved[name] = int(generator.integers(low, high + 1)) if anew else parameters[name]
+        for name, (lowest, highest) in self.slopes.items():
+            step = distance * (highest - lowest) * generator.standard_normal()
+            moved[name] = float(np.clip(parameters[name] + step, lowest, highest))
+        return moved
+
 
 def check_reachable(space: Space) -> float:
     """Check that networks of the space can use at least 90 % of both limits.

@@ -1,23 +1,36 @@
 """The study: what Optuna knows of the search. No other file imports Optuna."""
 
+import bisect
+import dataclasses
+import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    IntegrityError,
+    NoSuchModuleError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from rexnet.errors import UserError
 from rexnet.search.space import Space
 
-Outcome = Literal["running", "complete", "diverged", "died", "rejected"]
+Outcome = Literal["running", "complete", "pruned", "diverged", "died", "rejected", "lost"]
 Parameters = dict[str, float]
 
 SAMPLER: dict[str, Any] = {
@@ -27,19 +40,39 @@ SAMPLER: dict[str, Any] = {
     "constant_liar": True,
     "n_startup_trials": 10,
     "n_ei_candidates": 24,
-    "tpe_draws": 32,
+    "window": 500,
+    "moves": 16,
     "random_draws": 200,
 }
 """The sampler's settings, every one stated since Optuna's defaults change between versions.
 
-A proposal is the first new network of at most ``tpe_draws`` draws of TPE, then ``random_draws``.
+A proposal is the first new network of a draw of TPE, ``moves`` neighbours of it, ever farther
+away, and ``random_draws``. ``window`` limits the trials that TPE sees (``_seen_by_sampler``).
 """
 
+PRUNERS: dict[str, Callable[[], BasePruner]] = {
+    "none": NopPruner,
+    "halving": partial(SuccessiveHalvingPruner, min_resource=1, reduction_factor=2),
+    "median": partial(MedianPruner, n_startup_trials=10, n_warmup_steps=1),
+}
+"""What ``--pruner`` names: Optuna's pruners, of the accuracies after whole epochs."""
+
+NUM_GOOD = 25
+"""The most trials that TPE takes for good ones."""
+
+MAX_OPENINGS = 5
+
+HEARTBEAT_SECONDS, GRACE_SECONDS = 60, 300
+"""How often a search of a shared study shows that it lives, and when it counts as dead."""
+
 STATES: dict[Outcome, TrialState] = {
+    "running": TrialState.RUNNING,
     "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
     # TPE takes a pruned trial for worse than all complete ones, and passes over a failed one.
     "diverged": TrialState.PRUNED,
     "died": TrialState.FAIL,
+    "lost": TrialState.FAIL,
     # With a constraint: TPE takes it for worse than all feasible ones.
     "rejected": TrialState.PRUNED,
 }
@@ -56,52 +89,87 @@ class Trial:
     Attributes:
         number: Its number, from 0.
         parameters: Values of the space's knots and slopes.
-        outcome: What became of it.
+        outcome: What became of it; ``lost`` if its search was counted out.
         accuracy: Held-out accuracy; None where there is none.
+        scores: Held-out accuracies after epochs on the way, if networks may be pruned.
         record: All that the search noted of it.
+        owner: The search that trains it.
     """
 
     number: int
     parameters: Parameters
     outcome: Outcome
     accuracy: float | None
+    scores: dict[int, float]
     record: dict[str, Any]
+    owner: str
 
 
 class Study:
-    """A study in a database, mirrored in memory, where proposals are made.
+    """A study in a database, and as much of it in memory as proposals are made from.
 
     A trial enters the database whole, so a search killed at any moment leaves nothing half asked.
-    The sampler is seeded anew for every trial by the search's seed and the trial's number: with one
-    worker a resumed study goes on exactly as an uninterrupted one.
+    The sampler is seeded anew for every trial by the search's seed and the number of trials: with
+    one worker a resumed study goes on exactly as an uninterrupted one.
 
     Args:
         url: The database, such as ``sqlite:///runs/S/study.db``.
         space: What to propose from.
         seed: Seed of all proposals.
+        name: The study in the database.
+        owner: The name of this search in a study that several share; empty if it has the study to
+            itself.
+        pruner: ``none``, ``halving`` or ``median``.
 
     Raises:
-        UserError: The database is damaged or cannot be written to.
+        UserError: The database is damaged, cannot be reached or cannot be written to.
     """
 
-    def __init__(self, url: str, space: Space, seed: int) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._url, self._space, self._seed = url, space, seed
-        self._running: dict[int, optuna.Trial] = {}
-        self._memory = optuna.create_study(direction="maximize")
+    def __init__(
+        self,
+        url: str,
+        space: Space,
+        seed: int,
+        *,
+        name: str = "search",
+        owner: str = "",
+        pruner: str = "none",
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._space, self._seed, self._owner = space, seed, owner
+        self._pruner = PRUNERS[pruner]()
+        self._url = url
         with self._database():
-            self._storage = RDBStorage(url)
+            address = make_url(url)
+            self._url = address.render_as_string(hide_password=True)
+            if address.drivername == "postgresql":
+                address = address.set(drivername="postgresql+psycopg")
+            self._storage = self._open(address.render_as_string(hide_password=False))
             self._stored = optuna.create_study(
-                storage=self._storage,
-                study_name="search",
-                direction="maximize",
-                load_if_exists=True,
+                storage=self._storage, study_name=name, direction="maximize", load_if_exists=True
             )
-            known = self._stored.get_trials()
-        self._memory.add_trials(known)
-        for trial in self._memory.get_trials(deepcopy=False):
-            if trial.state == TrialState.RUNNING:
-                self._running[trial.number] = _handle(self._memory, trial)
+            self._study_id = self._storage.get_study_id_from_name(name)
+        self._trials: dict[int, Trial] = {}
+        self._ids: dict[int, int] = {}
+        self._asked: tuple[optuna.Trial, Parameters] | None = None
+        self._handles: dict[int, optuna.Trial] = {}
+        self._news: list[Trial] = []
+        self._read_new()
+        self._recall()
+
+    def _open(self, url: str) -> RDBStorage:
+        for attempt in range(1, MAX_OPENINGS + 1):
+            try:
+                return RDBStorage(
+                    url,
+                    heartbeat_interval=HEARTBEAT_SECONDS if self._owner else None,
+                    grace_period=GRACE_SECONDS if self._owner else None,
+                )
+            except (IntegrityError, ProgrammingError, StorageInternalError):
+                # Two searches that meet an empty database both make the tables; one is refused.
+                if attempt == MAX_OPENINGS or not self._owner:
+                    raise
+        raise AssertionError("unreachable")
 
     def close(self) -> None:
         """Close the database."""
@@ -109,11 +177,54 @@ class Study:
         self._storage.engine.dispose()
 
     def trials(self) -> list[Trial]:
-        """Return all trials in the order of their numbers."""
-        return [_read(trial) for trial in self._memory.get_trials(deepcopy=False)]
+        """Return all known trials in the order of their numbers."""
+        return [self._trials[number] for number in sorted(self._trials)]
 
-    def ask(self, is_new: Callable[[Parameters], bool]) -> tuple[int, Parameters]:
-        """Return the number and parameters of a new proposal; ``start`` or ``settle`` it next.
+    def sync(self) -> list[Trial]:
+        """Read what others wrote; return the trials that are new or have ended since the last call.
+
+        Raises:
+            UserError: The database cannot be reached.
+        """
+        self._update()
+        news, self._news = self._news, []
+        return news
+
+    def _update(self) -> None:
+        for trial in self._read_new():
+            self._news.append(trial)
+            if handle := self._handles.pop(trial.number, None):
+                _end(handle, trial)
+            else:
+                self._memorise(trial)
+
+    def _read_new(self) -> list[Trial]:
+        with self._database():
+            stored = self._stored.get_trials(deepcopy=False)
+        changed = []
+        for frozen in stored:
+            known = self._trials.get(frozen.number)
+            ended = frozen.state != TrialState.RUNNING
+            if known is None or (known.outcome == "running" and ended):
+                self._ids[frozen.number] = frozen._trial_id
+                self._trials[frozen.number] = _read(frozen)
+                changed.append(self._trials[frozen.number])
+        return changed
+
+    def show_life(self) -> None:
+        """Tell other searches that this one lives, and count out the trials of dead ones.
+
+        Raises:
+            UserError: The database cannot be reached.
+        """
+        with self._database():
+            for trial in self._trials.values():
+                if trial.outcome == "running" and trial.owner == self._owner:
+                    self._storage.record_heartbeat(self._ids[trial.number])
+            fail_stale_trials(self._stored)
+
+    def ask(self, is_new: Callable[[Parameters], bool]) -> Parameters:
+        """Return the parameters of a new proposal; ``start`` or ``reject`` it next.
 
         Args:
             is_new: Tells whether parameters give a network that was not proposed before.
@@ -121,25 +232,82 @@ class Study:
         Raises:
             Exhausted: No draw gave a new network.
         """
-        self._memory.sampler = _NewNetworks(self._space, self._seed, is_new)
+        if len(self._trials) // SAMPLER["window"] != self._window:
+            self._recall()
+        seeds = [self._seed, zlib.crc32(self._owner.encode()), len(self._trials)]
+        self._memory.sampler = _NewNetworks(self._space, seeds, is_new)
         trial = self._memory.ask()
         parameters: Parameters = {}
         for name, (low, high) in self._space.knots.items():
             parameters[name] = trial.suggest_int(name, low, high)
         for name, (lowest, highest) in self._space.slopes.items():
             parameters[name] = trial.suggest_float(name, lowest, highest)
-        self._running[trial.number] = trial
-        return trial.number, parameters
+        self._asked = trial, parameters
+        return parameters
 
-    def start(self, number: int, record: Mapping[str, Any]) -> None:
-        """Note that the asked trial is being trained.
+    def ask_again(self, trial: Trial) -> None:
+        """Take a lost trial for what was asked; ``start`` it next."""
+        again = dataclasses.replace(trial, outcome="running")
+        self._asked = self._memorise(again), trial.parameters
+        del self._handles[trial.number]
+
+    def start(self, record: Mapping[str, Any], num_wanted: int) -> int | None:
+        """Note that what was asked is being trained.
+
+        Args:
+            record: What to note.
+            num_wanted: Networks that the study is to train in all.
+
+        Returns:
+            Its number; None if other searches had the same network first, or enough of them.
 
         Raises:
             UserError: The database cannot be written to.
         """
-        _note(self._running[number], {"outcome": "running", **record})
+        number = self._add("running", record).number
+        if not self._owner:
+            return number
         with self._database():
-            self._stored.add_trial(self._frozen(number))
+            self._storage.record_heartbeat(self._ids[number])
+        # The numbers of the database decide who was first.
+        self._update()
+        earlier = [
+            trial
+            for trial in self._trials.values()
+            if trial.number < number and trial.outcome not in ("rejected", "lost")
+        ]
+        taken = any(trial.record["spec_id"] == record["spec_id"] for trial in earlier)
+        if taken or len(earlier) >= num_wanted:
+            reason = "another search trains the network" if taken else "there are enough networks"
+            self.settle(number, "rejected", record={"reason": reason})
+            return None
+        return number
+
+    def reject(self, record: Mapping[str, Any], shortfall: float) -> int:
+        """Note that what was asked is not trained; return its number.
+
+        Args:
+            record: What to note.
+            shortfall: By what share the shape misses the budget.
+
+        Raises:
+            UserError: The database cannot be written to.
+        """
+        return self._add("rejected", {**record, "shortfall": shortfall}).number
+
+    def goes_on(self, number: int, epoch: int, accuracy: float) -> bool:
+        """Note the accuracy of a trial after an epoch; tell whether to train it further.
+
+        Raises:
+            UserError: The database cannot be written to.
+        """
+        with self._database():
+            self._storage.set_trial_intermediate_value(self._ids[number], epoch, accuracy)
+        trial = self._trials[number]
+        self._trials[number] = dataclasses.replace(trial, scores={**trial.scores, epoch: accuracy})
+        handle = self._handles[number]
+        handle.report(accuracy, epoch)
+        return not handle.should_prune()
 
     def settle(
         self,
@@ -147,92 +315,171 @@ class Study:
         outcome: Outcome,
         accuracy: float | None = None,
         record: Mapping[str, Any] | None = None,
-        shortfall: float = 0.0,
-    ) -> None:
-        """Tell what became of a trial that was asked, or asked and started.
+    ) -> bool:
+        """Tell what became of a trial that was started.
 
         Args:
             number: The trial.
             outcome: What became of it.
             accuracy: Held-out accuracy of a complete trial.
             record: What else to note.
-            shortfall: By what share a rejected shape misses the budget.
+
+        Returns:
+            False if others have counted the trial out, since this search gave no sign of life.
 
         Raises:
             UserError: The database cannot be written to.
         """
-        notes = {"outcome": outcome, **(record or {})}
-        started = "outcome" in self._frozen(number).user_attrs
-        trial = self._running.pop(number)
-        for study, handle in self._handles(trial, started):
-            with self._database():
-                _note(handle, notes)
-                if outcome == "rejected":
-                    handle.set_constraint("budget", shortfall)
-                study.tell(handle, accuracy, STATES[outcome])
-        if not started:
-            with self._database():
-                self._stored.add_trial(self._frozen(number))
+        result = dict(record or {})
+        values = None if accuracy is None else [accuracy]
+        with self._database():
+            try:
+                self._storage.set_trial_user_attr(
+                    self._ids[number], "result", {"outcome": outcome, **result}
+                )
+                self._storage.set_trial_state_values(self._ids[number], STATES[outcome], values)
+            except UpdateFinishedTrialError:
+                return False
+        trial = self._trials[number]
+        self._trials[number] = dataclasses.replace(
+            trial, outcome=outcome, accuracy=accuracy, record=trial.record | result
+        )
+        if handle := self._handles.pop(number, None):
+            _end(handle, self._trials[number])
+        return True
 
-    def _handles(
-        self, trial: optuna.Trial, started: bool
-    ) -> Iterator[tuple[optuna.Study, optuna.Trial]]:
-        yield self._memory, trial
-        if started:
-            with self._database():
-                stored = self._stored.get_trials(deepcopy=False)[trial.number]
-                handle = _handle(self._stored, stored)
-            yield self._stored, handle
+    def _add(self, outcome: Outcome, record: Mapping[str, Any]) -> Trial:
+        """Write what was asked to the database, whole, with what is known of it."""
+        assert self._asked is not None
+        (handle, parameters), self._asked = self._asked, None
+        trial = Trial(
+            number=-1,
+            parameters=parameters,
+            outcome=outcome,
+            accuracy=None,
+            scores={},
+            record=dict(record),
+            owner=self._owner,
+        )
+        with self._database():
+            trial_id = self._storage.create_new_trial(self._study_id, self._frozen(trial))
+            number = self._storage.get_trial(trial_id).number
+        self._trials[number] = dataclasses.replace(trial, number=number)
+        self._ids[number] = trial_id
+        if outcome == "running":
+            self._handles[number] = handle
+        else:
+            _end(handle, trial)
+        return self._trials[number]
 
-    def _frozen(self, number: int) -> FrozenTrial:
-        return self._memory.get_trials(deepcopy=False)[number]
+    def _recall(self) -> None:
+        """Make the study in memory anew from the trials that the sampler is to see."""
+        self._window = len(self._trials) // SAMPLER["window"]
+        self._memory = optuna.create_study(direction="maximize", pruner=self._pruner)
+        self._handles = {}
+        for trial in _seen_by_sampler(self.trials(), SAMPLER["window"]):
+            self._memorise(trial)
+
+    def _memorise(self, trial: Trial) -> optuna.Trial:
+        """Add a trial of the database to the study in memory; return its handle there."""
+        self._memory.add_trial(self._frozen(trial))
+        # Optuna gives no public way to go on with a trial that was added.
+        handle = optuna.Trial(self._memory, self._memory.get_trials(deepcopy=False)[-1]._trial_id)
+        if trial.outcome == "running":
+            self._handles[trial.number] = handle
+        return handle
+
+    def _frozen(self, trial: Trial) -> FrozenTrial:
+        shortfall = trial.record.get("shortfall")
+        return create_trial(
+            state=STATES[trial.outcome],
+            value=trial.accuracy,
+            params=trial.parameters,
+            distributions=_distributions(self._space),
+            intermediate_values=trial.scores,
+            user_attrs={"network": trial.record, "owner": trial.owner},
+            constraints=None if shortfall is None else {"budget": shortfall},
+        )
 
     @contextmanager
     def _database(self) -> Iterator[None]:
         try:
-            yield
+            with warnings.catch_warnings():
+                # Heartbeats are experimental; the tests tell when they change.
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                yield
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"the storage {self._url!r} cannot be used: {reason}; give a URL such as "
+                "postgresql://USER:PASSWORD@HOST/DATABASE, and install rexnet[postgres]"
+            ) from None
         except (SQLAlchemyError, StorageInternalError) as error:
             # Optuna wraps some of the database's errors in its own.
             error = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise UserError(
-                f"the study {self._url} cannot be used: {reason}; if the file is damaged, start "
-                "anew with another --out"
+                f"the study {self._url} cannot be used: {reason}; if it is a file and damaged, "
+                "start anew with another --out"
             ) from None
 
 
-class _NewNetworks(BaseSampler):
-    """TPE, drawn again until the network is new.
+def _seen_by_sampler(trials: list[Trial], window: int) -> Iterator[Trial]:
+    """Yield the trials that TPE is to see, so that a proposal costs the same after 10,000.
 
-    Every draw is seeded by the search's seed, the trial's number and the draw's.
+    These are all since the last full ``window``; every second, fourth, ... of those before, as
+    makes at most ``window`` of them; what was among the best when it came; and what is running.
+    """
+    older = len(trials) // window * window
+    step = 1
+    while older / step > window:
+        step *= 2
+    best: list[float] = []
+    for index, trial in enumerate(trials):
+        is_good = trial.accuracy is not None and (
+            len(best) < NUM_GOOD or trial.accuracy > best[-NUM_GOOD]
+        )
+        if is_good and trial.accuracy is not None:
+            bisect.insort(best, trial.accuracy)
+        if index >= older or index % step == 0 or is_good or trial.outcome == "running":
+            yield trial
+
+
+class _NewNetworks(BaseSampler):
+    """TPE, then steps away from what it drew, until the network is new.
+
+    Every draw is seeded by ``seeds`` and its own number.
     """
 
-    def __init__(self, space: Space, seed: int, is_new: Callable[[Parameters], bool]) -> None:
-        self._space, self._seed, self._is_new = space, seed, is_new
+    def __init__(
+        self, space: Space, seeds: list[int], is_new: Callable[[Parameters], bool]
+    ) -> None:
+        self._space, self._seeds, self._is_new = space, seeds, is_new
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return {
-            **{name: IntDistribution(*bounds) for name, bounds in self._space.knots.items()},
-            **{name: FloatDistribution(*bounds) for name, bounds in self._space.slopes.items()},
-        }
+        return _distributions(self._space)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        tpe_draws = SAMPLER["tpe_draws"]
-        for draw in range(tpe_draws + SAMPLER["random_draws"]):
-            seeds = np.random.SeedSequence([self._seed, trial.number, draw])
-            parameters: Parameters = {}
-            if draw < tpe_draws:
-                sampler = _tpe(int(seeds.generate_state(1)[0]))
-                parameters = sampler.sample_relative(study, trial, search_space)
-            # TPE itself gives nothing before its start-up trials are done.
-            parameters = parameters or self._space.draw(np.random.default_rng(seeds))
+        sampler = _tpe(int(np.random.SeedSequence(self._seeds).generate_state(1)[0]))
+        # TPE gives nothing before its start-up trials are done.
+        drawn = sampler.sample_relative(study, trial, search_space)
+        for parameters in self._candidates(drawn):
             if self._is_new(parameters):
                 return parameters
         raise Exhausted
+
+    def _candidates(self, drawn: Parameters) -> Iterator[Parameters]:
+        generator = np.random.default_rng(self._seeds)
+        if drawn:
+            yield drawn
+            for move in range(1, SAMPLER["moves"] + 1):
+                yield self._space.move(drawn, move / SAMPLER["moves"], generator)
+        for _ in range(SAMPLER["random_draws"]):
+            yield self._space.draw(generator)
 
     def sample_independent(
         self,
@@ -255,23 +502,33 @@ def _tpe(seed: int) -> TPESampler:
     )
 
 
-def _handle(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
-    # Optuna gives no public way to go on with a trial of another process.
-    return optuna.Trial(study, trial._trial_id)
+def _distributions(space: Space) -> dict[str, BaseDistribution]:
+    return {
+        **{name: IntDistribution(*bounds) for name, bounds in space.knots.items()},
+        **{name: FloatDistribution(*bounds) for name, bounds in space.slopes.items()},
+    }
 
 
-def _note(trial: optuna.Trial, notes: Mapping[str, Any]) -> None:
-    for key, value in notes.items():
-        trial.set_user_attr(key, value)
+def _end(handle: optuna.Trial, trial: Trial) -> None:
+    """Tell the study in memory what became of a trial."""
+    if "shortfall" in trial.record:
+        handle.set_constraint("budget", trial.record["shortfall"])
+    assert trial.outcome != "running"
+    handle.study.tell(handle, trial.accuracy, STATES[trial.outcome])
 
 
-def _read(trial: FrozenTrial) -> Trial:
-    running = trial.state == TrialState.RUNNING
+def _read(frozen: FrozenTrial) -> Trial:
+    network, result = frozen.user_attrs["network"], dict(frozen.user_attrs.get("result", {}))
+    outcome: Outcome = result.pop("outcome", "rejected" if "shortfall" in network else "lost")
+    if frozen.state == TrialState.RUNNING:
+        # A killed search may have noted a result and not told that the trial has ended.
+        outcome, result = "running", {}
     return Trial(
-        number=trial.number,
-        parameters=trial.params,
-        # Until it is told, a killed search's notes of the outcome do not count.
-        outcome="running" if running else trial.user_attrs["outcome"],
-        accuracy=trial.value if trial.state == TrialState.COMPLETE else None,
-        record=trial.user_attrs,
+        number=frozen.number,
+        parameters=frozen.params,
+        outcome=outcome,
+        accuracy=frozen.value if outcome == "complete" else None,
+        scores={} if outcome == "running" else frozen.intermediate_values,
+        record=network | result,
+        owner=frozen.user_attrs["owner"],
     )
