@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import socket
 import tempfile
 import threading
 import time
+import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -275,19 +277,22 @@ class _Board:
 
 def _train(evaluate: Evaluate, number: int, spec: NetSpec, board: Any) -> Ending:
     """Run as a task: evaluate one candidate on whatever node this is."""
-    with tempfile.TemporaryDirectory(prefix="rexnet-") as folder:
-        weights = Path(folder) / f"{number}.safetensors"
-        try:
-            evaluation = evaluate(spec, weights, partial(_report, board, number))
-            return ("complete", evaluation, weights.read_bytes())
-        except Diverged as error:
-            return ("diverged", str(error), b"")
-        except Pruned as error:
-            return ("pruned", str(error), b"")
-        except UserError as error:
-            return ("user error", str(error), b"")
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is this candidate's outcome)
-            return ("died", _line(error), b"")
+    # The evaluator makes the folder once it has weights: a task that is killed leaves none behind.
+    folder = Path(tempfile.gettempdir(), f"rexnet-{uuid.uuid4().hex}")
+    weights = folder / f"{number}.safetensors"
+    try:
+        evaluation = evaluate(spec, weights, partial(_report, board, number))
+        return ("complete", evaluation, weights.read_bytes())
+    except Diverged as error:
+        return ("diverged", str(error), b"")
+    except Pruned as error:
+        return ("pruned", str(error), b"")
+    except UserError as error:
+        return ("user error", str(error), b"")
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is this candidate's outcome)
+        return ("died", _line(error), b"")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _report(board: Any, number: int, share: float, *score: float) -> None:
