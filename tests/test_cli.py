@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import toys
 import yaml
 from PIL import Image
@@ -195,6 +196,20 @@ MISTAKES = {
     "workers": (["search", *BUDGET, "--workers", "0"], ["workers 0 must be from 1"]),
     "seed": (["search", *BUDGET, "--seed", "-1"], ["seed -1 must be at least 0"]),
     "lr": (["search", *BUDGET, "--lr", "-1"], ["lr -1", "from 0"]),
+    "pruner": (
+        ["search", "--pruner", "best"],
+        ["'best' is not one of 'none', 'halving', 'median'"],
+    ),
+    "executor": (["search", "--executor", "slurm"], ["'slurm' is not one of 'local', 'ray'"]),
+    "device": (["search", "--device", "tpu"], ["'tpu' is not one of 'cpu', 'cuda'"]),
+    "GPUs": (
+        ["search", *BUDGET, "--executor", "ray", "--gpus_per_trial", "-1"],
+        ["gpus_per_trial -1.0 must be from 0"],
+    ),
+    "address": (
+        ["search", *BUDGET, "--address", "ray://first:10001"],
+        ["--address and --gpus_per_trial need --executor ray"],
+    ),
     "word for lr": (["search", *BUDGET, "--lr", "high"], ["--lr", "'high'", "a number"]),
     "data": (["search", *BUDGET, "--data", "cats"], ["'cats'", "sample, cifar10, cifar100"]),
     "long name": (["search", *BUDGET, "--data", "x" * 300], ["xxx"]),
@@ -223,6 +238,13 @@ def test_a_mistake_is_told_in_one_line_that_names_it_and_the_fix(mistake, capsys
     message = refused(capsys, *arguments)
     for part in wanted:
         assert part in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_device_that_is_missing_is_told_before_anything_is_written(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "finds no GPU here" in refused(capsys, "search", *BUDGET, "--device", "cuda")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -179,6 +179,23 @@ def _interrupted():
     return InterruptedAtBirth()
 
 
+def specs(count):
+    """Return different networks of SPACE."""
+    return [SPACE.template.with_widths([8 + number] * 5) for number in range(count)]
+
+
+def results_of(executor, candidates):
+    """Evaluate ``(number, spec)`` pairs and return their results by number."""
+    waiting, results = list(candidates), []
+    while waiting or executor.num_busy:
+        while waiting and executor.has_room:
+            executor.submit(*waiting.pop(0))
+        results += executor.wait(60)
+    by_number = {result.number: result for result in results}
+    assert len(by_number) == len(results)
+    return by_number
+
+
 @dataclass(kw_only=True)
 class InlineExecutor:
     """Stands in for LocalExecutor where processes do not matter: evaluates at once, in order."""

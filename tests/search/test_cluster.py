@@ -14,7 +14,7 @@ import pytest
 import ray
 import toys
 from ray import cloudpickle
-from toys import SPACE, Environment, Holds, Toy, score
+from toys import Environment, Holds, Toy, results_of, score, specs
 
 from rexnet import UserError
 from rexnet.search.cluster import MAX_RETRIES, RayExecutor
@@ -160,22 +160,6 @@ def closed_port():
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield reserved.getsockname()[1]
-
-
-def specs(count):
-    return [SPACE.template.with_widths([8 + number] * 5) for number in range(count)]
-
-
-def results_of(executor, candidates):
-    """Evaluate ``(number, spec)`` pairs and return their results by number."""
-    waiting, results = list(candidates), []
-    while waiting or executor.num_busy:
-        while waiting and executor.has_room:
-            executor.submit(*waiting.pop(0))
-        results += executor.wait(60)
-    by_number = {result.number: result for result in results}
-    assert len(by_number) == len(results)
-    return by_number
 
 
 def evaluated(folder, evaluate, num_candidates=1, num_workers=None):

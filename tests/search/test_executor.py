@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from toys import SPACE, Environment, Holds, InterruptedAtBirth, Pid, Toy, score
+from toys import Environment, Holds, InterruptedAtBirth, Pid, Toy, results_of, score, specs
 
 from rexnet import UserError
 from rexnet.search.executor import LocalExecutor
@@ -24,20 +24,6 @@ with LocalExecutor(toys.Holds(fifo=Path(sys.argv[2])), 2, Path(sys.argv[3])) as 
     while True:
         executor.wait(60)
 """
-
-
-def specs(count):
-    return [SPACE.template.with_widths([8 + number] * 5) for number in range(count)]
-
-
-def results_of(executor, candidates):
-    """Evaluate ``(number, spec)`` pairs and return their results by number."""
-    waiting, results = list(candidates), []
-    while waiting or executor.num_busy:
-        while waiting and executor.has_room:
-            executor.submit(*waiting.pop(0))
-        results += executor.wait(60)
-    return {result.number: result for result in results}
 
 
 def evaluated(folder, evaluate, num_candidates=1, num_workers=1):

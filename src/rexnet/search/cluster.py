@@ -14,12 +14,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rexnet import runs
 from rexnet.errors import UserError
-from rexnet.search.executor import WORKER_ENVIRONMENT, Evaluate, Judge, Outcome, Result
-from rexnet.search.protocol import Diverged, Evaluation, Pruned
+from rexnet.search.executor import (
+    WORKER_ENVIRONMENT,
+    Ending,
+    Evaluate,
+    Judge,
+    Result,
+    attempt,
+    line,
+)
+from rexnet.search.protocol import Pruned
 from rexnet.spec import NetSpec
 
 MAX_RETRIES = 3
@@ -28,9 +36,6 @@ MAX_QUESTIONS = 2**16
 """More than tasks can have open at a time; Ray's default would let 1000 of them wait."""
 
 KNOCK_SECONDS = 10
-
-Ending = tuple[Outcome | Literal["user error"], Evaluation | str, bytes]
-"""How a task ended; its evaluation, or else the reason; the content of its file of weights."""
 
 
 class RayExecutor:
@@ -188,7 +193,7 @@ class RayExecutor:
                 return []
             return [self._settle(reference) for reference in ready]
         except (ConnectionError, ray.exceptions.RayError) as error:
-            raise UserError(f"the Ray cluster is lost: {_line(error)}") from None
+            raise UserError(f"the Ray cluster is lost: {line(error)}") from None
 
     def _hear(self) -> None:
         import ray
@@ -213,13 +218,13 @@ class RayExecutor:
         task = self._tasks.pop(reference)
         ending: Ending
         try:
-            ending = ray.get(reference)
+            ending, content = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             # A task catches what its candidate raises: this one did not come so far.
-            raise UserError(f"a Ray task cannot start: {_line(error.cause)}") from None
+            raise UserError(f"a Ray task cannot start: {line(error.cause)}") from None
         except ray.exceptions.RayError as error:
-            ending = ("died", _line(error), b"")
-        outcome, value, content = ending
+            ending, content = ("died", line(error)), b""
+        outcome, value = ending
         if outcome == "user error":
             raise UserError(value)
         if outcome == "complete":
@@ -275,40 +280,29 @@ class _Board:
         self._answers[number].set_result(goes_on)
 
 
-def _train(evaluate: Evaluate, number: int, spec: NetSpec, board: Any) -> Ending:
-    """Run as a task: evaluate one candidate on whatever node this is."""
+def _train(evaluate: Evaluate, number: int, spec: NetSpec, board: Any) -> tuple[Ending, bytes]:
+    """Run as a task: evaluate one candidate on whatever node this is.
+
+    Returns:
+        How it ended, and the content of its file of weights.
+    """
     # The evaluator makes the folder once it has weights: a task that is killed leaves none behind.
     folder = Path(tempfile.gettempdir(), f"rexnet-{uuid.uuid4().hex}")
     weights = folder / f"{number}.safetensors"
     try:
-        evaluation = evaluate(spec, weights, partial(_report, board, number))
-        return ("complete", evaluation, weights.read_bytes())
-    except Diverged as error:
-        return ("diverged", str(error), b"")
-    except Pruned as error:
-        return ("pruned", str(error), b"")
-    except UserError as error:
-        return ("user error", str(error), b"")
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is this candidate's outcome)
-        return ("died", _line(error), b"")
+        ending = attempt(evaluate, spec, weights, partial(_report, board, number))
+        return ending, weights.read_bytes() if ending[0] == "complete" else b""
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _report(board: Any, number: int, share: float, *score: float) -> None:
+def _report(board: Any, number: int, share: float, *score: Any) -> None:
     import ray
 
     if not score:
         board.tell.remote(number, share)
     elif not ray.get(board.ask.remote(number, share, *score)):
-        epoch, accuracy = score
-        raise Pruned(f"pruned after epoch {epoch} at {accuracy:.4f}")
-
-
-def _line(error: BaseException) -> str:
-    """Return the type of an error and the first line of what it says."""
-    first, *_ = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {first}"
+        raise Pruned(*score)
 
 
 def _connect(address: str | None) -> None:
@@ -326,7 +320,7 @@ def _connect(address: str | None) -> None:
         )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         where = f" at {named}" if named else ""
-        raise UserError(f"cannot connect to a Ray cluster{where}: {_line(error)}") from None
+        raise UserError(f"cannot connect to a Ray cluster{where}: {line(error)}") from None
 
 
 def _here() -> str | None:

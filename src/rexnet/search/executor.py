@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,6 +24,9 @@ Judge = Callable[[int, int, float], bool]
 """Whether to go on with a candidate's training: its number, an epoch, the accuracy after it."""
 
 Outcome = Literal["complete", "pruned", "diverged", "died"]
+
+Ending = tuple[Outcome | Literal["user error"], Evaluation | str]
+"""How an attempt to evaluate a candidate ended: its evaluation, or else the reason."""
 
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -221,28 +225,33 @@ def _serve(evaluate: Evaluate, connection: "Connection[Any, Any]") -> None:
             spec, weights = connection.recv()
         except EOFError:
             return
-        answer: tuple[str, Evaluation | str]
-        try:
-            answer = ("complete", evaluate(spec, weights, _reporter(connection)))
-        except Diverged as error:
-            answer = ("diverged", str(error))
-        except Pruned as error:
-            answer = ("pruned", str(error))
-        except UserError as error:
-            answer = ("user error", str(error))
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is this candidate's outcome)
-            answer = ("died", f"{type(error).__name__}: {error}")
-        connection.send(answer)
+        connection.send(attempt(evaluate, spec, weights, partial(_report, connection)))
 
 
-def _reporter(connection: "Connection[Any, Any]") -> OnProgress:
-    def report(share: float, *score: float) -> None:
-        connection.send(("progress", (share, *score)))
-        if score and not connection.recv():
-            epoch, accuracy = score
-            raise Pruned(f"pruned after epoch {epoch} at {accuracy:.4f}")
+def attempt(evaluate: Evaluate, spec: NetSpec, weights: Path, on_progress: OnProgress) -> Ending:
+    """Evaluate a candidate in a worker, where nothing may be raised; return how it ended."""
+    try:
+        return "complete", evaluate(spec, weights, on_progress)
+    except Diverged as error:
+        return "diverged", str(error)
+    except Pruned as error:
+        return "pruned", str(error)
+    except UserError as error:
+        return "user error", str(error)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is this candidate's outcome)
+        return "died", line(error)
 
-    return report
+
+def line(error: BaseException) -> str:
+    """Return the type of an error and the first line of what it says."""
+    first, *_ = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {first}"
+
+
+def _report(connection: "Connection[Any, Any]", share: float, *score: Any) -> None:
+    connection.send(("progress", (share, *score)))
+    if score and not connection.recv():
+        raise Pruned(*score)
 
 
 def _end_with_parent() -> None:

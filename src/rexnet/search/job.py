@@ -94,6 +94,8 @@ def run(config: SearchConfig, on_progress: OnProgress) -> int:
     if not (folder / "search.json").exists():
         check_reachable(space)
         _check_empty(folder)
+        if config.executor == "local" and config.device != "cpu":
+            _check_device(config.device)
     evaluate = Evaluator(
         images=image_set, protocol=protocol, device=config.device, prunes=config.pruner != "none"
     )
@@ -525,6 +527,13 @@ def _row(
         "accuracy": accuracy,
         **{field: record[field] for field in noted},
     }
+
+
+def _check_device(device: str) -> None:
+    # torch takes seconds to import, and a search on the CPU needs none in this process.
+    from rexnet.search.proxy import trainer
+
+    trainer(device)
 
 
 def _check_empty(folder: Path) -> None:

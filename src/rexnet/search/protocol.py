@@ -92,7 +92,10 @@ class Diverged(Exception):
 
 
 class Pruned(Exception):
-    """The search saw no need to train a candidate to the end."""
+    """The search saw no need to train a candidate to the end; says the epoch and the accuracy."""
+
+    def __init__(self, epoch: int, accuracy: float) -> None:
+        super().__init__(f"pruned after epoch {epoch} at {accuracy:.4f}")
 
 
 OnEpoch = Callable[[int, Callable[[], float]], None]

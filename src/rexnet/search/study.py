@@ -165,7 +165,7 @@ class Study:
                     heartbeat_interval=HEARTBEAT_SECONDS if self._owner else None,
                     grace_period=GRACE_SECONDS if self._owner else None,
                 )
-            except (IntegrityError, ProgrammingError, StorageInternalError):
+            except (IntegrityError, ProgrammingError):
                 # Two searches that meet an empty database both make the tables; one is refused.
                 if attempt == MAX_OPENINGS or not self._owner:
                     raise
@@ -418,10 +418,10 @@ class Study:
             # Optuna wraps some of the database's errors in its own.
             error = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise UserError(
-                f"the study {self._url} cannot be used: {reason}; if it is a file and damaged, "
-                "start anew with another --out"
-            ) from None
+            mend = "the same command goes on once it can be reached"
+            if self._url.startswith("sqlite:"):
+                mend = "if it is damaged, start anew with another --out"
+            raise UserError(f"the study {self._url} cannot be used: {reason}; {mend}") from None
 
 
 def _seen_by_sampler(trials: list[Trial], window: int) -> Iterator[Trial]:
@@ -446,10 +446,7 @@ def _seen_by_sampler(trials: list[Trial], window: int) -> Iterator[Trial]:
 
 
 class _NewNetworks(BaseSampler):
-    """TPE, then steps away from what it drew, until the network is new.
-
-    Every draw is seeded by ``seeds`` and its own number.
-    """
+    """TPE, then steps away from what it drew, until the network is new; seeded by ``seeds``."""
 
     def __init__(
         self, space: Space, seeds: list[int], is_new: Callable[[Parameters], bool]
