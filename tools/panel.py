@@ -1,0 +1,98 @@
+"""One panel of Figure A1 in one go: the search of a preset, then its claim with several seeds.
+
+All options but those below are those of ``rexnet search``. The trials and the trainings of the
+claim end in ``results/``; a panel that was stopped goes on. Run:
+
+    python tools/panel.py --preset a --data cifar10 --trials 40 --epochs 1 --out runs/panel-a
+    python tools/panel.py --preset a --data cifar10 --epochs 30 --repeats 3 --device cuda \
+        --workers 8 --out runs/panel-a
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import yaml
+from trainings import Arm, Lab, provenance
+
+from rexnet import NetSpec, channels, cli, runs
+from rexnet.data import images
+from rexnet.design import propose
+from rexnet.report.folder import SearchRun, read_search
+from rexnet.search.protocol import Protocol
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+TABLE_3 = {
+    "a": ((34, 34, 45, 55, 66), (36, 36, 36, 36, 83)),
+    "b": ((24, 33, 42, 50, 59, 68, 77, 85, 94), (39, 39, 39, 39, 39, 39, 39, 87, 158)),
+    "c": ((30, 45, 59, 74, 88, 103, 117, 132, 146), (47, 47, 70, 70, 70, 70, 70, 70, 364)),
+    "d": (
+        (34, 34, 34, 40, 64, 88, 112, 136, 160, 184, 208, 232, 256),
+        (52, 52, 52, 52, 52, 52, 52, 52, 52, 115, 263, 263, 412),
+    ),
+}
+"""The best and the worst network that the paper prints for each budget."""
+
+MOBILENET_V2_STAGES = (24, 32, 64)
+
+
+def main() -> None:
+    """Search, train the networks of the claim, and write both to the results."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--preset", choices=TABLE_3, required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--seeds", type=int, default=5, help="Trainings a network of the claim")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments, rest = parser.parse_known_args()
+    options = ["--preset", arguments.preset, "--out", arguments.out, *rest]
+    if code := cli.main(["search", *options]):
+        sys.exit(code)
+    folder = Path(arguments.out)
+    search = read_search(folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    stem = "" if config["data"] == "cifar10" else f"_{Path(config['data']).stem}"
+    name = f"{arguments.preset}{stem}"
+    header = {
+        **provenance(),
+        "command": f"rexnet search {' '.join(options)}",
+        **search.identity,
+        **search.environment,
+        **search.result,
+    }
+    runs.write_jsonl(arguments.results / f"channel_search_{name}.jsonl", [header, *search.rows])
+    lab = Lab(
+        images=images.load(config["data"], config["resolution"]),
+        workers=config["workers"],
+        device=config["device"],
+    )
+    arm = Arm(
+        group="claim",
+        widths=claimed(arguments.preset, search),
+        protocol=Protocol(**{**search.identity["protocol"], "repeats": 1}),
+        num_seeds=arguments.seeds,
+    )
+    lab.train(arm, arguments.results / f"claim_{name}.jsonl")
+
+
+def claimed(preset: str, search: SearchRun) -> dict[str, tuple[int, ...]]:
+    """Return the networks that the claim compares: on the line, in stages, of the paper's Table 3.
+
+    The stages are those of MobileNetV2 at strides 4, 8 and 16, stretched to fill the budget.
+    """
+    best, worst = TABLE_3[preset]
+    starts = [i for i, block in enumerate(search.template.blocks) if i == 0 or block.stride > 1]
+    lengths = np.diff([*starts, len(search.template.blocks)]).tolist()
+    stages = np.array(channels.steps(MOBILENET_V2_STAGES, lengths), dtype=np.float64)
+    shape = (stages - stages[0]) / (stages[-1] - stages[0])
+    return {
+        "fitted line": NetSpec.load(search.folder / "spec.json").widths,
+        "stage-wise": propose(search.template, shape, search.budget).spec.widths,
+        "Table 3, best": best,
+        "Table 3, worst": worst,
+    }
+
+
+if __name__ == "__main__":
+    main()

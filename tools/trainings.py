@@ -1,0 +1,153 @@
+"""What the studies share: trainings of given networks, one line of JSON each, resumable."""
+
+import dataclasses
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rexnet import runs
+from rexnet.data.images import ImageSet
+from rexnet.families import search_network
+from rexnet.search.executor import LocalExecutor
+from rexnet.search.protocol import Evaluator, Protocol
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arm:
+    """Networks of a study that are trained under one protocol, on a part of the training images.
+
+    Attributes:
+        group: The part of the study.
+        widths: Block widths by the name of the network.
+        protocol: How to train; its seed is the first.
+        num_train: Training images; None for all.
+        num_seeds: Trainings a network.
+    """
+
+    group: str
+    widths: dict[str, tuple[int, ...]]
+    protocol: Protocol
+    num_train: int | None = None
+    num_seeds: int = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lab:
+    """Where studies are trained.
+
+    Attributes:
+        images: All images.
+        workers: Networks trained at a time.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    images: ImageSet
+    workers: int
+    device: str = "cpu"
+
+    def train(self, arm: Arm, out: Path) -> None:
+        """Train what the file ``out`` does not have, one seed after the other."""
+        images = self.images if arm.num_train is None else part(self.images, arm.num_train)
+        known = {_key(row) for row in runs.read_jsonl(out)} if out.exists() else set()
+        for seed in range(arm.protocol.seed, arm.protocol.seed + arm.num_seeds):
+            protocol = dataclasses.replace(arm.protocol, seed=seed)
+            rows: list[Row] = [
+                {
+                    "group": arm.group,
+                    "network": name,
+                    "widths": list(widths),
+                    "num_train": int((~images.held_out).sum()),
+                    "protocol": dataclasses.asdict(protocol),
+                }
+                for name, widths in arm.widths.items()
+            ]
+            missing = [row for row in rows if _key(row) not in known]
+            if missing:
+                self._train(missing, images, protocol, lambda row: runs.append_jsonl(out, row))
+
+    def _train(
+        self,
+        rows: Sequence[Row],
+        images: ImageSet,
+        protocol: Protocol,
+        save: Callable[[Row], None],
+    ) -> None:
+        scores: dict[int, list[float]] = {number: [] for number in range(len(rows))}
+
+        def judge(number: int, epoch: int, accuracy: float) -> bool:
+            scores[number].append(accuracy)
+            return True
+
+        evaluate = Evaluator(images=images, protocol=protocol, device=self.device, prunes=True)
+        queue = list(range(len(rows)))
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            LocalExecutor(evaluate, self.workers, Path(folder)) as executor,
+        ):
+            executor.judge = judge
+            while queue or executor.num_busy:
+                while queue and executor.has_room:
+                    number = queue.pop(0)
+                    widths, classes = rows[number]["widths"], len(images.classes)
+                    executor.submit(number, search_network(widths, classes, images.side))
+                for result in executor.wait(60):
+                    assert result.evaluation, result
+                    row = rows[result.number] | {
+                        "accuracy": result.evaluation.accuracies[0],
+                        "epoch_accuracies": scores[result.number],
+                        "seconds": round(result.evaluation.seconds, 1),
+                        "data": images.name,
+                        **provenance(),
+                        "device": self.device,
+                        "workers": self.workers,
+                    }
+                    save(row)
+                    print(json.dumps(row), flush=True)
+
+
+def part(images: ImageSet, num_train: int) -> ImageSet:
+    """Return the images with ``num_train`` of the training images, picked at random."""
+    train = np.flatnonzero(~images.held_out)
+    train = train[np.random.default_rng(0).permutation(len(train))[:num_train]]
+    index = np.sort(np.concatenate([train, np.flatnonzero(images.held_out)]))
+    return dataclasses.replace(
+        images,
+        images=images.images[index],
+        labels=images.labels[index],
+        held_out=images.held_out[index],
+    )
+
+
+def provenance() -> dict[str, str]:
+    """Return the command, the commit of the code and the processor."""
+    root = Path(__file__).parents[1]
+    command = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return {
+        "command": f"python tools/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}",
+        "commit": commit,
+        "processor": platform.processor() or platform.machine(),
+    }
+
+
+def accuracies(rows: Iterable[Row], **wanted: Any) -> dict[str, list[float]]:
+    """Return the accuracies by network of the rows whose fields, or protocol's, are as wanted."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if all((row["protocol"] | row).get(name) == value for name, value in wanted.items()):
+            found.setdefault(row["network"], []).append(row["accuracy"])
+    return found
+
+
+def _key(row: Row) -> str:
+    """Return what tells one training from another."""
+    return json.dumps([row[name] for name in ("num_train", "protocol", "widths")], sort_keys=True)
