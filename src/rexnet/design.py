@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rexnet import channels, cost, families
+from rexnet import cost, families
 from rexnet.errors import UserError
 from rexnet.spec import MAX_WIDTH, NetSpec
 
@@ -114,30 +114,24 @@ def largest_inside(
         UserError: Even widths of 1 pass the budget; the smallest network's cost is named.
     """
     widths = np.maximum.accumulate(np.asarray(profile, dtype=np.float64))
-
-    def scaled(multiple: float) -> Proposal:
-        rounded = channels.round_widths(np.clip(widths * multiple, 1, MAX_WIDTH))
-        return priced(template.with_widths(rounded), budget)
-
-    best = scaled(0.0)
-    if not best.inside(budget):
-        raise UserError(
-            f"no network fits params {budget.params:,} and MACs {budget.macs:,}: the smallest has "
-            f"{best.params:,} params and {best.macs:,} MACs; raise the budget to at least that"
-        )
-    if (whole := scaled(most)).inside(budget):
-        return whole
+    least, step = 0.0, most
     # The largest multiple inside, out of 2^20, is found in two sweeps of 2^10.
-    multiple, step = 0.0, most
     for _ in range(2):
         step /= 1024
-        multiples = multiple + step * np.arange(1024)
+        multiples = least + step * np.arange(1025)
         rounded = np.rint(np.clip(np.outer(multiples, widths), 1, MAX_WIDTH)).astype(np.int64)
         total, macs = cost.count_many(template, rounded)
         params = budget.counted(total, template, rounded[:, -1])
-        inside = (params <= budget.params) & (macs <= budget.macs)
-        multiple = float(multiples[np.flatnonzero(inside)[-1]])
-    return scaled(multiple)
+        inside = np.flatnonzero((params <= budget.params) & (macs <= budget.macs))
+        if not len(inside):
+            raise UserError(
+                f"no network fits params {budget.params:,} and MACs {budget.macs:,}: the smallest "
+                f"has {params[0]:,} params and {macs[0]:,} MACs; raise the budget to at least that"
+            )
+        least, largest = float(multiples[inside[-1]]), rounded[inside[-1]]
+        if inside[-1] == 1024:
+            break
+    return priced(template.with_widths(largest.tolist()), budget)
 
 
 def design(

@@ -98,8 +98,8 @@ def grow_old(url):
 def test_the_same_network_asked_by_two_searches_is_trained_by_the_first(sqlite):
     one = Study(sqlite, SPACE, 0, name="shared", owner="one")
     other = Study(sqlite, SPACE, 0, name="shared", owner="other")
-    one.ask(lambda parameters: True)
-    other.ask(lambda parameters: True)
+    one.ask(lambda proposal: True)
+    other.ask(lambda proposal: True)
     number = running(one, "same")
     assert running(other, "same") is None
     assert [trial.outcome for trial in other.trials()] == ["running", "rejected"]
@@ -113,7 +113,7 @@ def test_the_same_network_asked_by_two_searches_is_trained_by_the_first(sqlite):
 def test_searches_of_the_same_seed_propose_different_networks(sqlite):
     one = Study(sqlite, SPACE, 0, name="shared", owner="one")
     other = Study(sqlite, SPACE, 0, name="shared", owner="other")
-    assert one.ask(lambda parameters: True) != other.ask(lambda parameters: True)
+    assert one.ask(lambda proposal: True) != other.ask(lambda proposal: True)
     one.close()
     other.close()
 
@@ -121,7 +121,7 @@ def test_searches_of_the_same_seed_propose_different_networks(sqlite):
 @pytest.mark.usefixtures("inline")
 def test_what_a_dead_search_was_training_is_trained_by_another(tmp_path, sqlite):
     dead = Study(sqlite, SPACE, 0, name="shared", owner="dead")
-    proposal = SPACE.propose(dead.ask(lambda parameters: True))
+    proposal = dead.ask(lambda proposal: True)
     record = {"spec_id": proposal.spec.spec_id, "widths": list(proposal.spec.widths)}
     number = dead.start(record, 99)
     grow_old(sqlite)
@@ -143,7 +143,7 @@ def test_what_a_dead_search_was_training_is_trained_by_another(tmp_path, sqlite)
 @pytest.mark.usefixtures("inline")
 def test_a_search_that_lives_is_not_counted_out(sqlite):
     one = Study(sqlite, SPACE, 0, name="shared", owner="one")
-    one.ask(lambda parameters: True)
+    one.ask(lambda proposal: True)
     running(one, "a")
     grow_old(sqlite)
     one.show_life()
@@ -159,7 +159,7 @@ def test_a_search_that_lives_is_not_counted_out(sqlite):
 def test_a_search_takes_up_its_own_trials_again_and_adds_to_those_of_others(tmp_path, sqlite):
     toys.search(tmp_path / "a", Toy(), 4, share=share(sqlite, "a"))
     killed = Study(sqlite, SPACE, 0, name="shared", owner="b")
-    proposal = SPACE.propose(killed.ask(lambda parameters: True))
+    proposal = killed.ask(lambda proposal: True)
     killed.start(
         {
             "spec_id": proposal.spec.spec_id,

@@ -63,10 +63,10 @@ def seen(study):
     return {trial.record["spec_id"] for trial in study.trials()}
 
 
-def ask(study, space=SPACE):
+def ask(study):
     """Return a new proposal."""
     known = seen(study)
-    return space.propose(study.ask(lambda values: space.propose(values).spec.spec_id not in known))
+    return study.ask(lambda proposal: proposal.spec.spec_id not in known)
 
 
 def start(study):
@@ -82,7 +82,7 @@ def record(proposal):
 def advanced(study, count, space=SPACE):
     """Ask ``study`` and tell it made-up accuracies ``count`` times; return the study."""
     for _ in range(count):
-        proposal = ask(study, space)
+        proposal = ask(study)
         if proposal.fills(space.budget):
             number = study.start(record(proposal), 99)
             notes = {"seconds": 0.5, "accuracies": [score(proposal.spec)]}

@@ -447,16 +447,14 @@ class _Leader:
             self._stopped = f"{self._num_asks} proposals were made, most could not fill the budget"
             return
         if self._lost:
-            parameters = self._lost[-1].parameters
-            self._study.ask_again(self._lost.pop())
+            proposal = self._study.ask_again(self._lost.pop())
         else:
             try:
-                parameters = self._study.ask(self._is_new)
+                proposal = self._study.ask(self._is_new)
             except Exhausted:
                 self._stopped = "no draw gave a network that is new"
                 return
         self._num_asks += 1
-        proposal = self._space.propose(parameters)
         self._seen.add(proposal.spec.spec_id)
         budget = self._space.budget
         if not proposal.fills(budget):
@@ -470,8 +468,8 @@ class _Leader:
         else:
             self._submit(executor, number, proposal)
 
-    def _is_new(self, parameters: Mapping[str, float]) -> bool:
-        return self._space.propose(parameters).spec.spec_id not in self._seen
+    def _is_new(self, proposal: Proposal) -> bool:
+        return proposal.spec.spec_id not in self._seen
 
     def _submit(self, executor: "Executor", number: int, proposal: Proposal) -> None:
         self._pending[number] = proposal

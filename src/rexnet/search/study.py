@@ -27,6 +27,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
+from rexnet.design import Proposal
 from rexnet.errors import UserError
 from rexnet.search.space import Space
 
@@ -40,8 +41,8 @@ SAMPLER: dict[str, Any] = {
     "constant_liar": True,
     "n_startup_trials": 10,
     "n_ei_candidates": 24,
-    "window": 500,
-    "moves": 16,
+    "window": 250,
+    "moves": 8,
     "random_draws": 200,
 }
 """The sampler's settings, every one stated since Optuna's defaults change between versions.
@@ -223,11 +224,11 @@ class Study:
                     self._storage.record_heartbeat(self._ids[trial.number])
             fail_stale_trials(self._stored)
 
-    def ask(self, is_new: Callable[[Parameters], bool]) -> Parameters:
-        """Return the parameters of a new proposal; ``start`` or ``reject`` it next.
+    def ask(self, is_new: Callable[[Proposal], bool]) -> Proposal:
+        """Return a new proposal; ``start`` or ``reject`` it next.
 
         Args:
-            is_new: Tells whether parameters give a network that was not proposed before.
+            is_new: Tells whether a network was not proposed before.
 
         Raises:
             Exhausted: No draw gave a new network.
@@ -235,7 +236,7 @@ class Study:
         if len(self._trials) // SAMPLER["window"] != self._window:
             self._recall()
         seeds = [self._seed, zlib.crc32(self._owner.encode()), len(self._trials)]
-        self._memory.sampler = _NewNetworks(self._space, seeds, is_new)
+        self._memory.sampler = sampler = _NewNetworks(self._space, seeds, is_new)
         trial = self._memory.ask()
         parameters: Parameters = {}
         for name, (low, high) in self._space.knots.items():
@@ -243,13 +244,15 @@ class Study:
         for name, (lowest, highest) in self._space.slopes.items():
             parameters[name] = trial.suggest_float(name, lowest, highest)
         self._asked = trial, parameters
-        return parameters
+        assert sampler.proposal is not None
+        return sampler.proposal
 
-    def ask_again(self, trial: Trial) -> None:
+    def ask_again(self, trial: Trial) -> Proposal:
         """Take a lost trial for what was asked; ``start`` it next."""
         again = dataclasses.replace(trial, outcome="running")
         self._asked = self._memorise(again), trial.parameters
         del self._handles[trial.number]
+        return self._space.propose(trial.parameters)
 
     def start(self, record: Mapping[str, Any], num_wanted: int) -> int | None:
         """Note that what was asked is being trained.
@@ -363,7 +366,10 @@ class Study:
         )
         with self._database():
             trial_id = self._storage.create_new_trial(self._study_id, self._frozen(trial))
-            number = self._storage.get_trial(trial_id).number
+            # A study of its own is numbered by itself; asking would cost a tenth of the trial.
+            number = len(self._trials)
+            if self._owner:
+                number = self._storage.get_trial(trial_id).number
         self._trials[number] = dataclasses.replace(trial, number=number)
         self._ids[number] = trial_id
         if outcome == "running":
@@ -448,10 +454,9 @@ def _seen_by_sampler(trials: list[Trial], window: int) -> Iterator[Trial]:
 class _NewNetworks(BaseSampler):
     """TPE, then steps away from what it drew, until the network is new; seeded by ``seeds``."""
 
-    def __init__(
-        self, space: Space, seeds: list[int], is_new: Callable[[Parameters], bool]
-    ) -> None:
+    def __init__(self, space: Space, seeds: list[int], is_new: Callable[[Proposal], bool]) -> None:
         self._space, self._seeds, self._is_new = space, seeds, is_new
+        self.proposal: Proposal | None = None
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -465,7 +470,8 @@ class _NewNetworks(BaseSampler):
         # TPE gives nothing before its start-up trials are done.
         drawn = sampler.sample_relative(study, trial, search_space)
         for parameters in self._candidates(drawn):
-            if self._is_new(parameters):
+            self.proposal = self._space.propose(parameters)
+            if self._is_new(self.proposal):
                 return parameters
         raise Exhausted
 
