@@ -8,7 +8,11 @@ from rexnet import cli, families
 from rexnet.cost import count
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("[!_]*/**/*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 README = PAGES[0].read_text(encoding="utf-8")
 
 
