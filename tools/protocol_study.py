@@ -1,11 +1,11 @@
 """How far short trainings rank networks as others do: trainings in, tables out.
 
 ``settings`` compares learning rates and batch sizes, ``lengths`` lengths of training on six
-networks of budget a; ``drawn`` asks of networks that a search drew how the order of its trainings
-agrees with that of other seeds and longer trainings. What the file has is not trained again. Run:
+networks of budget a; ``again`` and ``longer`` train networks that a search drew with another seed,
+or longer, to see how its order agrees. What the file has is not trained again. Run:
 
     python tools/protocol_study.py settings --data cifar10
-    python tools/protocol_study.py drawn --data cifar10
+    python tools/protocol_study.py again --data cifar10
 """
 
 import argparse
@@ -55,16 +55,15 @@ def arms(group: str, protocol: Protocol) -> Iterator[Arm]:
             f"trial {row['number']}": tuple(row["widths"])
             for row in runs.read_jsonl(RESULTS / "channel_search_a.jsonl")[1::EVERY]
         }
-        again = dataclasses.replace(protocol, seed=1)
-        yield Arm(group=group, widths=drawn, protocol=again)
-        longer = dataclasses.replace(protocol, epochs=3)
-        yield Arm(group=group, widths=drawn, protocol=longer)
+        seed, epochs = (1, 1) if group == "again" else (0, 3)
+        other = dataclasses.replace(protocol, seed=seed, epochs=epochs)
+        yield Arm(group=group, widths=drawn, protocol=other)
 
 
 def main() -> None:
     """Train what is missing of a group."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("group", choices=["settings", "lengths", "drawn"])
+    parser.add_argument("group", choices=["settings", "lengths", "again", "longer"])
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cpu")

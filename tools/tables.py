@@ -92,8 +92,8 @@ def agreement_table(rows: list[Row], searched: list[Row]) -> Table:
     """Show how the search's order of the drawn networks agrees with other trainings."""
     first = {f"trial {row['number']}": row["accuracy"] for row in searched}
     again, longer = (
-        {k: v[0] for k, v in accuracies(of(rows, "drawn"), epochs=epochs, seed=seed).items()}
-        for epochs, seed in ((1, 1), (3, 0))
+        {name: values[0] for name, values in accuracies(rows, group=group).items()}
+        for group in ("again", "longer")
     )
     both = {name: (first[name] + again[name]) / 2 for name in again}
     found = []
