@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from test_proxy import PROTOCOL, SPEC, assert_same_weights, toy_images
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from rexnet import UserError
 from rexnet.data.batches import normalised, statistics
+from rexnet.nn.network import Network
 from rexnet.search.accelerator import _Run, train_on_accelerator
 from rexnet.search.protocol import Diverged
 from rexnet.search.proxy import accuracy, trainer
@@ -88,6 +90,21 @@ def test_crops_and_mirrors_are_cut_from_the_padded_image():
         padded = np.pad(image, pads, mode="reflect")
         cuts = [padded[t : t + 8, left : left + 8] for t in range(9) for left in range(9)]
         assert any(np.array_equal(crop, c) or np.array_equal(crop, c[:, ::-1]) for c in cuts)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_step_never_waits_for_the_device(device):
+    # Tensors without values: to read one back is an error, on the CPU as well.
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device(device):
+            model = Network(SPEC)
+        run = _Run(model, toy_images(), PROTOCOL, torch.device(device))
+        run.shuffle()
+        run.step()
+        run.step()
+        assert run._done.device.type == device
+        with pytest.raises(DataDependentOutputException):
+            assert run.is_finite
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

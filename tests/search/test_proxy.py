@@ -151,7 +151,7 @@ def test_fewer_images_than_a_batch_are_one_batch():
 
 def test_batch_norm_and_biases_are_not_decayed():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
-    decayed, spared = proxy.optimizer_of(model, PROTOCOL, 0.1).param_groups
+    decayed, spared = proxy.optimizer_of(model, PROTOCOL).param_groups
     assert [p.ndim for p in decayed["params"]] == [4, 2]
     assert [p.ndim for p in spared["params"]] == [1] * 4
     assert (decayed["weight_decay"], spared["weight_decay"]) == (5e-4, 0.0)

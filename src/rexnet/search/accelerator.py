@@ -31,21 +31,9 @@ def train_on_accelerator(
     on_epoch: OnEpoch,
     device: torch.device,
 ) -> tuple[Network, float]:
-    """Train ``spec`` from scratch in bfloat16 and score it on the held-out images.
+    """Train ``spec`` on ``device`` as ``rexnet.search.proxy.train_candidate`` does, in bfloat16.
 
-    The protocol is that of ``rexnet.search.proxy.train_candidate``; the random numbers are those of
-    the device.
-
-    Args:
-        spec: The network; its classes are those of ``images``.
-        images: What to train on and what to score on.
-        protocol: How to train.
-        seed: Seed of weights, order and augmentation.
-        on_epoch: Called after every epoch.
-        device: Where to train.
-
-    Returns:
-        The trained network in evaluation mode, and the share of held-out images it gets right.
+    The random numbers are those of the device.
 
     Raises:
         Diverged: The loss became infinite or not a number.
@@ -88,7 +76,9 @@ class _Run:
         self._done = torch.zeros((), dtype=torch.int64, device=device)
         self._finite = torch.ones((), dtype=torch.bool, device=device)
         self._lr = torch.zeros((), device=device)
-        self._optimizer = optimizer_of(model, protocol, self._lr)
+        self._optimizer = optimizer_of(model, protocol)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._lr
 
     def shuffle(self) -> None:
         """Start an epoch with a new order of the images."""
@@ -102,7 +92,8 @@ class _Run:
     def step(self) -> None:
         """Train on the next batch of the epoch."""
         x, y = self._batch()
-        self._lr.copy_(self._rates[self._done])
+        # A tensor as an index would be read back to the host first.
+        self._lr.copy_(self._rates.index_select(0, self._done.view(1)).view(()))
         with torch.autocast(self._device.type, torch.bfloat16):
             logits = self._model(x)
         loss = F.cross_entropy(logits.float(), y, label_smoothing=self._protocol.label_smoothing)

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from rexnet.data.batches import Batches, normalised, statistics
@@ -48,7 +48,7 @@ def train_candidate(
     generator = np.random.default_rng(seed)
     model = Network(spec).to(memory_format=torch.channels_last)
     forward = fused(model) if can_fuse(spec) else model
-    optimizer = optimizer_of(model, protocol, protocol.lr)
+    optimizer = optimizer_of(model, protocol)
     train = images.images[~images.held_out]
     mean, std = statistics(train)
     batches = Batches(train, images.labels[~images.held_out], mean, std)
@@ -108,7 +108,7 @@ def accuracy(model: nn.Module, images: NDArray[np.float32], labels: NDArray[np.i
     return right / len(labels)
 
 
-def optimizer_of(model: nn.Module, protocol: Protocol, lr: float | Tensor) -> torch.optim.Optimizer:
+def optimizer_of(model: nn.Module, protocol: Protocol) -> torch.optim.Optimizer:
     """Return the optimiser of a protocol; weight decay spares batch norm and biases."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     spared = [p for p in model.parameters() if p.ndim <= 1]
@@ -117,7 +117,7 @@ def optimizer_of(model: nn.Module, protocol: Protocol, lr: float | Tensor) -> to
             {"params": decayed, "weight_decay": protocol.weight_decay},
             {"params": spared, "weight_decay": 0.0},
         ],
-        lr=lr,
+        lr=protocol.lr,
         momentum=protocol.momentum,
         nesterov=protocol.momentum > 0,
         fused=True,
