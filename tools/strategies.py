@@ -29,7 +29,7 @@ from rexnet.search.study import Study
 RESULTS = Path(__file__).parents[1] / "results"
 BUDGET = Budget(params=100_000, macs=10_000_000, count_classifier=False)
 PROTOCOL = Protocol(epochs=3, batch_size=32, lr=0.05)
-NUM_BLOCKS, NUM_TRAIN, NUM_SEEDS = 5, 10_000, 3
+NUM_BLOCKS, NUM_TRAIN, NUM_SEEDS = 5, 5_000, 3
 
 
 def main() -> None:
