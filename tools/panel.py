@@ -58,7 +58,7 @@ def main() -> None:
         **provenance(),
         "command": f"rexnet search {' '.join(options)}",
         **search.identity,
-        **search.environment,
+        **{name: search.environment[name] for name in ("python", "num_cores", "packages")},
         **search.result,
     }
     runs.write_jsonl(arguments.results / f"channel_search_{name}.jsonl", [header, *search.rows])

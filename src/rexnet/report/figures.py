@@ -75,7 +75,7 @@ def _profiles(axes: Axes, groups: Sequence[Group]) -> None:
     axes.set_xlabel("block index")
     axes.set_ylabel("output channels (mean, band of one sigma)")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper left", fontsize=8.5, frameon=False)
+    axes.legend(loc="best", fontsize=8.5, frameon=False)
 
 
 def _scatter(
