@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import optuna
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 from trainings import Row, accuracies
 
@@ -22,6 +23,12 @@ from rexnet.report.analysis import Group, groups
 from rexnet.search.study import PRUNERS
 
 RESULTS = Path(__file__).parents[1] / "results"
+
+FULL = 45_000
+"""Training images of CIFAR-10 of which none is left out."""
+
+MIN_RANKED = 4
+"""Networks whose order is worth a correlation."""
 
 TABLE_3 = {"top 10 %": (63.1, 0.1), "middle 50-60 %": (62.2, 0.0), "bottom 10 %": (61.4, 0.2)}
 """Accuracies of the paper's row a, in percent: 200 networks, 30 epochs, CIFAR-100."""
@@ -37,8 +44,8 @@ def main() -> None:
         _, *searched = runs.read_jsonl(arguments.results / "channel_search_a.jsonl")
         title = f"{len(searched)} networks of budget a on CIFAR-10, 1 epoch each"
         panel = figures.search_figure(groups(searched), searched, title)
-        strategies = best_so_far(runs.read_jsonl(arguments.results / "strategies.jsonl"))
-        for name, figure in (("channel-search-a", panel), ("strategies", strategies)):
+        strategies = best_so_far(runs.read_jsonl(arguments.results / "samplers.jsonl"))
+        for name, figure in (("channel-search-a", panel), ("samplers", strategies)):
             runs.write_bytes(arguments.figures / f"{name}.png", figures.render(figure, "png"))
         return
     for title, header, rows in tables(arguments.results):
@@ -56,8 +63,8 @@ def tables(results: Path) -> Iterator[tuple[str, Sequence[str], list[list[str]]]
     claim = runs.read_jsonl(results / "claim_a.jsonl")
     yield "claim", *claim_table(claim)
     yield "differences", *differences_table(claim)
-    strategies = runs.read_jsonl(results / "strategies.jsonl")
-    yield "strategies", *strategies_table(strategies)
+    strategies = runs.read_jsonl(results / "samplers.jsonl")
+    yield "samplers", *strategies_table(strategies)
     yield "pruners", *pruners_table(strategies)
 
 
@@ -78,24 +85,30 @@ def lengths_table(rows: list[Row]) -> Table:
     """Show the six networks after each length of training."""
     lengths = [
         accuracies(of(rows, "lengths", "settings"), num_train=n, epochs=e, batch_size=64, lr=0.1)
-        for n, e in ((45_000, 1), (15_000, 3))
+        for n, e in ((FULL, 1), (15_000, 3))
     ]
     found = []
-    for name in lengths[1]:
+    for name in lengths[0]:
         widths = next(row["widths"] for row in rows if row["network"] == name)
-        cells = [spread(values[name]) for values in lengths]
+        cells = [spread(values[name]) if name in values else "" for values in lengths]
         found.append([name, "-".join(map(str, widths)), *cells])
     return ("network", "widths", "45,000 images x 1 epoch", "15,000 images x 3 epochs"), found
 
 
 def agreement_table(rows: list[Row], searched: list[Row]) -> Table:
     """Show how the search's order of the drawn networks agrees with other trainings."""
-    first = {f"trial {row['number']}": row["accuracy"] for row in searched}
+    # By widths: a network that the study knows by another name is not trained again.
+    first = {tuple(row["widths"]): row["accuracy"] for row in searched}
     again, longer = (
-        {name: values[0] for name, values in accuracies(rows, group=group).items()}
-        for group in ("again", "longer")
+        {
+            tuple(row["widths"]): row["accuracy"]
+            for row in of(rows, "lengths", "again", "longer")
+            if row["num_train"] == FULL
+            and (row["protocol"]["epochs"], row["protocol"]["seed"]) == key
+        }
+        for key in ((1, 1), (3, 0))
     )
-    both = {name: (first[name] + again[name]) / 2 for name in again}
+    both = {key: (first[key] + again[key]) / 2 for key in again if key in first}
     found = []
     for title, left, right in (
         ("1 epoch, seed 0, and seed 1", first, again),
@@ -103,9 +116,11 @@ def agreement_table(rows: list[Row], searched: list[Row]) -> Table:
         ("1 epoch, seed 1, and 3 epochs", again, longer),
         ("1 epoch, mean of both seeds, and 3 epochs", both, longer),
     ):
-        names = [name for name in left if name in right]
-        rho = stats.spearmanr([left[n] for n in names], [right[n] for n in names]).statistic
-        found.append([title, f"{rho:.2f}", str(len(names))])
+        keys = [key for key in left if key in right]
+        if len(keys) < MIN_RANKED:
+            continue
+        rho = stats.spearmanr([left[key] for key in keys], [right[key] for key in keys]).statistic
+        found.append([title, f"{rho:.2f}", str(len(keys))])
     return ("order of", "Spearman", "networks"), found
 
 
@@ -178,10 +193,10 @@ def strategies_table(rows: list[Row]) -> Table:
     for name, group in (("TPE", "TPE"), ("random", "random"), ("line", None)):
         widths = next(r["widths"] for r in rows if r["network"] == name and r["group"] == "again")
         best = running_best(rows, group) if group else []
-        at = [f"{100 * best[n - 1]:.1f}" if best else "" for n in (10, 20, len(best))]
+        at = [f"{100 * best[n - 1]:.1f}" if best else "" for n in (5, 10, len(best))]
         trained = str(len(best)) if best else "0"
         found.append([name, trained, *at, "-".join(map(str, widths)), spread(again[name])])
-    header = ("strategy", "trainings", "best of 10", "of 20", "of all", "its widths", "again (%)")
+    header = ("strategy", "trainings", "best of 5", "of 10", "of all", "its widths", "again (%)")
     return header, found
 
 
@@ -244,8 +259,10 @@ def best_so_far(rows: list[Row]) -> Figure:
         axes.step(range(1, len(values) + 1), values, where="post", color=color, label=group)
         points = [100 * row["accuracy"] for row in of(rows, group)]
         axes.plot(range(1, len(points) + 1), points, ".", color=color, alpha=0.4)
+    axes.plot([], [], ".", color="#555555", alpha=0.4, label="a network")
     line = accuracies(rows, group="again")["line"]
     axes.axhline(100 * float(np.mean(line)), color="#555555", ls="--", label="line, no search")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("networks trained")
     axes.set_ylabel("held-out accuracy (%), best so far")
     axes.legend(frameon=False)

@@ -4,7 +4,7 @@ TPE and random proposals get the same number of trainings under the same small b
 network of each and the line are trained again with other seeds. What was trained is not trained
 again. Run:
 
-    python tools/strategies.py --data cifar10
+    python tools/samplers.py --data cifar10
 """
 
 import argparse
@@ -36,11 +36,11 @@ def main() -> None:
     """Train what is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--trials", type=int, default=30, help="Trainings of each strategy")
+    parser.add_argument("--trials", type=int, default=20, help="Trainings of each strategy")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--run", type=Path, default=Path("runs/strategies"))
-    parser.add_argument("--out", type=Path, default=RESULTS / "strategies.jsonl")
+    parser.add_argument("--run", type=Path, default=Path("runs/samplers"))
+    parser.add_argument("--out", type=Path, default=RESULTS / "samplers.jsonl")
     arguments = parser.parse_args()
     few = part(images.load(arguments.data), NUM_TRAIN)
     space = Space(
