@@ -30,7 +30,7 @@ NAMED: dict[str, tuple[int, ...]] = {
     "one step": (33, 51, 51, 51, 51),
     "gentle": (36, 42, 44, 52, 60),
 }
-"""The best and the worst network that the paper prints for budget a, and four of similar cost."""
+"""The best and the worst network that the paper prints for budget a, and four of other shapes."""
 
 SETTINGS = ((64, 0.1), (64, 0.05), (64, 0.2), (32, 0.05), (32, 0.1), (128, 0.2))
 """Batch sizes and learning rates."""
