@@ -196,6 +196,17 @@ def results_of(executor, candidates):
     return by_number
 
 
+def assert_ends_its_work(make_executor, fifo):
+    """Check that leaving an executor ends the candidate that it is evaluating."""
+    os.mkfifo(fifo)
+    with make_executor(Holds(fifo=fifo)) as executor:
+        executor.submit(0, specs(1)[0])
+        pipe = fifo.open("rb", buffering=0)
+        assert pipe.read(2) == b"up"
+    with pipe:
+        assert pipe.read() == b""
+
+
 @dataclass(kw_only=True)
 class InlineExecutor:
     """Stands in for LocalExecutor where processes do not matter: evaluates at once, in order."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from trainings import Arm, Lab, provenance
+from trainings import Arm, Lab, provenance, run
 
 from rexnet import NetSpec, channels, cli, runs
 from rexnet.data import images
@@ -95,4 +95,4 @@ def claimed(preset: str, search: SearchRun) -> dict[str, tuple[int, ...]]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainings import Arm, Lab
+from trainings import Arm, Lab, run
 
 from rexnet import runs
 from rexnet.data import images
@@ -77,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from trainings import Arm, Lab, Row, part, provenance
+from trainings import Arm, Lab, Row, part, provenance, run
 
 from rexnet import runs
 from rexnet.data import images
@@ -113,4 +113,4 @@ def best(rows: list[Row], group: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

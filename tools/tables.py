@@ -1,7 +1,7 @@
-"""The tables and the figure of docs/results/channel-search.md, from the files in results/.
+"""The tables and figures of docs/results/channel-search.md, from the files in results/.
 
-python tools/tables.py                        prints the tables
-python tools/tables.py --figure OUT.png       draws best accuracy against trials
+python tools/tables.py                         prints the tables
+python tools/tables.py --figures docs/images   draws the figures
 """
 
 import argparse
@@ -265,7 +265,7 @@ def best_so_far(rows: list[Row]) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("networks trained")
     axes.set_ylabel("held-out accuracy (%), best so far")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 

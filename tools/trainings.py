@@ -14,6 +14,7 @@ import numpy as np
 
 from rexnet import runs
 from rexnet.data.images import ImageSet
+from rexnet.errors import UserError
 from rexnet.families import search_network
 from rexnet.search.executor import LocalExecutor
 from rexnet.search.protocol import Evaluator, Protocol
@@ -100,8 +101,11 @@ class Lab:
                     widths, classes = rows[number]["widths"], len(images.classes)
                     executor.submit(number, search_network(widths, classes, images.side))
                 for result in executor.wait(60):
-                    assert result.evaluation, result
-                    row = rows[result.number] | {
+                    row = rows[result.number]
+                    if result.evaluation is None:
+                        reason = f"{result.outcome}: {result.reason}"
+                        raise UserError(f"the training of {row['network']} ended as {reason}")
+                    row = row | {
                         "accuracy": result.evaluation.accuracies[0],
                         "epoch_accuracies": scores[result.number],
                         "seconds": round(result.evaluation.seconds, 1),
@@ -112,6 +116,15 @@ class Lab:
                     }
                     save(row)
                     print(json.dumps(row), flush=True)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a study's command line; a user's mistake is one line and exit code 2."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def part(images: ImageSet, num_train: int) -> ImageSet:

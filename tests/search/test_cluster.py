@@ -7,6 +7,7 @@ import sys
 import tempfile
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -14,7 +15,7 @@ import pytest
 import ray
 import toys
 from ray import cloudpickle
-from toys import Environment, Holds, Toy, results_of, score, specs
+from toys import Environment, Toy, assert_ends_its_work, results_of, score, specs
 
 from rexnet import UserError
 from rexnet.search.cluster import MAX_RETRIES, RayExecutor
@@ -304,14 +305,7 @@ def test_the_evaluator_is_sent_to_the_object_store_once(tmp_path):
 
 @pytest.mark.usefixtures("cluster")
 def test_leaving_the_executor_ends_its_tasks(tmp_path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    with RayExecutor(Holds(fifo=fifo), 1, tmp_path) as executor:
-        executor.submit(0, specs(1)[0])
-        pipe = fifo.open("rb", buffering=0)
-        assert pipe.read(2) == b"up"
-    with pipe:
-        assert pipe.read() == b""
+    assert_ends_its_work(partial(RayExecutor, num_workers=1, folder=tmp_path), tmp_path / "fifo")
 
 
 @pytest.mark.usefixtures("cluster")

@@ -2,10 +2,20 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-from toys import Environment, Holds, InterruptedAtBirth, Pid, Toy, results_of, score, specs
+from toys import (
+    Environment,
+    InterruptedAtBirth,
+    Pid,
+    Toy,
+    assert_ends_its_work,
+    results_of,
+    score,
+    specs,
+)
 
 from rexnet import UserError
 from rexnet.search.executor import LocalExecutor
@@ -120,14 +130,7 @@ def test_an_evaluator_that_cannot_be_sent_leaves_the_environment_as_it_was(tmp_p
 
 
 def test_leaving_the_executor_ends_its_workers(tmp_path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    with LocalExecutor(Holds(fifo=fifo), 1, tmp_path) as executor:
-        executor.submit(0, specs(1)[0])
-        pipe = fifo.open("rb", buffering=0)
-        assert pipe.read(2) == b"up"
-    with pipe:
-        assert pipe.read() == b""
+    assert_ends_its_work(partial(LocalExecutor, num_workers=1, folder=tmp_path), tmp_path / "fifo")
 
 
 def test_workers_end_with_a_leader_that_is_killed(tmp_path):
