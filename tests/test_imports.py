@@ -10,7 +10,7 @@ import rexnet
 ROOT = Path(rexnet.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-CORE = ("spec", "channels", "cost", "families", "design", "runs", "errors")
+CORE = ("spec", "channels", "cost", "families", "design", "runs", "errors", "preprocessing")
 CORE_LIBRARIES = {"numpy", "filelock"}
 ALL = {"core", "nn", "data", "train", "report", "search", "console", "cli"}
 ALLOWED = {
