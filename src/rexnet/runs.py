@@ -2,8 +2,10 @@
 
 import json
 import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +109,42 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             row = None
         if not isinstance(row, dict):
             raise UserError(
-                f"{path} is damaged at line {number} of {len(lines)}; a search writes it anew from "
-                "study.db when its command is run again"
+                f"{path} is damaged at line {number} of {len(lines)}; the command that made it "
+                "writes it anew when it is run again"
             )
         rows.append(row)
     return rows
+
+
+def check_new(folder: Path, mark: str) -> None:
+    """Check that ``folder`` is missing or empty, as one without the file ``mark`` should be.
+
+    Raises:
+        UserError: It has files.
+    """
+    if folder.is_dir() and any(not child.name.startswith(".") for child in folder.iterdir()):
+        raise UserError(f"{folder} has files but no {mark}; give another --out")
+
+
+def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+    """Yield the fields in which two nested dicts differ, with both values."""
+    if isinstance(old, dict) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            name = f"{where}.{key}" if where else str(key)
+            yield from differences(old.get(key), new.get(key), name)
+    elif old != new:
+        yield f"{where} is {old}, not {new}"
+
+
+def environment(*packages: str) -> dict[str, Any]:
+    """Return what a run depends on: Python, the machine and the versions of ``packages``."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "num_cores": os.cpu_count(),
+        "packages": {name: version(name) for name in ("rexnet", *packages)},
+    }
 
 
 @contextmanager

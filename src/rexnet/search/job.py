@@ -2,15 +2,13 @@
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -93,7 +91,7 @@ def run(config: SearchConfig, on_progress: OnProgress) -> int:
     folder = Path(config.out)
     if not (folder / "search.json").exists():
         check_reachable(space)
-        _check_empty(folder)
+        runs.check_new(folder, "search.json")
         if config.executor == "local" and config.device != "cpu":
             _check_device(config.device)
     evaluate = Evaluator(
@@ -180,7 +178,7 @@ def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, An
     """
     path = folder / "search.json"
     if path.exists():
-        differences = list(_differences(runs.read_json(path), search_identity))
+        differences = list(runs.differences(runs.read_json(path), search_identity))
         if differences:
             raise UserError(
                 f"{folder} holds a search of another configuration: {', '.join(differences)}; "
@@ -193,7 +191,7 @@ def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, An
     settings["budget"] |= {key: int(settings["budget"][key]) for key in ("params", "macs")}
     settings["storage"] = share and _without_password(share.url)
     runs.write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
-    runs.write_json(folder / "environment.json", _environment())
+    runs.write_json(folder / "environment.json", runs.environment("torch", "numpy", "optuna"))
     return share
 
 
@@ -534,11 +532,6 @@ def _check_device(device: str) -> None:
     trainer(device)
 
 
-def _check_empty(folder: Path) -> None:
-    if folder.is_dir() and any(not child.name.startswith(".") for child in folder.iterdir()):
-        raise UserError(f"{folder} has files but no search.json; give another --out")
-
-
 def _check_study(folder: Path) -> None:
     """Refuse an empty database beside trials: SQLite would take it for a new one.
 
@@ -556,24 +549,3 @@ def _check_study(folder: Path) -> None:
 
 def _text(row: Mapping[str, Any]) -> str:
     return json.dumps(row, sort_keys=True)
-
-
-def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """Yield the fields in which two nested dicts differ, with both values."""
-    if isinstance(old, dict) and isinstance(new, Mapping):
-        for key in dict.fromkeys([*old, *new]):
-            name = f"{where}.{key}" if where else str(key)
-            yield from _differences(old.get(key), new.get(key), name)
-    elif old != new:
-        yield f"{where} is {old}, not {new}"
-
-
-def _environment() -> dict[str, Any]:
-    packages = ("rexnet", "torch", "numpy", "optuna")
-    return {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "num_cores": os.cpu_count(),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
-    }
