@@ -1,18 +1,21 @@
-"""Random networks for property tests."""
+"""Random networks for property tests, and random weights."""
 
 from typing import get_args
 
+import torch
 from hypothesis import strategies as st
 
 from rexnet import BlockSpec, NetSpec
 from rexnet.spec import Activation, Shortcut
 
 ACTIVATIONS = st.sampled_from(get_args(Activation))
+COLOUR = st.just(3)
+ANY_CHANNELS = COLOUR | st.integers(1, 8)
 
 
 @st.composite
-def specs(draw, max_blocks=5, max_width=24):
-    """Draw any small network: every field of NetSpec and BlockSpec varies."""
+def specs(draw, max_blocks=5, max_width=24, in_channels=COLOUR):
+    """Draw any small network: every field varies, ``in_channels`` as the given strategy says."""
     widths = draw(st.lists(st.integers(1, max_width), min_size=1, max_size=max_blocks))
     return NetSpec(
         name=draw(st.text(max_size=8)),
@@ -27,6 +30,7 @@ def specs(draw, max_blocks=5, max_width=24):
         num_classes=draw(st.integers(1, 20)),
         dropout=draw(st.floats(0, 1, exclude_max=True)),
         resolution=draw(st.integers(8, 40)),
+        in_channels=draw(in_channels),
     )
 
 
@@ -44,3 +48,13 @@ def blocks(width):
         project_act=ACTIVATIONS,
         shortcut=st.sampled_from(get_args(Shortcut)),
     )
+
+
+def randomise(model):
+    """Give every batch norm of ``model`` statistics and weights that show a mix-up."""
+    generator = torch.Generator().manual_seed(1)
+    for name, tensor in model.state_dict().items():
+        if tensor.ndim == 1 and tensor.is_floating_point():
+            spread = torch.rand(tensor.shape, generator=generator)
+            centre = 0.75 if name.endswith(("weight", "running_var")) else -0.25
+            tensor.copy_(centre + 0.5 * spread)

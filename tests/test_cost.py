@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import specs
+from strategies import ANY_CHANNELS, specs
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,7 +26,7 @@ def measured(spec, resolution):
     sizes = []
     with torch.device("meta"):
         model = Network(spec).eval()
-        images = torch.empty(1, 3, resolution, resolution)
+        images = torch.empty(1, spec.in_channels, resolution, resolution)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(lambda _module, _given, y: sizes.append(y.numel()))
@@ -40,7 +40,7 @@ def measured(spec, resolution):
 
 
 @settings(deadline=None, max_examples=250)
-@given(specs(), st.integers(8, 40))
+@given(specs(in_channels=ANY_CHANNELS), st.integers(8, 40))
 def test_closed_form_equals_the_built_module(spec, resolution):
     assert count(spec, resolution) == measured(spec, resolution)
 
@@ -61,6 +61,13 @@ def test_closed_form_equals_the_built_search_network():
 def test_resolution_is_the_specs_own_by_default(spec):
     assert count(spec) == count(spec, spec.resolution)
     assert count(spec, 64).params == count(spec).params
+
+
+def test_channels_of_the_image_cost_in_the_stem_alone():
+    rows, grey = (cost.layers(dataclasses.replace(SMALL, in_channels=n), 32) for n in (3, 1))
+    assert rows[1:] == grey[1:]
+    assert rows[0].params - grey[0].params == 2 * 9 * 8
+    assert rows[0].macs == 3 * grey[0].macs
 
 
 def test_layers_stand_in_order_with_their_sizes():

@@ -12,15 +12,30 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 CORE = ("spec", "channels", "cost", "families", "design", "runs", "errors", "preprocessing")
 CORE_LIBRARIES = {"numpy", "filelock"}
-ALL = {"core", "nn", "data", "train", "report", "search", "console", "cli"}
+ALL = {
+    "core",
+    "nn",
+    "data",
+    "options",
+    "processes",
+    "train",
+    "report",
+    "search",
+    "console",
+    "verbs",
+    "cli",
+}
 ALLOWED = {
     "core": {"core"},
     "nn": {"core", "nn"},
     "data": {"core", "data"},
-    "train": {"core", "nn", "data", "train"},
+    "options": {"core", "options"},
+    "processes": {"core", "processes"},
+    "train": {"core", "nn", "data", "options", "processes", "report", "train"},
     "report": {"core", "report"},
-    "search": {"core", "nn", "data", "train", "report", "search"},
-    "console": {"core", "report", "search"},
+    "search": {"core", "nn", "data", "processes", "train", "report", "search"},
+    "console": {"core", "report", "search", "train"},
+    "verbs": ALL,
     "cli": ALL,
 }
 HEAVY = {

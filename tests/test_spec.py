@@ -7,7 +7,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import specs
+from strategies import ANY_CHANNELS, specs
 
 from rexnet import BlockSpec, NetSpec, UserError, families
 from rexnet.spec import MAX_BLOCKS, check_widths
@@ -29,6 +29,7 @@ NET_CHANGES = {
     "num_classes": 10,
     "dropout": 0.5,
     "resolution": 32,
+    "in_channels": 1,
 }
 BLOCK_CHANGES = {
     "width": 13,
@@ -63,7 +64,7 @@ def without(field):
 
 
 @settings(deadline=None, max_examples=100)
-@given(specs(), st.sampled_from((None, 1, 4)))
+@given(specs(in_channels=ANY_CHANNELS), st.sampled_from((None, 1, 4)))
 def test_json_reads_back_to_an_equal_spec(spec, indent):
     again = NetSpec.from_json(spec.to_json(indent))
     assert again == spec
@@ -72,7 +73,7 @@ def test_json_reads_back_to_an_equal_spec(spec, indent):
 
 
 @settings(deadline=None, max_examples=50)
-@given(specs(), specs())
+@given(specs(in_channels=ANY_CHANNELS), specs(in_channels=ANY_CHANNELS))
 def test_spec_id_is_equal_only_for_equal_structures(one, other):
     same = dataclasses.replace(one, name="") == dataclasses.replace(other, name="")
     assert (one.spec_id == other.spec_id) == same
@@ -112,6 +113,12 @@ def test_spec_id_depends_on_every_field_of_a_block(field):
     assert block != SMALL.blocks[1]
     other = dataclasses.replace(SMALL, blocks=(SMALL.blocks[0], block))
     assert other.spec_id != SMALL.spec_id
+
+
+def test_specs_written_before_in_channels_keep_their_ids_and_read_as_three():
+    assert families.get("rexnet_1.0").spec_id == "536cb13e1c9a"
+    assert SMALL.spec_id == "4483fd372a60"
+    assert NetSpec.from_json(without("in_channels")) == SMALL
 
 
 def test_spec_id_is_the_same_in_another_process():
@@ -197,6 +204,9 @@ def test_check_widths_names_the_block_and_the_width(widths, reason):
         (changed(hidden_width=-1), "hidden_width -1 must be from 0"),
         (changed(num_classes=0), "num_classes 0 must be from 1 to 1000000"),
         (changed(resolution=7), "resolution 7 must be from 8 to 4096"),
+        (changed(in_channels=0), "in_channels 0 must be from 1 to 1024"),
+        (changed(in_channels=1025), "in_channels 1025 must be from 1 to 1024"),
+        (changed(in_channels="1"), "in_channels '1' must be int"),
         (changed(dropout=1), "dropout 1 must be at least 0 and below 1"),
         (changed(dropout=-0.5), r"dropout -0\.5 must be at least 0 and below 1"),
         (changed(dropout=float("nan")), "dropout nan must be at least 0 and below 1"),

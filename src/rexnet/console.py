@@ -1,7 +1,8 @@
-"""What the terminal shows: tables and the progress of a search."""
+"""What the terminal shows: tables and the progress of jobs."""
 
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -9,7 +10,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from rexnet.report.text import duration, percent
-from rexnet.search.job import Progress as SearchProgress
+
+if TYPE_CHECKING:
+    from rexnet.search.job import Progress as SearchProgress
+    from rexnet.train.loop import Progress as TrainProgress
 
 
 def plain_console() -> Console:
@@ -27,27 +31,32 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "")
     return result
 
 
-class SearchBar:
-    """Shows a search's progress: a bar on a terminal, now and then a line in a file.
+class Bar:
+    """Shows how far a job is: a bar on a terminal, now and then a line in a file.
 
-    Nothing is shown before the first progress, so that a refused search prints its error alone.
+    Nothing is shown before the first progress, so that a refused job prints its error alone.
+
+    Args:
+        console: Where to.
+        title: What is done, such as searching.
+        opening: A line printed before the first progress.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, title: str, opening: str = "") -> None:
+        self._console, self._opening = console, opening
         self._bar = Progress(
-            TextColumn("searching"),
+            TextColumn(title),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TextColumn("{task.fields[status]}"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("search", total=1.0, status="")
+        self._task = self._bar.add_task(title, total=1.0, status="")
         self._lines = 0
         self._begun = False
 
-    def __enter__(self) -> "SearchBar":
+    def __enter__(self) -> "Bar":
         return self
 
     def __exit__(
@@ -58,20 +67,50 @@ class SearchBar:
     ) -> None:
         self._bar.stop()
 
-    def update(self, progress: SearchProgress) -> None:
-        """Show ``progress``."""
+    def update(self, share: float, status: str, line: bool | None = None) -> None:
+        """Show that ``share`` of the job is done.
+
+        Args:
+            share: From 0 to 1.
+            status: What is written beside the bar.
+            line: Whether a file gets a line of it; by default at every tenth of the job.
+        """
         if not self._begun:
             self._begun = True
             self._bar.start()
-            self._console.print("Ctrl-C stops the search; the same command goes on with it.")
-        best = "-" if progress.best is None else f"{percent(progress.best)} %"
-        left = "-" if progress.seconds_left is None else duration(progress.seconds_left)
-        status = (
-            f"{progress.trained}/{progress.total} candidates trained, "
-            f"{progress.rejected} rejected, best {best}, time left {left}"
-        )
-        self._bar.update(self._task, completed=progress.share, status=status)
-        tenths = 10 * progress.trained // progress.total
-        if not self._console.is_terminal and tenths > self._lines:
-            self._lines = tenths
+            if self._opening:
+                self._console.print(self._opening)
+        self._bar.update(self._task, completed=share, status=status)
+        tenths = int(10 * share)
+        due = tenths > self._lines if line is None else line
+        self._lines = max(tenths, self._lines)
+        if not self._console.is_terminal and due:
             self._console.print(status, soft_wrap=True)
+
+
+def search_status(progress: "SearchProgress") -> str:
+    """Return how far a search is, in words."""
+    best = "-" if progress.best is None else f"{percent(progress.best)} %"
+    return (
+        f"{progress.trained}/{progress.total} candidates trained, {progress.rejected} rejected, "
+        f"best {best}, time left {_left(progress.seconds_left)}"
+    )
+
+
+def train_status(progress: "TrainProgress") -> str:
+    """Return how far a training is, in words."""
+    words = [f"epoch {progress.epoch}/{progress.epochs}"]
+    if progress.loss is not None:
+        words.append(f"loss {progress.loss:.3f}")
+    if progress.results:
+        last = progress.results
+        words.append(
+            f"after epoch {last['epoch']:.0f}: train loss {last['train_loss']:.3f}, top-1 "
+            f"{percent(last['top1'])} %"
+        )
+    words.append(f"time left {_left(progress.seconds_left)}")
+    return ", ".join(words)
+
+
+def _left(seconds: float | None) -> str:
+    return "-" if seconds is None else duration(seconds)

@@ -114,7 +114,7 @@ def count_many(
 def _layers(spec: NetSpec, widths: Iterable[Any], size: int) -> Iterator[LayerCost]:
     """Yield the layers; ``widths`` are ints, or arrays with an entry a network."""
     size = -(-size // spec.stem_stride)
-    yield _conv("stem", 3, spec.stem_width, 9, size)
+    yield _conv("stem", spec.in_channels, spec.stem_width, 9, size)
     width_in: Any = spec.stem_width
     for number, (block, width) in enumerate(zip(spec.blocks, widths, strict=True), 1):
         where = f"block {number}"

@@ -1,7 +1,8 @@
 """Preprocessing: how an image becomes the input that a model's weights were trained for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from typing import Any
 
 from rexnet.errors import UserError
@@ -53,13 +54,30 @@ class Preprocessing:
         """Channels of the input."""
         return len(self.mean)
 
+    def with_channels(self, num_channels: int) -> "Preprocessing":
+        """Return the same for images of ``num_channels`` channels.
+
+        One channel takes the averages of ``mean`` and ``std``; other numbers repeat them in turn.
+        """
+        if num_channels == self.num_channels:
+            return self
+        if num_channels == 1:
+            return replace(
+                self, mean=(sum(self.mean) / len(self.mean),), std=(sum(self.std) / len(self.std),)
+            )
+        mean, std = (tuple(islice(cycle(v), num_channels)) for v in (self.mean, self.std))
+        return replace(self, mean=mean, std=std)
+
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> "Preprocessing":
         """Read the fields of a timm ``pretrained_cfg``: input_size, crop_pct, mean, std.
 
         Raises:
-            UserError: A field is missing or out of range.
+            UserError: A field is missing or out of range, or the crop is not a central one.
         """
+        crop_mode = config.get("crop_mode", "center")
+        if crop_mode != "center":
+            raise UserError(f"crop_mode {crop_mode!r} of the preprocessing must be 'center'")
         try:
             return Preprocessing(
                 resolution=int(config["input_size"][-1]),
@@ -70,8 +88,10 @@ class Preprocessing:
             )
         except UserError:
             raise
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise UserError(f"no preprocessing in {dict(config)}: {error!r}") from None
+        except KeyError as error:
+            raise UserError(f"field {error} of the preprocessing is missing") from None
+        except (TypeError, ValueError, IndexError) as error:
+            raise UserError(f"the preprocessing has a field of a wrong type: {error}") from None
 
     def to_config(self) -> dict[str, Any]:
         """Return the fields of a timm ``pretrained_cfg``, which ``from_config`` reads back."""

@@ -15,6 +15,7 @@ Activation = Literal[
 Shortcut = Literal["none", "equal", "pad"]
 
 MAX_WIDTH = 65_536
+MAX_CHANNELS = 1_024
 MAX_BLOCKS = 1_000
 
 
@@ -64,6 +65,8 @@ class BlockSpec:
 class NetSpec:
     """A whole classification network as data: every width, stride, expansion and activation.
 
+    ``in_channels`` are those of the images.
+
     Raises:
         UserError: A field has a wrong type or value, or the widths fall from block to block.
     """
@@ -80,6 +83,7 @@ class NetSpec:
     num_classes: int = 1000
     dropout: float = 0.2
     resolution: int = 224
+    in_channels: int = 3
 
     def __post_init__(self) -> None:
         _check_types(self, self.name)
@@ -89,6 +93,7 @@ class NetSpec:
         _check_range(self, "hidden_width", 0, MAX_WIDTH, self.name)
         _check_range(self, "num_classes", 1, 10**6, self.name)
         _check_range(self, "resolution", 8, 4096, self.name)
+        _check_range(self, "in_channels", 1, MAX_CHANNELS, self.name)
         if not 0 <= self.dropout < 1:
             raise UserError(f"{self.name}: dropout {self.dropout} must be at least 0 and below 1")
         if not isinstance(self.blocks, tuple) or not all(
@@ -127,6 +132,9 @@ class NetSpec:
         del fields["name"]
         # 0 and 0.0 are equal but print differently.
         fields["dropout"] = float(self.dropout)
+        # Specs of colour images keep the ids that they had without this field.
+        if self.in_channels == 3:
+            del fields["in_channels"]
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -1,7 +1,10 @@
 import dataclasses
 
 import pytest
+import timm
 import torch
+from strategies import randomise
+from timm.optim import create_optimizer_v2
 from torch import nn
 
 import rexnet
@@ -9,6 +12,8 @@ from rexnet import BlockSpec, NetSpec, UserError, families
 from rexnet.nn.blocks import Block
 from rexnet.nn.layers import SqueezeExcite, activation
 from rexnet.nn.network import Feature, Network, create_model
+from rexnet.nn.weights import save_weights
+from rexnet.preprocessing import Preprocessing
 
 SMALL = NetSpec(
     name="small",
@@ -252,3 +257,129 @@ def test_resolve_refuses_what_it_does_not_know(tmp_path):
 def test_the_package_offers_the_network():
     assert rexnet.create_model is create_model
     assert rexnet.Network is Network
+
+
+def test_num_classes_and_in_channels_change_the_spec():
+    model = create_model(SMALL, num_classes=7, in_channels=2)
+    assert model.spec == dataclasses.replace(SMALL, num_classes=7, in_channels=2)
+    assert model(torch.zeros(2, 2, 32, 32)).shape == (2, 7)
+
+
+def test_a_new_network_has_the_default_preprocessing_of_its_spec():
+    model = create_model(dataclasses.replace(SMALL, resolution=96), in_channels=4)
+    assert model.preprocessing == Preprocessing(resolution=96).with_channels(4)
+    assert model.classes == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"num_classes": 0}, "small: num_classes 0 must be from 1 to 1000000"),
+        ({"num_classes": "10"}, "small: num_classes '10' must be int"),
+        ({"in_channels": 1025}, "small: in_channels 1025 must be from 1 to 1024"),
+        ({"drop_path": 1}, "drop_path 1 must be at least 0 and below 1"),
+        ({"drop_path": -0.1}, r"drop_path -0\.1 must be at least 0 and below 1"),
+        ({"out_indices": (0,)}, "out_indices chooses feature maps; give features_only=True"),
+    ],
+)
+def test_options_out_of_range_are_named(options, reason):
+    with pytest.raises(UserError, match=reason):
+        create_model(SMALL, **options)
+
+
+def test_a_run_folder_with_a_spec_gives_the_architecture(tmp_path):
+    (tmp_path / "spec.json").write_text(SMALL.to_json(), encoding="utf-8")
+    assert create_model(tmp_path).spec == create_model(str(tmp_path)).spec == SMALL
+
+
+def test_a_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rexnet_0.7").mkdir()
+    assert create_model("rexnet_0.7").spec == families.get("rexnet_0.7")
+
+
+def test_a_folder_without_a_network_is_refused(tmp_path):
+    with pytest.raises(UserError, match=rf"{tmp_path} holds no model: neither config\.json nor"):
+        create_model(tmp_path)
+
+
+def test_stochastic_depth_has_the_rates_of_timm_where_there_is_a_shortcut():
+    reference = timm.create_model("rexnet_100", drop_path_rate=0.3)
+    model = create_model("rexnet_1.0", drop_path=0.3)
+    rates = [block.drop_path and block.drop_path.p for block in model.blocks]
+    expected = [
+        block.drop_path.drop_prob if block.use_shortcut and block.drop_path else None
+        for block in reference.features[:16]
+    ]
+    assert rates == pytest.approx(expected)
+    assert rates[-1] == 0.3
+    assert [index for index, rate in enumerate(rates) if rate is None] == [0, 1, 3, 5, 11]
+
+
+def test_stochastic_depth_leaves_evaluation_and_the_state_dict_alone(tmp_path):
+    plain = built(families.rexnet(0.3, num_classes=5)).eval()
+    randomise(plain)
+    save_weights(plain, tmp_path / "plain.safetensors")
+    model = create_model(plain.spec, tmp_path / "plain.safetensors", drop_path=0.9).eval()
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    x = images()
+    assert torch.equal(model(x), plain(x))
+
+
+def test_stochastic_depth_drops_whole_outputs_and_keeps_the_expectation():
+    torch.manual_seed(0)
+    block = Block(4, BlockSpec(width=6), drop_path=0.25).eval()
+    x = torch.randn(1, 4, 3, 3)
+    with torch.no_grad():
+        full = block(x)
+        full[:, :4] -= x
+        block.drop_path.train()
+        y = block(x.repeat(4096, 1, 1, 1))
+    y[:, :4] -= x
+    dropped = (y.abs() < 1e-6).flatten(1).all(1)
+    assert 0.2 < dropped.float().mean() < 0.3
+    torch.testing.assert_close(y[~dropped], (full / 0.75).expand_as(y[~dropped]))
+    torch.testing.assert_close(y.mean(0), full[0], atol=0, rtol=0.05)
+
+
+def test_stochastic_depth_of_a_single_block_is_none():
+    spec = NetSpec(name="one", blocks=(BlockSpec(width=8),), stem_width=8)
+    assert Network(spec, drop_path=0.5).blocks[0].drop_path is None
+
+
+def learning_rates(model):
+    """Return the scale of the learning rate of every parameter of ``model``, in their order."""
+    optimizer = create_optimizer_v2(model, opt="sgd", lr=1.0, weight_decay=0.1, layer_decay=0.5)
+    scales = {
+        parameter: (group["lr_scale"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    return [(tuple(parameter.shape), *scales[parameter]) for parameter in model.parameters()]
+
+
+def test_layer_wise_learning_rates_are_those_of_timm():
+    rates = learning_rates(create_model("rexnet_1.0"))
+    assert rates == learning_rates(timm.create_model("rexnet_100"))
+    assert [rates[place][1] for place in (0, -3, -1)] == [0.5**18, 0.5, 1.0]
+
+
+def test_a_hidden_layer_learns_as_fast_as_the_classifier():
+    model = built(dataclasses.replace(SMALL, hidden_width=8))
+    names = [name for name, _ in model.named_parameters()]
+    rates = dict(zip(names, learning_rates(model), strict=True))
+    assert rates["hidden.weight"][1] == rates["classifier.weight"][1] == 1.0
+    assert rates["penultimate.conv.weight"][1] == 0.5
+
+
+def test_reset_classifier_puts_a_new_one_in_place():
+    model = built(dataclasses.replace(SMALL, hidden_width=8)).double()
+    model.classes = ("a", "b", "c", "d", "e")
+    model.reset_classifier(7)
+    assert model.spec == dataclasses.replace(SMALL, hidden_width=8, num_classes=7)
+    assert model.classes == ()
+    assert model.get_classifier() is model.classifier
+    assert model(images().double()).shape == (2, 7)
+    with pytest.raises(UserError, match="num_classes 0 must be from 1"):
+        model.reset_classifier(0)
+    assert model.classifier.out_features == 7

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 import math
@@ -8,11 +9,12 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from timm.models.rexnet import RexNet
+from strategies import randomise
 
 from rexnet import BlockSpec, NetSpec, UserError, families
 from rexnet.nn.network import Network, create_model
 from rexnet.nn.weights import load_weights, read_spec, save_weights
+from rexnet.preprocessing import Preprocessing
 
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / "golden" / "official-models.json").read_text(encoding="utf-8")
@@ -27,6 +29,9 @@ SMALL = NetSpec(
     hidden_width=8,
     num_classes=5,
 )
+
+ADAPTED_MEAN = (0.485, 0.456, 0.406, 0.485)
+ADAPTED_STD = (0.229, 0.224, 0.225, 0.229)
 
 LAYOUTS = {
     "bare": dict,
@@ -63,16 +68,6 @@ def official_images():
 def logits_of(model, images):
     with torch.no_grad():
         return model.eval()(images)
-
-
-def randomise(model):
-    """Give every batch norm of ``model`` statistics and weights that show a mix-up."""
-    generator = torch.Generator().manual_seed(1)
-    for name, tensor in model.state_dict().items():
-        if tensor.ndim == 1 and tensor.is_floating_point():
-            spread = torch.rand(tensor.shape, generator=generator)
-            centre = 0.75 if name.endswith(("weight", "running_var")) else -0.25
-            tensor.copy_(centre + 0.5 * spread)
 
 
 def small_file(tmp_path, spec=SMALL, name="small.pth"):
@@ -123,19 +118,95 @@ def test_weights_of_timm_give_the_logits_of_timm(tmp_path, width):
     check_against(reference, families.get(f"rexnet_{width}"), tmp_path / "timm.safetensors")
 
 
-def test_weights_of_timm_load_at_a_width_that_has_no_name(tmp_path):
+@pytest.mark.parametrize("width", [0.7, 1.1, 2.2])
+def test_weights_of_timm_load_at_a_width_that_has_no_name(tmp_path, width):
     torch.manual_seed(0)
-    reference = RexNet(width_mult=0.7, num_classes=10)
-    check_against(reference, families.rexnet(0.7, num_classes=10), tmp_path / "timm.safetensors")
+    reference = timm.create_model("rexnet_100", width_mult=width, num_classes=10)
+    check_against(reference, families.rexnet(width, num_classes=10), tmp_path / "timm.safetensors")
 
 
-def check_against(reference, spec, path):
+def check_against(reference, spec, path, **options):
     randomise(reference)
     safetensors.torch.save_file(reference.state_dict(), path)
-    images = torch.randn(2, 3, 64, 64)
+    model = create_model(spec, path, **options)
+    images = torch.randn(2, model.spec.in_channels, 64, 64)
     expected = logits_of(reference, images)
-    logits = logits_of(create_model(spec, path), images)
-    assert (logits - expected).abs().max() < 1e-4 * expected.abs().mean()
+    assert (logits_of(model, images) - expected).abs().max() < 1e-4 * expected.abs().mean()
+
+
+@pytest.mark.parametrize("in_channels", [1, 4])
+def test_images_of_other_channels_give_the_logits_of_timm(tmp_path, in_channels):
+    reference = timm.create_model("rexnet_100", width_mult=0.5, in_chans=in_channels)
+    check_against(
+        reference, families.rexnet(0.5), tmp_path / "timm.safetensors", in_channels=in_channels
+    )
+
+
+@pytest.mark.parametrize("in_channels", [1, 4])
+def test_the_first_convolution_is_adapted_as_timm_adapts_it(tmp_path, in_channels):
+    source = timm.create_model("rexnet_100")
+    randomise(source)
+    path = tmp_path / "timm.safetensors"
+    safetensors.torch.save_file(source.state_dict(), path)
+    reference = timm.create_model(
+        "rexnet_100",
+        pretrained=True,
+        pretrained_cfg_overlay={"file": str(path)},
+        in_chans=in_channels,
+    )
+    model = create_model("rexnet_1.0", path, in_channels=in_channels)
+    images = torch.randn(2, in_channels, 64, 64)
+    expected = logits_of(reference, images)
+    assert (logits_of(model, images) - expected).abs().max() < 1e-4 * expected.abs().mean()
+    mean, std = ((0.449,), (0.226,)) if in_channels == 1 else (ADAPTED_MEAN, ADAPTED_STD)
+    assert model.preprocessing.mean == pytest.approx(mean)
+    assert model.preprocessing.std == pytest.approx(std)
+
+
+@pytest.mark.parametrize("key", ["v1:1.0", "lite:1.0"])
+def test_another_number_of_classes_takes_a_new_classifier_and_all_else(tmp_path, key):
+    path = tmp_path / "official.pth"
+    torch.save(official_tensors(key), path)
+    whole = create_model(NAMES[key], path).state_dict()
+    torch.manual_seed(3)
+    model = create_model(NAMES[key], f"official:{path}", num_classes=10)
+    torch.manual_seed(3)
+    fresh = create_model(NAMES[key], num_classes=10)
+    assert model.spec == fresh.spec
+    assert model.classes == ()
+    for name, tensor in model.state_dict().items():
+        source = fresh.state_dict() if name.startswith("classifier.") else whole
+        assert torch.equal(tensor, source[name]), name
+
+
+def test_the_same_number_of_classes_keeps_the_classifier(tmp_path):
+    path = small_file(tmp_path)
+    kept = create_model(dataclasses.replace(SMALL, num_classes=9), path, num_classes=5)
+    assert same_state(kept.state_dict(), torch.load(path))
+
+
+def test_weights_without_a_classifier_load_beside_a_new_one(tmp_path):
+    tensors = Network(SMALL).state_dict()
+    body = {name: value for name, value in tensors.items() if not name.startswith("classifier.")}
+    torch.save(body, tmp_path / "body.pth")
+    with pytest.raises(UserError, match=r"2 tensors missing \(such as classifier\.weight"):
+        create_model(SMALL, tmp_path / "body.pth")
+    model = create_model(SMALL, tmp_path / "body.pth", num_classes=7)
+    assert model.classifier.out_features == 7
+    assert torch.equal(model.stem.conv.weight, tensors["stem.conv.weight"])
+
+
+def test_official_weights_bring_the_preprocessing_and_the_classes_of_imagenet(tmp_path):
+    path = tmp_path / "official.pth"
+    torch.save(official_tensors("v1:1.0"), path)
+    spec = dataclasses.replace(families.get("rexnet_1.0"), resolution=160)
+    model = create_model(spec, f"official:{path}")
+    assert model.preprocessing == Preprocessing()
+    assert model.preprocessing.resolution == 224
+    assert len(model.classes) == 1000
+    assert [model.classes[place] for place in (0, 281, 999)] == ["tench", "tabby", "toilet tissue"]
+    alone = create_model(spec, path)
+    assert (alone.preprocessing, alone.classes) == (Preprocessing(resolution=160), ())
 
 
 @pytest.mark.parametrize("name", ["rexnet_0.6", "rexnet_plain", "rexnet_lite_1.0", "mobilenet_v2"])
@@ -189,9 +260,56 @@ def test_weights_of_another_number_of_classes_are_refused(tmp_path, key):
     tensors = official_tensors(key)
     last = [name for name in tensors if name.startswith("output.")][-2:]
     torch.save(tensors | {name: tensors[name][:10] for name in last}, path)
-    reason = r"classifier\.weight has shape \(10, 1\d+\), the network needs \(1000, 1\d+\)"
-    with pytest.raises(UserError, match=rf"does not fit {NAMES[key]}: {reason}"):
+    reason = r"classifier\.weight has shape \(10, 1\d+\), the network needs \(1000, 1\d+\), .*"
+    mend = r"; pass num_classes=10, or num_classes=1000 for a new one$"
+    with pytest.raises(UserError, match=rf"does not fit {NAMES[key]}: {reason}{mend}"):
         create_model(NAMES[key], path)
+    assert create_model(NAMES[key], path, num_classes=10).spec.num_classes == 10
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "mend"),
+    [
+        (3, 1, "pass in_channels=3, or in_channels=1 to adapt it"),
+        (4, 3, "pass in_channels=4"),
+    ],
+)
+def test_weights_for_images_of_other_channels_are_refused(tmp_path, given, own, mend):
+    path = small_file(tmp_path, dataclasses.replace(SMALL, in_channels=given))
+    reason = rf"stem\.conv\.weight has shape \(8, {given}, 3, 3\), the network needs"
+    with pytest.raises(UserError, match=rf"{path} does not fit small: {reason} .*; {mend}$"):
+        create_model(dataclasses.replace(SMALL, in_channels=own), path)
+
+
+def test_a_first_convolution_of_other_than_three_channels_is_not_adapted(tmp_path):
+    path = small_file(tmp_path, dataclasses.replace(SMALL, in_channels=4))
+    with pytest.raises(UserError, match=r"stem\.conv\.weight has shape .*; pass in_channels=4$"):
+        create_model(SMALL, path, in_channels=2)
+
+
+def test_other_channels_and_other_classes_are_mended_together(tmp_path):
+    path = small_file(tmp_path)
+    other = dataclasses.replace(SMALL, in_channels=2, num_classes=7)
+    mend = "pass in_channels=3, or in_channels=2 to adapt it; pass num_classes=5, or num_classes=7"
+    with pytest.raises(UserError, match=f"; {mend} for a new one$"):
+        create_model(other, path)
+    assert create_model(other, path, in_channels=2, num_classes=7).spec == other
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (5, 8, 3, 3), (5, 9)])
+def test_a_classifier_of_another_kind_is_refused_without_a_hint(tmp_path, shape):
+    tensors = Network(SMALL).state_dict() | {"classifier.weight": torch.zeros(shape)}
+    torch.save(tensors, tmp_path / "odd.pth")
+    with pytest.raises(UserError, match=r"does not fit small: classifier\.weight .*\(5, 8\)$"):
+        create_model(SMALL, tmp_path / "odd.pth")
+
+
+@pytest.mark.parametrize("shape", [(), (8,), (8, 3), (9, 3, 3, 3)])
+def test_a_first_convolution_of_another_kind_is_refused_without_a_hint(tmp_path, shape):
+    tensors = Network(SMALL).state_dict() | {"stem.conv.weight": torch.zeros(shape)}
+    torch.save(tensors, tmp_path / "odd.pth")
+    with pytest.raises(UserError, match=r"does not fit small: stem\.conv\.weight .*3, 3, 3\)$"):
+        create_model(SMALL, tmp_path / "odd.pth", in_channels=3)
 
 
 @pytest.mark.parametrize("theirs", ["rexnet_1.0", "rexnet_lite_1.0"])
@@ -210,6 +328,21 @@ def test_missing_and_left_over_tensors_are_counted_and_named(tmp_path):
     reason = r"1 tensors missing \(such as hidden\.bias\), 1 left over \(such as extra\.weight\)"
     with pytest.raises(UserError, match=reason):
         create_model(SMALL, tmp_path / "wrong.pth")
+
+
+def test_no_more_than_three_names_are_listed_in_one_line(tmp_path):
+    tensors = Network(SMALL).state_dict()
+    other = {f"a{place}.b": value for place, value in enumerate(tensors.values())}
+    torch.save(other, tmp_path / "other.pth")
+    missing = r"stem\.conv\.weight, stem\.norm\.weight, stem\.norm\.bias"
+    extra = r"a0\.b, a1\.b, a2\.b"
+    with pytest.raises(UserError, match=rf"\(such as {missing}\), .* \(such as {extra}\)$"):
+        create_model(SMALL, tmp_path / "other.pth")
+    wider = small_file(tmp_path, SMALL.with_widths((9, 12)))
+    with pytest.raises(UserError, match=r", and \d+ more$") as caught:
+        create_model(SMALL, wider)
+    assert str(caught.value).count("has shape") == 3
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

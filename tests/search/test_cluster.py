@@ -18,8 +18,8 @@ from ray import cloudpickle
 from toys import Environment, Toy, assert_ends_its_work, results_of, score, specs
 
 from rexnet import UserError
+from rexnet.processes import ONE_THREAD
 from rexnet.search.cluster import MAX_RETRIES, RayExecutor
-from rexnet.search.executor import WORKER_ENVIRONMENT
 
 TESTS = Path(__file__).parents[1]
 
@@ -263,7 +263,7 @@ def test_nodes_that_cannot_run_a_task_are_an_error_of_the_users(tmp_path):
 
 
 @pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize(("name", "value"), WORKER_ENVIRONMENT.items())
+@pytest.mark.parametrize(("name", "value"), ONE_THREAD.items())
 def test_tasks_run_in_the_environment_of_workers(tmp_path, name, value):
     assert evaluated(tmp_path, Environment(variable=name))[0].reason == f"LookupError: {value}"
 

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rexnet.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Arrays = tuple[NDArray[np.uint8], NDArray[Any], tuple[str, ...]]
+"""Images (N, side, side, 3), their labels (N,) and the names of the classes."""
 
 HELD_OUT = 0.1
 """The share of every class that is held out, except for the sample, which has its own fifth."""
@@ -76,12 +82,18 @@ def load(source: str, resolution: int | None = None) -> ImageSet:
         return _sample()
     if source in ("cifar10", "cifar100"):
         packed = Path("data") / f"{source}-train.npz"
-        return _npz(packed, source) if packed.exists() else _official_cifar(source)
+        arrays = read_npz(packed) if packed.exists() else official_cifar(source, "train")
+        return _split(source, *arrays)
     if path.suffix == ".npz":
-        return _npz(path, path.name)
+        return _split(path.name, *read_npz(path))
     if path.is_dir():
         return _folder(path, 32 if resolution is None else resolution)
-    raise UserError(
+    raise nothing_at(source)
+
+
+def nothing_at(source: str) -> UserError:
+    """Return the error for a source that is not there."""
+    return UserError(
         f"no images at {source!r}: give sample, cifar10, cifar100, a folder of class folders, or "
         "a .npz file"
     )
@@ -106,57 +118,73 @@ def _sample() -> ImageSet:
     )
 
 
-def _official_cifar(source: str) -> ImageSet:
+def official_cifar(source: str, part: str) -> Arrays:
+    """Read the ``train`` or ``test`` part of CIFAR from the official files in ``data``.
+
+    Files that are missing are downloaded.
+
+    Raises:
+        UserError: The files cannot be had.
+    """
     from torchvision import datasets
 
     kind = datasets.CIFAR10 if source == "cifar10" else datasets.CIFAR100
     try:
-        read = kind("data", train=True, download=True)
+        read = kind("data", train=part == "train", download=True)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"cannot get {source}: {error}; put the official files or {source}-train.npz into data/"
+            f"cannot get {source}: {error}; put the official files or {source}-{part}.npz "
+            "into data/"
         ) from None
-    return _split(source, read.data, np.array(read.targets), tuple(read.classes))
+    return read.data, np.array(read.targets), tuple(read.classes)
 
 
-def _npz(path: Path, name: str) -> ImageSet:
+def read_npz(path: Path, prefix: str = "") -> Arrays:
+    """Read the arrays ``images`` and ``labels``, their names after ``prefix``, and ``classes``.
+
+    Without ``classes`` the labels are the names.
+
+    Raises:
+        UserError: The file cannot be read, or an array is missing or has another type or shape.
+    """
+    keys = (f"{prefix}images", f"{prefix}labels")
     try:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in ("images", "labels", "classes") if key in file}
+            arrays = {key: file[key] for key in (*keys, "classes") if key in file}
             found = ", ".join(file) or "none"
     except TypeError:
         raise UserError(f"{path} is a single array; it must hold images and labels") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"cannot read {path}: {error}") from None
-    for key in ("images", "labels"):
+    for key in keys:
         if key not in arrays:
             raise UserError(
-                f"{path} has no array {key!r} (it has: {found}); it needs images "
-                "(N, side, side, 3) uint8 and labels (N,)"
+                f"{path} has no array {key!r} (it has: {found}); it needs {keys[0]} "
+                f"(N, side, side, 3) uint8 and {keys[1]} (N,)"
             )
-    images, labels = arrays["images"], arrays["labels"]
+    images, labels = (arrays[key] for key in keys)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise UserError(
-            f"{path}: images are {images.dtype} of shape {images.shape}; "
+            f"{path}: {keys[0]} are {images.dtype} of shape {images.shape}; "
             "they must be uint8 of shape (N, side, side, 3)"
         )
     if images.shape[1] != images.shape[2] or images.shape[1] < 8:
         raise UserError(
-            f"{path}: images of {images.shape[1]} x {images.shape[2]} pixels; they must be square "
-            "and at least 8 pixels wide"
+            f"{path}: {keys[0]} of {images.shape[1]} x {images.shape[2]} pixels; they must be "
+            "square and at least 8 pixels wide"
         )
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
-            f"{path}: labels are {labels.dtype} of shape {labels.shape}; "
+            f"{path}: {keys[1]} are {labels.dtype} of shape {labels.shape}; "
             f"they must be integers of shape ({len(images)},)"
         )
     if "classes" not in arrays:
         # More classes than images are a mistake, and would be as many names.
         num_classes = min(int(labels.max(initial=0)) + 1, len(labels))
-        return _split(name, images, labels, tuple(map(str, range(num_classes))))
+        return images, labels, tuple(map(str, range(num_classes)))
     if arrays["classes"].ndim != 1:
         raise UserError(f"{path}: classes must be a list of names, one a class")
-    return _split(name, images, labels, tuple(map(str, arrays["classes"])))
+    return images, labels, tuple(map(str, arrays["classes"]))
 
 
 def _folder(path: Path, resolution: int) -> ImageSet:
@@ -188,31 +216,82 @@ def _folder(path: Path, resolution: int) -> ImageSet:
 def _read_image(path: Path, side: int) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
+    return np.asarray(ImageOps.fit(read_upright(path), (side, side), Image.Resampling.BICUBIC))
+
+
+def read_upright(path: str | Path) -> "Image":
+    """Return the picture in a file as RGB, turned upright (EXIF), 16-bit grey in 8 bits.
+
+    Raises:
+        UserError: The file cannot be decoded; it is named.
+    """
+    try:
+        return decoded(path)
+    except ValueError as error:
+        raise UserError(f"corrupt image {path}: {error}; repair or remove it") from None
+
+
+def decoded(path: str | Path, *, draft: bool = False) -> "Image":
+    """Return the picture in a file as ``read_upright`` does.
+
+    Args:
+        path: The file.
+        draft: Decode a JPEG to an eighth of its size: all of it is read, in less time.
+
+    Raises:
+        ValueError: The file cannot be decoded; the message is the reason alone.
+    """
+    from PIL import Image, ImageOps
+
     try:
         with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I"):
-                # 16-bit grey: Pillow's own conversion clips at 255.
-                upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
-            upright = upright.convert("RGB")
-            return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC))
+            if draft:
+                picture.draft("RGB", (1, 1))
+            ImageOps.exif_transpose(picture, in_place=True)
+            if not picture.mode.startswith("I"):
+                return picture.convert("RGB")
+            # 16-bit grey: Pillow's own conversion clips at 255.
+            grey = (np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8)
+            return Image.fromarray(grey).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = str(error).replace(f" {str(path)!r}", "")
-        raise UserError(f"corrupt image {path}: {reason}; repair or remove it") from None
+        reason = str(error).replace(f" {str(path)!r}", "").removesuffix(":")
+        raise ValueError(reason) from None
 
 
 def _split(
     name: str, images: NDArray[np.uint8], labels: NDArray[Any], classes: tuple[str, ...]
 ) -> ImageSet:
-    """Hold out a tenth of every class, at least one image, chosen by a fixed seed."""
     if len(classes) < 2:
         raise UserError(f"{name} has {len(classes)} classes; a search needs at least 2")
+    check_labels(name, labels, classes)
+    return ImageSet(
+        name=name,
+        images=np.ascontiguousarray(images),
+        labels=labels.astype(np.int64),
+        held_out=hold_out(name, labels, classes),
+        classes=classes,
+    )
+
+
+def check_labels(name: str, labels: NDArray[Any], classes: tuple[str, ...]) -> None:
+    """Raise a UserError that names the first label which is that of no class."""
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(wrong):
         raise UserError(
             f"{name}: label {labels[wrong[0]]} of image {wrong[0]} is out of range; the "
             f"{len(classes)} classes have labels 0 to {len(classes) - 1}"
         )
+
+
+def hold_out(name: str, labels: NDArray[Any], classes: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Choose a tenth of every class, at least one image, by a fixed seed.
+
+    Returns:
+        Shape of ``labels``, (num_images,): True for an image that is held out.
+
+    Raises:
+        UserError: A class has fewer than 2 images.
+    """
     generator = np.random.default_rng(0)
     held_out = np.zeros(len(labels), dtype=bool)
     for label, title in enumerate(classes):
@@ -223,10 +302,4 @@ def _split(
             )
         number = max(1, round(HELD_OUT * len(where)))
         held_out[generator.permutation(where)[:number]] = True
-    return ImageSet(
-        name=name,
-        images=np.ascontiguousarray(images),
-        labels=labels.astype(np.int64),
-        held_out=held_out,
-        classes=classes,
-    )
+    return held_out

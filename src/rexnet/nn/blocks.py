@@ -3,14 +3,18 @@
 import torch
 from torch import Tensor, nn
 
-from rexnet.nn.layers import ConvNorm, SqueezeExcite, activation
+from rexnet.nn.layers import ConvNorm, SqueezeExcite, activation, stochastic_depth
 from rexnet.spec import BlockSpec
 
 
 class Block(nn.Module):
-    """A BlockSpec made a module: [expand] -> depthwise -> [SE] -> project (+ shortcut)."""
+    """A BlockSpec made a module: [expand] -> depthwise -> [SE] -> project (+ shortcut).
 
-    def __init__(self, width_in: int, spec: BlockSpec) -> None:
+    In training, a block with a shortcut leaves out all but the shortcut for a share ``drop_path``
+    of the samples (stochastic depth).
+    """
+
+    def __init__(self, width_in: int, spec: BlockSpec, drop_path: float = 0.0) -> None:
         super().__init__()
         expanded = width_in * spec.expansion
         self.expand = ConvNorm(width_in, expanded) if spec.expansion != 1 else None
@@ -21,6 +25,8 @@ class Block(nn.Module):
         self.project = ConvNorm(expanded, spec.width)
         self.project_act = activation(spec.project_act)
         self.shortcut_width = width_in if spec.has_shortcut(width_in) else 0
+        drops = drop_path > 0 and self.shortcut_width > 0
+        self.drop_path = stochastic_depth(drop_path) if drops else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, width_in, H, W) to (N, width, H / stride, W / stride)."""
@@ -31,6 +37,8 @@ class Block(nn.Module):
         y = self.project_act(self.project(self.depthwise_act(y)))
         if self.shortcut_width == 0:
             return y
+        if self.drop_path is not None:
+            y = self.drop_path(y)
         if self.shortcut_width == y.shape[1]:
             return y + x
         # differs: the official in-place add to a slice draws trace warnings at export.

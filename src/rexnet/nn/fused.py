@@ -1,17 +1,23 @@
-"""The forward and backward pass of linear bottlenecks by hand, for training on one CPU thread.
+"""The forward and backward pass of linear bottlenecks by hand, for training on a CPU.
 
-Small networks are bound by memory: torch reads and writes every expanded activation about twenty
-times a step. Here batch norm and clamp (ReLU6) are one pass, and around the expanding convolution
-there is hardly any: batch norm after a 1x1 convolution depends on the convolution's input alone.
-With ``y = x W^T``, mean and variance of ``y`` are ``W m`` and ``diag(W C W^T)``, where ``m`` and
-``C`` are mean and covariance of the far narrower ``x``. So the scale goes into the weight, and
-the backward pass needs neither ``y`` nor its gradient.
+Wide, expanded activations bound the speed: torch reads and writes each about twenty times a step,
+and most of them from and to main memory. Here few of them ever get there. Every pass goes over
+parts of the batch small enough for the cache, a thread a part, and nothing of the width of the
+expansion is kept but the output of the depthwise convolution.
+
+The expanded activation can be had again at any time, because batch norm after a 1x1 convolution
+depends on the convolution's input alone. With ``y = x W^T``, mean and variance of ``y`` are ``W m``
+and ``diag(W C W^T)``, where ``m`` and ``C`` are mean and covariance of the far narrower ``x``. So
+the scale goes into the weight, and the backward pass needs neither ``y`` nor its gradient.
 """
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,40 +27,49 @@ from torch.nn import functional as F
 
 from rexnet.nn import kernels
 from rexnet.nn.blocks import Block
-from rexnet.nn.layers import ConvNorm
+from rexnet.nn.layers import ConvNorm, SqueezeExcite
 from rexnet.nn.network import Network
-from rexnet.spec import NetSpec
+from rexnet.spec import Activation, NetSpec
 
 BOUNDS = {"identity": (-math.inf, math.inf), "relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
 """The activations that are clamps."""
 
+aten = torch.ops.aten
+SMOOTH: dict[str, tuple[Callable[..., Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "silu": (F.silu, aten.silu_backward),
+    "hardswish": (F.hardswish, aten.hardswish_backward),
+    "softplus": (F.softplus, lambda g, x: aten.softplus_backward(g, x, 1, 20)),
+    "leaky_relu": (F.leaky_relu, lambda g, x: aten.leaky_relu_backward(g, x, 0.01, False)),
+    "elu": (F.elu, lambda g, x: aten.elu_backward(g, 1, 1, 1, False, x)),
+}
+"""The other activations, and what gives the gradient of their input."""
+
+PART_BYTES = 4 * 2**20
+"""Size of the widest activation of a part, so that what is done to it finds it in the cache."""
+
 LANES = 16
 """Float32 numbers in the widest vector register."""
 
+T = TypeVar("T")
+Run = Callable[[Callable[[int], T], int], list[T]]
+
 
 def can_fuse(spec: NetSpec) -> bool:
-    """Tell whether ``fused`` knows the network: linear bottlenecks with clamps, without SE."""
-    return (
-        spec.stem_act in BOUNDS
-        and spec.penultimate_width > 0
-        and spec.penultimate_act in BOUNDS
-        and spec.hidden_width == 0
-        and all(
-            block.expansion != 1
-            and block.se_divisor == 0
-            and block.expand_act in BOUNDS
-            and block.depthwise_act in BOUNDS
-            and block.project_act == "identity"
-            for block in spec.blocks
-        )
+    """Tell whether ``fused`` knows the network: linear bottlenecks, clamps before the projection.
+
+    Expansions, the stem and the last convolution may have any activation, blocks may have squeeze
+    and excitation.
+    """
+    return spec.penultimate_width > 0 and all(
+        block.depthwise_act in BOUNDS and block.project_act == "identity" for block in spec.blocks
     )
 
 
 def fused(model: Network) -> Callable[[Tensor], Tensor]:
-    """Return the training-mode forward of a channels-last CPU ``model``, with a faster backward.
+    """Return the training-mode forward of a CPU ``model`` in float32, with a faster backward.
 
     It uses the parameters and running statistics of ``model`` and gives the same values and
-    gradients but for rounding.
+    gradients but for rounding. It works on ``torch.get_num_threads()`` threads.
 
     Raises:
         ValueError: ``can_fuse(model.spec)`` is false.
@@ -64,273 +79,156 @@ def fused(model: Network) -> Callable[[Tensor], Tensor]:
         raise ValueError(f"{spec.name} has layers that cannot be fused")
 
     def forward(x: Tensor) -> Tensor:
-        norm = model.stem.norm
-        x = _NormClamp.apply(norm, BOUNDS[spec.stem_act], model.stem.conv(x), *norm.parameters())
+        x = _Stem.apply(model.stem, spec.stem_act, x, *model.stem.parameters())
         for module, block in zip(model.blocks, spec.blocks, strict=True):
-            bounds = BOUNDS[block.expand_act], BOUNDS[block.depthwise_act]
-            x = _Bottleneck.apply(module, bounds, x, *module.parameters())
+            acts = block.expand_act, block.depthwise_act
+            x = _Bottleneck.apply(module, acts, x, *module.parameters())
         last = model.penultimate
         assert last is not None
-        x = _Penultimate.apply(last, BOUNDS[spec.penultimate_act], x, *last.parameters())
+        x = _Penultimate.apply(last, spec.penultimate_act, x, *last.parameters())
+        if model.hidden is not None and model.hidden_norm is not None:
+            x = model.hidden_act(model.hidden_norm(model.hidden(x)))
         return model.classifier(model.dropout(x))
 
     return forward
 
 
-class _NormClamp(torch.autograd.Function):
-    """Batch norm and a clamp."""
+class _Stem(torch.autograd.Function):
+    """Convolution -> batch norm -> activation."""
 
     @staticmethod
-    def forward(
-        ctx: Any, norm: nn.BatchNorm2d, bounds: tuple[float, float], x: Tensor, *_: Tensor
-    ) -> Tensor:
-        y, ctx.scaling = _normalise(norm, bounds, x)
+    def forward(ctx: Any, layer: ConvNorm, act: Activation, x: Tensor, *_: Tensor) -> Tensor:
+        ctx.layer, ctx.act = layer, act
+        bounds = BOUNDS.get(act, BOUNDS["identity"])
+        x = x.contiguous(memory_format=torch.channels_last)
+        with _team() as run:
+            size = -(-x.shape[2] // layer.conv.stride[0])
+            ctx.parts = parts = _parts(x, layer.conv.out_channels * size * size)
+
+            def convolve(i: int) -> tuple[Tensor, Tensor]:
+                y = _channels_last(layer.conv(x[parts[i]]))
+                return y, _moments(y)
+
+            ctx.before, sums = zip(*run(convolve, len(parts)), strict=True)
+            ctx.norm = norm = _norm(layer.norm, sums, ctx.before)
+
+            def activate(i: int) -> Tensor:
+                return _activate(act, _normalise(norm, bounds, ctx.before[i]))
+
+            y = torch.cat(run(activate, len(parts)))
         ctx.save_for_backward(x)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        gradient = gradient.clone(memory_format=torch.channels_last)
-        return None, None, gradient, *_normalise_backward(ctx.scaling, x, gradient)
+        (x,), parts, norm, act = ctx.saved_tensors, ctx.parts, ctx.norm, ctx.act
+        bounds = BOUNDS.get(act, BOUNDS["identity"])
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        with _team() as run:
+
+            def activate(i: int) -> tuple[Tensor, Tensor]:
+                g, before = gradient[parts[i]], ctx.before[i]
+                if act in BOUNDS:
+                    g = g.clone()
+                else:
+                    g = SMOOTH[act][1](g, _normalise(norm, bounds, before))
+                return g, _gradient_sums(norm, bounds, before, g)
+
+            gradients, sums = zip(*run(activate, len(parts)), strict=True)
+            through = _through(norm, *torch.cat(sums).sum(0))
+
+            def convolve(i: int) -> tuple[Tensor, Tensor]:
+                _scale_gradient(norm, bounds, ctx.before[i], gradients[i], through)
+                return _conv_backward(ctx.layer.conv, x[parts[i]], gradients[i], of_x)
+
+            of_x = ctx.needs_input_grad[2]
+            x_gradients, weights = zip(*run(convolve, len(parts)), strict=True)
+        x_gradient = torch.cat(x_gradients) if of_x else None
+        return None, None, x_gradient, _total(weights), *through.parameters
 
 
 class _Bottleneck(torch.autograd.Function):
-    """expand -> depthwise -> project (+ shortcut)."""
+    """[expand] -> depthwise -> [squeeze and excite] -> project (+ shortcut)."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        block: Block,
-        bounds: tuple[tuple[float, float], tuple[float, float]],
-        x: Tensor,
-        *_: Tensor,
+        ctx: Any, block: Block, acts: tuple[Activation, Activation], x: Tensor, *_: Tensor
     ) -> Tensor:
-        assert block.expand is not None
-        ctx.block = block
-        expanded, ctx.expansion = _expand(block.expand, bounds[0], x)
-        mixed = block.depthwise.conv(expanded)
-        clamped, ctx.depthwise = _normalise(block.depthwise.norm, bounds[1], mixed)
-        projected = block.project.conv(clamped)
-        y, ctx.project = _normalise(block.project.norm, BOUNDS["identity"], projected)
-        if block.shortcut_width:
-            y[:, : block.shortcut_width] += x
-        ctx.save_for_backward(x, expanded, mixed, clamped, projected)
+        ctx.block, ctx.acts = block, acts
+        bounds = BOUNDS[acts[1]]
+        width = block.depthwise.conv.in_channels
+        with _team() as run:
+            ctx.parts = parts = _parts(x, width * x.shape[2] * x.shape[3])
+            ctx.expansion = None
+            if block.expand is not None:
+                ctx.expansion = _expansion(run, block.expand, acts[0], x, parts)
+
+            def mix(i: int) -> tuple[Tensor, Tensor]:
+                wide = x[parts[i]]
+                if ctx.expansion is not None:
+                    wide = ctx.expansion.activated(wide)
+                y = _channels_last(block.depthwise.conv(wide))
+                return y, _moments(y, per_image=block.se is not None)
+
+            ctx.mixed, sums = zip(*run(mix, len(parts)), strict=True)
+            ctx.depthwise = _norm(block.depthwise.norm, sums, ctx.mixed)
+            ctx.gate = None if block.se is None else _Gate(block.se, ctx.depthwise, sums)
+            matrix = block.project.conv.weight.flatten(1)
+
+            def project(i: int) -> tuple[Tensor, Tensor]:
+                gates = ctx.gate.values[parts[i]] if ctx.gate else None
+                y = _linear(_normalise(ctx.depthwise, bounds, ctx.mixed[i], gates), matrix)
+                return y, _moments(y)
+
+            ctx.projected, sums = zip(*run(project, len(parts)), strict=True)
+            ctx.project = _norm(block.project.norm, sums, ctx.projected)
+            ctx.kept = None
+            if block.drop_path is not None:
+                ctx.kept = block.drop_path(x.new_ones(len(x), 1, 1, 1)).view(-1, 1).double()
+
+            def finish(i: int) -> Tensor:
+                kept = None if ctx.kept is None else ctx.kept[parts[i]]
+                y = _normalise(ctx.project, BOUNDS["identity"], ctx.projected[i], kept)
+                if block.shortcut_width:
+                    y[:, : block.shortcut_width] += x[parts[i]]
+                return y
+
+            y = torch.cat(run(finish, len(parts)))
+        ctx.save_for_backward(x)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        block, (x, expanded, mixed, clamped, projected) = ctx.block, ctx.saved_tensors
-        g = gradient.clone(memory_format=torch.channels_last)
-        project_norm = _normalise_backward(ctx.project, projected, g)
-        g, project = _conv_backward(block.project.conv, clamped, g)
-        depthwise_norm = _normalise_backward(ctx.depthwise, mixed, g)
-        g, depthwise = _conv_backward(block.depthwise.conv, expanded, g)
-        g, expand = _expand_backward(ctx.expansion, x, expanded, g)
-        if block.shortcut_width:
-            g += gradient[:, : block.shortcut_width]
-        return None, None, g, *expand, depthwise, *depthwise_norm, project, *project_norm
+        block, (x,), parts = ctx.block, ctx.saved_tensors, ctx.parts
+        bounds = BOUNDS[ctx.acts[1]]
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        with _team() as run:
 
+            def finish(i: int) -> Tensor:
+                g, kept = gradient[parts[i]], None if ctx.kept is None else ctx.kept[parts[i]]
+                sums = _gradient_sums(
+                    ctx.project, BOUNDS["identity"], ctx.projected[i], g, kept is not None
+                )
+                return sums if kept is None else sums * kept[:, None]
 
-class _Penultimate(torch.autograd.Function):
-    """1x1 convolution -> batch norm -> clamp -> mean over all pixels."""
+            sums = torch.cat(run(finish, len(parts)))
+            project_through = _through(ctx.project, *sums.sum(0))
+            matrix = block.project.conv.weight.flatten(1)
+            transposed = matrix.t().contiguous()
 
-    @staticmethod
-    def forward(
-        ctx: Any, layer: ConvNorm, bounds: tuple[float, float], x: Tensor, *_: Tensor
-    ) -> Tensor:
-        y, ctx.expansion = _expand(layer, bounds, x)
-        ctx.save_for_backward(x, y)
-        return y.mean((2, 3))
+            def project(i: int) -> tuple[Tensor, Tensor, Tensor]:
+                g = gradient[parts[i]].clone()
+                kept = None if ctx.kept is None else ctx.kept[parts[i]]
+                gates = ctx.gate.values[parts[i]] if ctx.gate else None
+                _scale_gradient(
+                    ctx.project, BOUNDS["identity"], ctx.projected[i], g, project_through, kept
+                )
+                mixed = ctx.mixed[i]
+                weight = _product(_normalise(ctx.depthwise, bounds, mixed, gates), g)
+                g = _linear(g, transposed)
+                return g, weight, _gradient_sums(ctx.depthwise, bounds, mixed, g, gates=gates)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, y = ctx.saved_tensors
-        pixels = y.shape[2] * y.shape[3]
-        spread = torch.empty_like(y).copy_((gradient / pixels)[:, :, None, None])
-        g, gradients = _expand_backward(ctx.expansion, x, y, spread)
-        return None, None, g, *gradients
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Scaling:
-    """Batch norm of one batch as ``scale x + offset``, per channel, in float64."""
-
-    scale: Tensor
-    offset: Tensor
-    mean: Tensor
-    inverse_std: Tensor
-    bounds: tuple[float, float]
-
-
-def _normalise(
-    norm: nn.BatchNorm2d, bounds: tuple[float, float], x: Tensor
-) -> tuple[Tensor, _Scaling]:
-    rows = _rows(x)
-    num_rows, width = rows.shape
-    # Less any pixel of its own, a channel with a large mean keeps its variance.
-    shift = rows[0].clone()
-    sums = torch.from_numpy(kernels.moments(_tiled(rows), _periodic(shift, rows)))
-    first, second = sums.view(2, -1, width).sum(1) / num_rows
-    scaling = _scaling(norm, bounds, shift + first, second - first.square(), num_rows)
-    y = torch.empty_like(x)
-    coefficients = _periodic(torch.stack([scaling.scale, scaling.offset]), rows)
-    kernels.scale_clamp(_tiled(rows), coefficients, *_float32(bounds), _tiled(_rows(y)))
-    return y, scaling
-
-
-def _normalise_backward(scaling: _Scaling, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn the gradient of the output into that of ``x``, in place; return those of the norm."""
-    rows, bounds = _rows(x), _float32(scaling.bounds)
-    num_rows, width = rows.shape
-    affine = [scaling.scale, scaling.offset]
-    tiled, gradients = _tiled(rows), _tiled(_rows(gradient))
-    coefficients = _periodic(torch.stack([*affine, scaling.mean]), rows)
-    sums = torch.from_numpy(kernels.gradient_sums(tiled, gradients, coefficients, *bounds))
-    total, moment = sums.view(2, -1, width).sum(1)
-    linear, constant = _statistics_gradient(scaling, total, moment, num_rows)
-    coefficients = _periodic(torch.stack([*affine, linear, constant]), rows)
-    kernels.scale_gradient(tiled, gradients, coefficients, *bounds)
-    return (moment * scaling.inverse_std).float(), total.float()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Expansion:
-    """What the backward pass of a 1x1 convolution with batch norm needs."""
-
-    weight: Tensor
-    gram: Tensor
-    mean: Tensor
-    scaling: _Scaling
-
-
-def _expand(layer: ConvNorm, bounds: tuple[float, float], x: Tensor) -> tuple[Tensor, _Expansion]:
-    weight = layer.conv.weight
-    matrix = weight.detach().flatten(1).double()
-    rows = _rows(x)
-    mean = rows.mean(0).double()
-    gram = (rows.t() @ rows).double()
-    covariance = gram / len(rows) - mean.outer(mean)
-    variance = (matrix @ covariance * matrix).sum(1)
-    scaling = _scaling(layer.norm, bounds, matrix @ mean, variance.clamp(min=0), len(rows))
-    scaled = (matrix * scaling.scale[:, None]).float().view_as(weight)
-    y = F.conv2d(x, scaled, scaling.offset.float()).clamp_(*bounds)
-    return y, _Expansion(weight=matrix, gram=gram, mean=mean, scaling=scaling)
-
-
-def _expand_backward(
-    expansion: _Expansion, x: Tensor, y: Tensor, gradient: Tensor
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """Return the gradients of ``x`` and of the parameters; ``gradient`` is overwritten."""
-    matrix, scaling = expansion.weight, expansion.scaling
-    rows = _rows(y)
-    width, num_rows = rows.shape[1], len(rows)
-    masked, bounds = _tiled(_rows(gradient)), _float32(scaling.bounds)
-    sums = torch.from_numpy(kernels.mask_gradient(_tiled(rows), masked, *bounds))
-    total = sums.view(-1, width).sum(0)
-    # The gradient of the unscaled output would be: scale g + linear (x W^T) + constant.
-    shape = (*matrix.shape, 1, 1)
-    products = _conv_gradients(x, matrix.float().view(shape), gradient, of_x=False)[1]
-    product = products.flatten(1).double()
-    moment = (product * matrix).sum(1) - scaling.mean * total
-    linear, constant = _statistics_gradient(scaling, total, moment, num_rows)
-    scaled = matrix * scaling.scale[:, None]
-    weight = scaling.scale[:, None] * product + linear[:, None] * (matrix @ expansion.gram)
-    weight += constant.outer(expansion.mean * num_rows)
-    by_width = matrix.t() @ (linear[:, None] * matrix)
-    out = F.conv2d(gradient, scaled.t().float()[:, :, None, None], (constant @ matrix).float())
-    out += F.conv2d(x, by_width.t().float()[:, :, None, None])
-    norm = (moment * scaling.inverse_std).float(), total.float()
-    return out, (weight.float().view(shape), *norm)
-
-
-def _scaling(
-    norm: nn.BatchNorm2d,
-    bounds: tuple[float, float],
-    mean: Tensor,
-    variance: Tensor,
-    num_rows: int,
-) -> _Scaling:
-    """Return the scaling that batch statistics give, and move the running ones towards them."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    assert norm.num_batches_tracked is not None
-    assert norm.momentum is not None
-    norm.running_mean.lerp_(mean.float(), norm.momentum)
-    norm.running_var.lerp_((variance * num_rows / (num_rows - 1)).float(), norm.momentum)
-    norm.num_batches_tracked += 1
-    inverse_std = (variance + norm.eps).rsqrt()
-    scale = norm.weight.detach() * inverse_std
-    return _Scaling(
-        scale=scale,
-        offset=norm.bias.detach() - mean * scale,
-        mean=mean,
-        inverse_std=inverse_std,
-        bounds=bounds,
-    )
-
-
-def _statistics_gradient(
-    scaling: _Scaling, total: Tensor, moment: Tensor, num_rows: int
-) -> tuple[Tensor, Tensor]:
-    """Return what the gradient through mean and variance is: ``linear x + constant``."""
-    linear = -scaling.scale * scaling.inverse_std.square() * moment / num_rows
-    return linear, -scaling.scale * total / num_rows - linear * scaling.mean
-
-
-def _conv_backward(conv: nn.Conv2d, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradients of ``x`` and of the weight."""
-    return _conv_gradients(x, conv.weight, gradient, True, conv.stride, conv.padding, conv.groups)
-
-
-def _conv_gradients(
-    x: Tensor,
-    weight: Tensor,
-    gradient: Tensor,
-    of_x: bool,
-    stride: Any = (1, 1),
-    padding: Any = (0, 0),
-    groups: int = 1,
-) -> tuple[Tensor, Tensor]:
-    x_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
-        gradient,
-        x,
-        weight,
-        None,
-        stride=stride,
-        padding=padding,
-        dilation=(1, 1),
-        transposed=False,
-        output_padding=(0, 0),
-        groups=groups,
-        output_mask=(of_x, True, False),
-    )
-    return x_gradient, weight_gradient
-
-
-def _rows(x: Tensor) -> Tensor:
-    """View channels-last (N, width, H, W) as (N H W, width)."""
-    return x.detach().permute(0, 2, 3, 1).view(-1, x.shape[1])
-
-
-def _repeats(rows: Tensor) -> int:
-    """Return how many rows make a whole number of vectors, or 1 if that does not come out."""
-    repeats = LANES // math.gcd(rows.shape[1], LANES)
-    return repeats if len(rows) % repeats == 0 else 1
-
-
-def _tiled(rows: Tensor) -> kernels.Rows:
-    """Return ``rows`` as an array with several rows in one, so that no vector is cut off."""
-    return rows.view(-1, _repeats(rows) * rows.shape[1]).numpy()
-
-
-def _periodic(channels: Tensor, rows: Tensor) -> kernels.Rows:
-    """Return per-channel coefficients repeated along the rows of ``_tiled``."""
-    return np.tile(channels.float().numpy(), _repeats(rows))
-
-
-def _float32(bounds: tuple[float, float]) -> tuple[np.float32, np.float32]:
-    return np.float32(bounds[0]), np.float32(bounds[1])
+            wide_gradients, projects, sums = zip(*run(project, len(parts)), strict=True)
+            ...

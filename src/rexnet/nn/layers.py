@@ -20,6 +20,13 @@ def activation(name: Activation) -> nn.Module:
     return modules[name]()
 
 
+def stochastic_depth(rate: float) -> nn.Module:
+    """Return a module that drops samples at ``rate`` in training and scales up the others."""
+    from torchvision.ops import StochasticDepth
+
+    return StochasticDepth(rate, mode="row")
+
+
 class ConvNorm(nn.Module):
     """A convolution without bias, then batch norm: ``conv`` and ``norm``."""
 

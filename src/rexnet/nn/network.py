@@ -1,14 +1,22 @@
 """A NetSpec made a module."""
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
 
 from torch import Tensor, nn
 
 from rexnet import families
+from rexnet.errors import UserError
 from rexnet.nn.blocks import Block
 from rexnet.nn.layers import ConvNorm, activation
+from rexnet.preprocessing import Preprocessing
 from rexnet.spec import NetSpec
+
+if TYPE_CHECKING:
+    from rexnet.nn.features import FeatureNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +26,7 @@ class Feature:
     Attributes:
         stride: Input pixels for one pixel of the map.
         width: Its channels.
-        block: The 1-based block whose output it is.
+        block: The 1-based block whose output it is; 0 is the stem.
     """
 
     stride: int
@@ -27,22 +35,35 @@ class Feature:
 
 
 class Network(nn.Module):
-    """Any network of ``NetSpec``.
+    """Any network of ``NetSpec``, with random weights.
+
+    Args:
+        spec: The network as data.
+        drop_path: Rate of stochastic depth of the last block; it rises linearly from 0 at the
+            first block. Blocks without a shortcut have none.
 
     Attributes:
         spec: The network as data.
         features: The maps of ``forward_features``: the last block's output at every stride of at
             least 4.
+        preprocessing: What an image goes through before the network sees it.
+        classes: The names of the classes in the order of the logits; empty if they are not known.
+
+    Raises:
+        UserError: ``drop_path`` is out of range.
     """
 
-    def __init__(self, spec: NetSpec) -> None:
+    def __init__(self, spec: NetSpec, drop_path: float = 0.0) -> None:
+        if not 0 <= drop_path < 1:
+            raise UserError(f"drop_path {drop_path} must be at least 0 and below 1")
         super().__init__()
         self.spec = spec
-        self.stem = ConvNorm(3, spec.stem_width, 3, spec.stem_stride)
+        self.stem = ConvNorm(spec.in_channels, spec.stem_width, 3, spec.stem_stride)
         self.stem_act = activation(spec.stem_act)
+        rise = drop_path / max(1, len(spec.blocks) - 1)
         self.blocks = nn.ModuleList(
-            Block(width_in, block)
-            for width_in, block in zip(spec.widths_in, spec.blocks, strict=True)
+            Block(width_in, block, rise * index)
+            for index, (width_in, block) in enumerate(zip(spec.widths_in, spec.blocks, strict=True))
         )
         width = spec.widths[-1]
         self.penultimate = (
@@ -55,10 +76,13 @@ class Network(nn.Module):
         self.hidden_act = activation(spec.hidden_act)
         self.dropout = nn.Dropout(spec.dropout)
         self.classifier = nn.Linear(spec.hidden_width or width, spec.num_classes)
-        self.features = _features(spec)
+        self.features = tuple(stage for stage in stages(spec) if stage.stride >= 4)
+        preprocessing = Preprocessing(resolution=spec.resolution)
+        self.preprocessing = preprocessing.with_channels(spec.in_channels)
+        self.classes: tuple[str, ...] = ()
 
     def forward_features(self, x: Tensor) -> dict[int, Tensor]:
-        """Return the feature maps of ``features`` for images (N, 3, H, W), keyed by stride."""
+        """Return the feature maps of ``features`` for images (N, channels, H, W), by stride."""
         taps = {feature.block: feature.stride for feature in self.features}
         maps = {}
         x = self.stem_act(self.stem(x))
@@ -78,35 +102,145 @@ class Network(nn.Module):
         return self.classifier(self.dropout(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to logits (N, num_classes)."""
+        """Map images (N, channels, H, W) to logits (N, num_classes)."""
         x = self.stem_act(self.stem(x))
         for block in self.blocks:
             x = block(x)
         return self.forward_head(x)
 
+    def get_classifier(self) -> nn.Linear:
+        """Return the last layer, as timm's models do."""
+        return self.classifier
 
-def create_model(network: str | NetSpec, weights: str | Path | None = None) -> Network:
-    """Build a network, with weights if a file is given.
+    def reset_classifier(self, num_classes: int) -> None:
+        """Put a new last layer of ``num_classes`` outputs in place; the classes lose their names.
+
+        Raises:
+            UserError: ``num_classes`` is out of range.
+        """
+        self.spec = dataclasses.replace(self.spec, num_classes=num_classes)
+        old = self.classifier.weight
+        self.classifier = nn.Linear(old.shape[1], num_classes, device=old.device, dtype=old.dtype)
+        self.classes = ()
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Return patterns that sort parameters by depth, for timm's layer-wise learning rates.
+
+        The groups are those of timm's ReXNet: the stem, every block, the penultimate convolution,
+        the head. As there, ``coarse`` changes nothing.
+        """
+        return {"stem": r"^stem", "blocks": r"^blocks\.(\d+)", "penultimate": r"^penultimate"}
+
+
+@overload
+def create_model(
+    network: str | Path | NetSpec,
+    weights: str | Path | None = None,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    features_only: Literal[False] = False,
+    out_indices: None = None,
+    drop_path: float = 0.0,
+) -> Network: ...
+
+
+@overload
+def create_model(
+    network: str | Path | NetSpec,
+    weights: str | Path | None = None,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    features_only: Literal[True],
+    out_indices: Sequence[int] | None = None,
+    drop_path: float = 0.0,
+) -> "FeatureNetwork": ...
+
+
+def create_model(
+    network: str | Path | NetSpec,
+    weights: str | Path | None = None,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+    drop_path: float = 0.0,
+) -> "Network | FeatureNetwork":
+    """Build a network, with weights, their preprocessing and class names if a source is given.
 
     Args:
-        network: A name of ``rexnet list``, the path of a spec in JSON, or a NetSpec.
-        weights: A ``.safetensors`` or ``.pth`` file with the tensor names of the official models,
-            of timm's ReXNet or of this package; which of them is told by the names.
+        network: A name of ``rexnet list``, the path of a spec in JSON, a NetSpec, or a run folder,
+            of which only the spec is used.
+        weights: ``timm`` for timm's own weights of this ReXNet from the hub; ``hf:USER/REPO`` for
+            a repository of the hub, ours or timm's; ``official:PATH`` for a file of the paper's
+            authors; or the path of a ``.safetensors`` or ``.pth`` file with the tensor names of
+            the official models, of timm's or of this package, of a folder with a ``config.json``
+            beside the weights, or of a run folder.
+        num_classes: Classes of the network, the spec's by default. If the weights have another
+            number, the classifier is new and everything else is loaded.
+        in_channels: Channels of the images, the spec's by default. If the weights have 3 channels
+            and this is another number, the first convolution is adapted as timm does.
+        features_only: Return a ``FeatureNetwork``: feature maps in place of logits, no head.
+        out_indices: The maps of a ``FeatureNetwork``; all of them by default.
+        drop_path: Rate of stochastic depth of the last block.
 
     Raises:
-        UserError: The name is unknown, the file cannot be read, or its tensors do not fit.
+        UserError: The network is unknown, the weights cannot be had or do not fit, or a number is
+            out of range.
     """
-    model = Network(network if isinstance(network, NetSpec) else families.resolve(network))
+    if out_indices is not None and not features_only:
+        raise UserError("out_indices chooses feature maps; give features_only=True with it")
+    spec = resolve(network)
+    if num_classes is not None:
+        spec = dataclasses.replace(spec, num_classes=num_classes)
+    if in_channels is not None:
+        spec = dataclasses.replace(spec, in_channels=in_channels)
+    model = Network(spec, drop_path)
     if weights is not None:
-        from rexnet.nn.weights import load_weights
+        from rexnet.nn.hub import load_into
 
-        load_weights(model, weights)
-    return model
+        load_into(
+            model,
+            weights,
+            new_classifier=num_classes is not None or features_only,
+            adapt_input=in_channels is not None,
+        )
+    if not features_only:
+        return model
+    from rexnet.nn.features import FeatureNetwork
+
+    return FeatureNetwork(model, out_indices)
 
 
-def _features(spec: NetSpec) -> tuple[Feature, ...]:
-    stride, last = spec.stem_stride, {}
+def stages(spec: NetSpec) -> tuple[Feature, ...]:
+    """Return the last output at every stride, the stem's included."""
+    stride = spec.stem_stride
+    last = {stride: Feature(stride=stride, width=spec.stem_width, block=0)}
     for number, block in enumerate(spec.blocks, 1):
         stride *= block.stride
         last[stride] = Feature(stride=stride, width=block.width, block=number)
-    return tuple(feature for stride, feature in last.items() if stride >= 4)
+    return tuple(last.values())
+
+
+def resolve(network: str | Path | NetSpec) -> NetSpec:
+    """Return the spec of a name, a JSON file, a model folder or a run folder; see ``create_model``.
+
+    Raises:
+        UserError: The name is unknown, or there is no spec in the file or the folder.
+    """
+    if isinstance(network, NetSpec):
+        return network
+    # A name wins: a run folder in the working directory may be called after its network.
+    try:
+        return families.resolve(str(network))
+    except UserError:
+        folder = Path(network)
+        if not folder.is_dir():
+            raise
+    if (folder / "spec.json").is_file():
+        return NetSpec.load(folder / "spec.json")
+    from rexnet.nn.hub import read_spec_of_folder
+
+    return read_spec_of_folder(folder)

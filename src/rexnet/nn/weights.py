@@ -12,6 +12,9 @@ from rexnet.nn.network import Network
 from rexnet.runs import write_bytes
 from rexnet.spec import NetSpec
 
+STEM = "stem.conv.weight"
+CLASSIFIER = ("classifier.weight", "classifier.bias")
+
 
 def save_weights(model: Network, path: str | Path) -> None:
     """Write the weights as safetensors, with the spec in the file's metadata, atomically."""
@@ -27,49 +30,112 @@ def read_spec(path: str | Path) -> NetSpec:
     Raises:
         UserError: The file cannot be read or carries no spec.
     """
+    metadata: dict[str, str] = {}
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+        if Path(path).suffix == ".safetensors":
+            with safetensors.safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"cannot read the weights {path}: {error}") from None
     if "spec" not in metadata:
-        raise UserError(f"{path} carries no spec; name the network beside it")
+        raise UserError(f"{path} carries no spec; give the network to create_model as well")
     return NetSpec.from_json(metadata["spec"], str(path))
 
 
-def load_weights(model: Network, path: str | Path) -> None:
+def load_weights(
+    model: Network,
+    path: str | Path,
+    *,
+    new_classifier: bool = False,
+    adapt_input: bool = False,
+) -> None:
     """Load a weight file into ``model``, whichever of the three namings it uses.
+
+    Args:
+        model: The network, left as it was if the file does not fit.
+        path: A file of safetensors, or of ``torch.save``, which is read without running its code.
+        new_classifier: Keep the classifier of ``model`` if the file's has another shape.
+        adapt_input: Adapt a first convolution of 3 channels to the number of ``model``.
 
     Raises:
         UserError: The file cannot be read, or tensors are missing, left over or of another shape.
     """
-    tensors = {name.removeprefix("module."): tensor for name, tensor in _read(Path(path)).items()}
-    for names in (_official_names(model.spec), _timm_names(model.spec)):
+    path, spec = Path(path), model.spec
+    tensors = _own_names(_read(path), spec)
+    # A batch norm's step counter is no weight: some files leave it out.
+    wanted = {n: t for n, t in model.state_dict().items() if not n.endswith("num_batches_tracked")}
+    tensors = {n: t for n, t in tensors.items() if not n.endswith("num_batches_tracked")}
+    if new_classifier and not all(
+        name in tensors and tensors[name].shape == wanted[name].shape for name in CLASSIFIER
+    ):
+        tensors |= {name: wanted[name] for name in CLASSIFIER}
+    if adapt_input and STEM in tensors:
+        tensors[STEM] = _adapted(tensors[STEM], spec.in_channels)
+    misfit = _misfit(tensors, wanted)
+    if misfit:
+        raise UserError(f"{path} does not fit {spec.name}: {misfit}")
+    model.load_state_dict(tensors, strict=False)
+
+
+def _own_names(tensors: dict[str, Tensor], spec: NetSpec) -> dict[str, Tensor]:
+    """Give official and timm tensors the names and shapes of this package."""
+    tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    for names in (_official_names(spec), _timm_names(spec)):
         if sum(name.rpartition(".")[0] in names for name in tensors) > len(tensors) // 2:
             tensors = {_renamed(name, names): tensor for name, tensor in tensors.items()}
             break
-    wanted = model.state_dict()
-    # A batch norm's step counter is no weight: some files leave it out.
-    wanted = {n: t for n, t in wanted.items() if not n.endswith("num_batches_tracked")}
-    tensors = {n: t for n, t in tensors.items() if not n.endswith("num_batches_tracked")}
+    for name in ("hidden.weight", "classifier.weight"):
+        # The official classifiers are 1x1 convolutions.
+        if name in tensors and tensors[name].shape[2:] == (1, 1):
+            tensors[name] = tensors[name].flatten(1)
+    return tensors
+
+
+def _adapted(weight: Tensor, in_channels: int) -> Tensor:
+    if weight.ndim != 4 or weight.shape[1] != 3 or in_channels == 3:
+        return weight
+    from timm.models import adapt_input_conv
+
+    return adapt_input_conv(in_channels, weight)
+
+
+def _misfit(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+    """Return in words how ``tensors`` differ from ``wanted``; empty if only in their values."""
     missing = [name for name in wanted if name not in tensors]
     extra = [name for name in tensors if name not in wanted]
     if missing or extra:
-        raise UserError(
-            f"{path} does not fit {model.spec.name}: {len(missing)} tensors missing"
-            f"{_first(missing)}, {len(extra)} left over{_first(extra)}"
+        return (
+            f"{len(missing)} tensors missing{_first(missing)}, "
+            f"{len(extra)} left over{_first(extra)}"
         )
-    for name, tensor in wanted.items():
-        given = tensors[name]
-        if tensor.ndim == 2 and given.shape[2:] == (1, 1):
-            # The official classifiers are 1x1 convolutions.
-            tensors[name] = given = given.flatten(1)
-        if given.shape != tensor.shape:
-            raise UserError(
-                f"{path} does not fit {model.spec.name}: {name} has shape "
-                f"{tuple(given.shape)}, the network needs {tuple(tensor.shape)}"
-            )
-    model.load_state_dict(tensors, strict=False)
+    shapes = {
+        name: f"{name} has shape {tuple(tensors[name].shape)}, the network needs {tuple(t.shape)}"
+        for name, t in wanted.items()
+        if tensors[name].shape != t.shape
+    }
+    more = f", and {len(shapes) - 3} more" if len(shapes) > 3 else ""
+    return ", ".join(list(shapes.values())[:3]) + more + _hint(tensors, wanted, list(shapes))
+
+
+def _hint(tensors: dict[str, Tensor], wanted: dict[str, Tensor], names: list[str]) -> str:
+    """Say how to mend shapes that differ in the number of channels or classes alone."""
+    axes = {STEM: 1} | dict.fromkeys(CLASSIFIER, 0)
+    for name in names:
+        given, own = list(tensors[name].shape), list(wanted[name].shape)
+        if name not in axes or len(given) != len(own):
+            return ""
+        given[axes[name]] = own[axes[name]]
+        if given != own:
+            return ""
+    hint = ""
+    if STEM in names:
+        num_channels, own_channels = (t[STEM].shape[1] for t in (tensors, wanted))
+        adapt = f", or in_channels={own_channels} to adapt it" if num_channels == 3 else ""
+        hint += f"; pass in_channels={num_channels}{adapt}"
+    if CLASSIFIER[0] in names:
+        num_classes, own_classes = (len(t[CLASSIFIER[0]]) for t in (tensors, wanted))
+        hint += f"; pass num_classes={num_classes}, or num_classes={own_classes} for a new one"
+    return hint
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -149,4 +215,4 @@ def _timm_names(spec: NetSpec) -> dict[str, str]:
 
 
 def _first(names: list[str]) -> str:
-    return f" (such as {names[0]})" if names else ""
+    return f" (such as {', '.join(names[:3])})" if names else ""

@@ -18,8 +18,8 @@ from typing import Any
 
 from rexnet import runs
 from rexnet.errors import UserError
+from rexnet.processes import ONE_THREAD
 from rexnet.search.executor import (
-    WORKER_ENVIRONMENT,
     Ending,
     Evaluate,
     Judge,
@@ -105,7 +105,7 @@ class RayExecutor:
                 num_cpus=1,
                 num_gpus=self._num_gpus,
                 max_retries=MAX_RETRIES,
-                runtime_env={"env_vars": WORKER_ENVIRONMENT},
+                runtime_env={"env_vars": ONE_THREAD},
             )(_train)
             self._evaluator = ray.put(self._evaluate)
             board = ray.remote(_Board).options(

@@ -1,12 +1,8 @@
 """Candidates trained in worker processes, one thread each."""
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -14,6 +10,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
+from rexnet import processes
 from rexnet.errors import UserError
 from rexnet.search.protocol import Diverged, Evaluation, OnProgress, Pruned
 from rexnet.spec import NetSpec
@@ -27,13 +24,6 @@ Outcome = Literal["complete", "pruned", "diverged", "died"]
 
 Ending = tuple[Outcome | Literal["user error"], Evaluation | str]
 """How an attempt to evaluate a candidate ended: its evaluation, or else the reason."""
-
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    # glibc would hand large buffers back after every step, a third of the time goes to page faults.
-    "MALLOC_MMAP_THRESHOLD_": str(2**32),
-    "MALLOC_TRIM_THRESHOLD_": str(2**34),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,39 +177,12 @@ class _Worker:
 
 
 def _start(evaluate: Evaluate) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(evaluate, theirs), daemon=True)
-    # Ctrl-C reaches the whole process group, a worker that is still starting too, and the leader
-    # decides what becomes of the workers. A signal that is ignored stays so in a new process.
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with _environment(WORKER_ENVIRONMENT):
-            process.start()
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    # Only the worker may hold its end, or its death would not close the pipe.
-    theirs.close()
-    return _Worker(process=process, connection=ours)
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    child = processes.start(partial(_serve, evaluate))
+    return _Worker(process=child.process, connection=child.connection)
 
 
 def _serve(evaluate: Evaluate, connection: "Connection[Any, Any]") -> None:
     """Run in a worker: evaluate what comes down the connection until it closes."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
             spec, weights = connection.recv()
@@ -252,10 +215,3 @@ def _report(connection: "Connection[Any, Any]", share: float, *score: Any) -> No
     connection.send(("progress", (share, *score)))
     if score and not connection.recv():
         raise Pruned(*score)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)

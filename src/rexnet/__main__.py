@@ -1,0 +1,7 @@
+"""``python -m rexnet``, which torchrun starts."""
+
+import sys
+
+from rexnet.cli import main
+
+sys.exit(main())

@@ -1,0 +1,112 @@
+"""The figures of a training and of a validation, drawn from their folders alone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from rexnet import runs
+from rexnet.errors import UserError
+from rexnet.report.figures import STYLE, render
+from rexnet.report.text import percent
+
+NAMED_CLASSES = 30
+"""Up to so many classes are named and counted in the confusion picture."""
+
+CURVES = ("epoch", "lr", "train_loss", "val_loss", "top1", "top5")
+CLASSES = ("class", "num_images", "top1", "taken_for")
+
+
+def write_curves(folder: Path) -> Path:
+    """Draw ``curves.png`` of the training in ``folder`` and return its path.
+
+    Raises:
+        UserError: ``metrics.jsonl`` is missing, damaged or empty.
+    """
+    rows = _rows(folder / "metrics.jsonl", CURVES)
+    path = folder / "curves.png"
+    runs.write_bytes(path, render(curves(rows), "png"))
+    return path
+
+
+def write_confusion(folder: Path) -> Path:
+    """Draw ``confusion.png`` of the validation in ``folder`` and return its path.
+
+    Raises:
+        UserError: ``classes.jsonl`` is missing, damaged or empty.
+    """
+    rows = _rows(folder / "classes.jsonl", CLASSES)
+    path = folder / "confusion.png"
+    runs.write_bytes(path, render(confusion(rows), "png"))
+    return path
+
+
+def curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw losses, accuracies and the learning rate over epochs."""
+    epochs = [row["epoch"] for row in rows]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(11, 3.6), layout="constrained")
+        losses, accuracies, rates = figure.subplots(1, 3)
+        losses.plot(epochs, [row["train_loss"] for row in rows], "o-", markersize=3, label="train")
+        losses.plot(epochs, [row["val_loss"] for row in rows], "o-", markersize=3, label="val")
+        losses.set_ylabel("loss")
+        for name in ("top1", "top5"):
+            values = [100 * row[name] for row in rows]
+            accuracies.plot(epochs, values, "o-", markersize=3, label=name)
+        accuracies.set_ylabel("val accuracy (%)")
+        rates.plot(epochs, [row["lr"] for row in rows], "o-", markersize=3, color="#555555")
+        rates.set_ylabel("learning rate of the last step")
+        for axes in (losses, accuracies):
+            axes.legend(frameon=False)
+        for axes in (losses, accuracies, rates):
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def confusion(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw which class was taken for which, each row as shares of the class's images."""
+    counts = np.array([row["taken_for"] for row in rows], dtype=float)
+    shares = counts / counts.sum(1, keepdims=True).clip(min=1)
+    right, total = float(np.trace(counts)), float(counts.sum())
+    names = [str(row["class"]) for row in rows]
+    with rc_context({**STYLE, "axes.grid": False}):
+        side = min(10.0, 4.5 + 0.35 * min(len(names), NAMED_CLASSES))
+        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+        axes = figure.subplots()
+        picture = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
+        figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the class's images")
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+        axes.set_title(
+            f"top-1 {percent(right / total if total else 0)} % of {total:.0f} images", fontsize=11
+        )
+        if len(names) <= NAMED_CLASSES:
+            _name_classes(axes, names, shares)
+    return figure
+
+
+def _name_classes(axes: Any, names: Sequence[str], shares: Any) -> None:
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.005:
+            color = "white" if share > 0.5 else "#333333"
+            axes.text(
+                column, row, f"{100 * share:.0f}", ha="center", va="center", color=color, size=7.5
+            )
+
+
+def _rows(path: Path, fields: Sequence[str]) -> list[dict[str, Any]]:
+    rows = runs.read_jsonl(path)
+    if not rows:
+        raise UserError(f"{path} is empty: nothing has ended yet")
+    for number, row in enumerate(rows, 1):
+        missing = [name for name in fields if name not in row]
+        if missing:
+            raise UserError(f"{path} has no {missing[0]} in line {number}")
+    return rows

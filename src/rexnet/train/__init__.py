@@ -1,0 +1,1 @@
+"""Training and evaluation: a recipe, a resumable loop, checkpoints, the jobs."""

@@ -1,0 +1,243 @@
+"""The nonlinearity study (appendix, C.1 and Table A2)."""
+
+import dataclasses
+import itertools
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rexnet import processes, runs
+from rexnet.errors import UserError
+from rexnet.spec import Activation, NetSpec
+from rexnet.train.config import ActivationStudy, TrainConfig
+
+PAPER = {
+    "relu6": (77.3, 93.5),
+    "leaky_relu": (77.4, 93.6),
+    "softplus": (77.6, 93.8),
+    "elu": (77.6, 93.7),
+    "silu": (77.9, 93.9),
+}
+"""Top-1 and top-5 in percent on ImageNet, Table A2, in its order."""
+
+REPORT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyProgress:
+    """How far a study is."""
+
+    trained: int
+    total: int
+    share: float
+    seconds_left: float | None
+
+
+def with_activation(spec: NetSpec, activation: Activation) -> NetSpec:
+    """Return ``spec`` with another activation after its expansions.
+
+    These are the expanding convolution of every block that has one, and the penultimate
+    convolution. The stem and what follows the depthwise convolutions stay.
+    """
+    blocks = tuple(
+        dataclasses.replace(block, expand_act=activation) if block.expansion != 1 else block
+        for block in spec.blocks
+    )
+    return dataclasses.replace(
+        spec, name=f"{spec.name}-{activation}", blocks=blocks, penultimate_act=activation
+    )
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a line of Table A2 for each activation of ``rows``, the lines of ``trainings.jsonl``.
+
+    Means and standard errors over seeds are in percent; the error of a single seed is None.
+    """
+    table = []
+    for name in dict.fromkeys(row["activation"] for row in rows):
+        mine = [row for row in rows if row["activation"] == name]
+        line: dict[str, Any] = {"activation": name, "seeds": len(mine)}
+        for metric in ("top1", "top5"):
+            values = 100 * np.array([row[metric] for row in mine])
+            line[metric] = float(values.mean())
+            line[f"{metric}_stderr"] = (
+                float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+            )
+        paper = PAPER.get(name, (None, None))
+        line |= {"macs": mine[0]["macs"], "params": mine[0]["params"]}
+        table.append(line | {"paper_top1": paper[0], "paper_top5": paper[1]})
+    return table
+
+
+def verdict(table: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Compare the order of a table with the paper's.
+
+    Returns:
+        ``order``, best first; of the pairs that differ in the paper ``pairs``, how many are in the
+        same order (``agree``), and how many are apart by more than two standard errors of their
+        difference in the same order (``confirmed``) and in the other one (``contradicted``).
+    """
+    known = [line for line in table if line["paper_top1"] is not None]
+    counts = {"pairs": 0, "agree": 0, "confirmed": 0, "contradicted": 0}
+    for a, b in itertools.combinations(known, 2):
+        expected = a["paper_top1"] - b["paper_top1"]
+        if not expected:
+            continue
+        found = (a["top1"] - b["top1"]) * np.sign(expected)
+        errors = [line["top1_stderr"] for line in (a, b)]
+        counts["pairs"] += 1
+        counts["agree"] += bool(found > 0)
+        if None not in errors:
+            noise = 2 * float(np.hypot(*errors))
+            counts["confirmed"] += bool(found > noise)
+            counts["contradicted"] += bool(-found > noise)
+    ordered = sorted(table, key=lambda line: -line["top1"])
+    return {"order": [line["activation"] for line in ordered], **counts}
+
+
+def run(
+    config: ActivationStudy, on_progress: Callable[[StudyProgress], None]
+) -> list[dict[str, Any]]:
+    """Train what is not trained yet, and return the lines of ``table.json``.
+
+    The folder then holds ``trainings.jsonl``, a line a training, and ``table.json`` with the table
+    and the verdict on its order.
+
+    Raises:
+        UserError: The config cannot be used, or a training failed; the others are not harmed.
+    """
+    from rexnet.nn.network import resolve
+
+    folder, spec = Path(config.out), resolve(config.model)
+    jobs = {}
+    # A study that is stopped has as many seeds of one activation as of another.
+    for seed, activation in itertools.product(range(config.seeds), config.activations):
+        jobs[folder / f"{activation}-{seed}"] = (activation, seed)
+    with runs.locked(folder):
+        configs = []
+        for place, (activation, seed) in jobs.items():
+            varied = with_activation(spec, activation)  # type: ignore[arg-type]
+            path = folder / f"{activation}.json"
+            runs.write_text(path, varied.to_json() + "\n")
+            configs.append(
+                TrainConfig(
+                    model=str(path),
+                    data=config.data,
+                    recipe=config.recipe,
+                    set=config.set,
+                    out=str(place),
+                    seed=seed,
+                    device=config.device,
+                )
+            )
+        _train_all(configs, _parallel(config), on_progress)
+        rows = [
+            {"activation": activation, "seed": seed, **runs.read_json(place / "result.json")}
+            for place, (activation, seed) in jobs.items()
+        ]
+        table = summarise(rows)
+        runs.write_jsonl(folder / "trainings.jsonl", rows)
+        runs.write_json(folder / "table.json", {"table": table, **verdict(table)})
+    return table
+
+
+def _parallel(config: ActivationStudy) -> int:
+    if config.parallel is not None:
+        return config.parallel
+    if config.device == "cpu":
+        return os.cpu_count() or 1
+    import torch
+
+    return 1 if config.device == "cuda" or torch.cuda.is_available() else os.cpu_count() or 1
+
+
+@dataclass(kw_only=True)
+class _Training:
+    """A training in a child process, and what part of it is done."""
+
+    child: processes.Child
+    out: str
+    share: float = 0.0
+
+
+def _train_all(
+    configs: Sequence[TrainConfig], parallel: int, on_progress: Callable[[StudyProgress], None]
+) -> None:
+    """Train every config, ``parallel`` at a time, those that are complete left out.
+
+    Raises:
+        UserError: A training failed; those under way are stopped and can be gone on with.
+    """
+    waiting = [config for config in configs if not (Path(config.out) / "result.json").exists()]
+    done = len(configs) - len(waiting)
+    trained_before, started = done, time.monotonic()
+    running: list[_Training] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < parallel:
+                config = waiting.pop(0)
+                child = processes.start(partial(_train, config), daemon=False)
+                running.append(_Training(child=child, out=config.out))
+            ready = wait([training.child.connection for training in running])
+            for training in [t for t in running if t.child.connection in ready]:
+                if _heard(training):
+                    running.remove(training)
+                    done += 1
+            share = (done + sum(training.share for training in running)) / len(configs)
+            gained = share - trained_before / len(configs)
+            seconds = time.monotonic() - started
+            left = (1 - share) * seconds / gained if gained > 0 else None
+            on_progress(
+                StudyProgress(trained=done, total=len(configs), share=share, seconds_left=left)
+            )
+    finally:
+        for training in running:
+            training.child.process.kill()
+            training.child.process.join()
+
+
+def _heard(training: _Training) -> bool:
+    """Take what a training tells, and return whether it has ended.
+
+    Raises:
+        UserError: It failed.
+    """
+    try:
+        kind, value = training.child.connection.recv()
+    except (EOFError, ConnectionResetError):
+        training.child.process.join()
+        kind, value = "error", f"its process died, exit code {training.child.process.exitcode}"
+    if kind == "error":
+        raise UserError(f"the training in {training.out} failed: {value}")
+    if kind == "share":
+        training.share = value
+        return False
+    training.child.process.join()
+    return True
+
+
+def _train(config: TrainConfig, connection: Any) -> None:
+    """Run in a child: train, and tell how far it is."""
+    from rexnet.train import job
+
+    last = 0.0
+
+    def show(progress: Any) -> None:
+        nonlocal last
+        if time.monotonic() - last > REPORT_SECONDS:
+            last = time.monotonic()
+            connection.send(("share", progress.share))
+
+    try:
+        job.run(config, show, lambda done, total: None)
+    except UserError as error:
+        connection.send(("error", str(error)))
+    else:
+        connection.send(("done", None))

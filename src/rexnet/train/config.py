@@ -1,0 +1,145 @@
+"""What a user can set of a training, a validation and a study."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from rexnet.errors import UserError, closest
+from rexnet.spec import Activation
+from rexnet.train.recipe import Device
+
+Part = Literal["auto", "val", "train", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Train a network by a recipe; the same command goes on with a training that was stopped.
+
+    Attributes:
+        model: A name of `rexnet list`, the path of a spec in JSON, or a run folder.
+        data: sample, cifar10, cifar100, a .npz file, or a folder: with train/ and val/ in it
+            (ImageNet's layout), or of class folders, a tenth of which is held out.
+        recipe: imagenet, cifar, finetune, or a YAML file.
+        set: FIELD=VALUE, stronger than the recipe; may be given again and again.
+        weights: Trained weights to start from: timm, official:PATH, PATH, hf:USER/REPO or a run
+            folder (default: with a recipe that needs them, those of the run folder in --model).
+        out: The run folder.
+        seed: Seed of new weights, the order of the images, augmentation and dropout.
+        device: What computes: auto is a GPU if there is one.
+        workers: Processes that read images, for each process that trains (default: one a core on a
+            GPU, else none for images in memory and one for files).
+        skip_corrupt: Leave out images that cannot be read, instead of refusing to train.
+        checkpoint_seconds: Seconds between checkpoints within an epoch.
+        tensorboard: Also write metrics for TensorBoard.
+    """
+
+    model: str
+    data: str
+    recipe: str
+    set: tuple[str, ...] = ()
+    weights: str | None = None
+    out: str = "runs/train"
+    seed: int = 0
+    device: Device = "auto"
+    workers: int | None = None
+    skip_corrupt: bool = False
+    checkpoint_seconds: float = 120.0
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for field in ("model", "data", "recipe", "out"):
+            if not getattr(self, field):
+                raise UserError(f"--{field} must be a name or a path")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed {self.seed} must be from 0 to {2**32 - 1}")
+        if self.workers is not None and not 0 <= self.workers <= 256:
+            raise UserError(f"workers {self.workers} must be from 0 to 256")
+        if not 0 <= self.checkpoint_seconds <= 86_400:
+            raise UserError(
+                f"checkpoint_seconds {self.checkpoint_seconds} must be from 0 to 86,400"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateConfig:
+    """Evaluate a trained model on labelled images.
+
+    Attributes:
+        model: A run folder, a model folder or hf:USER/REPO; or, with --weights, a name of
+            `rexnet list` or a spec in JSON.
+        data: As in training (default: the data of the run folder).
+        weights: As in training.
+        part: What of the data: val, train, all; auto is val where the data has such a part or the
+            model was trained on the rest, else all.
+        out: Where the results are written (default: validation/ in the run folder).
+        batch_size: Images at a time.
+        device: What computes: auto is a GPU if there is one.
+        workers: Processes that read images (default: as in training).
+        skip_corrupt: Leave out images that cannot be read, instead of refusing.
+    """
+
+    model: str
+    data: str | None = None
+    weights: str | None = None
+    part: Part = "auto"
+    out: str | None = None
+    batch_size: int = 128
+    device: Device = "auto"
+    workers: int | None = None
+    skip_corrupt: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_size <= 10**5:
+            raise UserError(f"batch_size {self.batch_size} must be from 1 to 100,000")
+        if self.workers is not None and not 0 <= self.workers <= 256:
+            raise UserError(f"workers {self.workers} must be from 0 to 256")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationStudy:
+    """Train a network with several activations after its expansions (Table A2).
+
+    Attributes:
+        model: A name of `rexnet list`, or the path of a spec in JSON.
+        data: As in `rexnet train`.
+        recipe: As in `rexnet train`.
+        set: As in `rexnet train`.
+        activations: What comes after every expanding 1x1 convolution, the penultimate one too.
+        seeds: Trainings for each activation.
+        out: The folder; each training is a run folder in it.
+        parallel: Trainings at a time (default: one a core, each on one thread; one on a GPU).
+        device: What computes: auto is a GPU if there is one.
+    """
+
+    model: str = "rexnet_1.0"
+    data: str = "cifar10"
+    recipe: str = "cifar"
+    set: tuple[str, ...] = ()
+    activations: tuple[str, ...] = ("relu6", "leaky_relu", "softplus", "elu", "silu")
+    seeds: int = 3
+    out: str = "runs/activations"
+    parallel: int | None = None
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.seeds <= 100:
+            raise UserError(f"seeds {self.seeds} must be from 1 to 100")
+        if self.parallel is not None and not 1 <= self.parallel <= 256:
+            raise UserError(f"parallel {self.parallel} must be from 1 to 256")
+        known = get_args(Activation)
+        for name in self.activations:
+            if name not in known:
+                raise UserError(
+                    f"activation {name!r}{closest(name, known)} is not one of {', '.join(known)}"
+                )
+        if not self.activations or len(set(self.activations)) < len(self.activations):
+            raise UserError(f"activations {self.activations} must be different, at least one")
+
+
+def num_readers(workers: int | None, device: str, world_size: int, *, from_files: bool) -> int:
+    """Return how many processes read images for each that trains."""
+    if workers is not None:
+        return workers
+    if device == "cpu":
+        return int(from_files)
+    return max(1, min(16, (os.cpu_count() or 1) // world_size))

@@ -1,0 +1,337 @@
+"""The training job: a network, images and a recipe in, a trained model in a run folder out."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rexnet import cost, runs
+from rexnet.data.loader import TrainingBatches, evaluation_batches
+from rexnet.data.splits import FileImages, Images, checked, open_images
+from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
+from rexnet.errors import UserError
+from rexnet.nn.hub import save_pretrained
+from rexnet.nn.network import Network, create_model, resolve
+from rexnet.train import recipe as recipes
+from rexnet.train.config import TrainConfig, num_readers
+from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
+from rexnet.train.loop import Batch, Loop, OnProgress, Progress, Task
+from rexnet.train.recipe import Recipe
+from rexnet.train.world import World, joined, resolved_precision
+
+OnRead = Callable[[int, int], None]
+
+EVALUATION_BATCH = 128
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Images to train on and to evaluate on.
+
+    Attributes:
+        train: Without corrupt images.
+        val: Without corrupt images.
+        fingerprints: Of both parts, the corrupt images included.
+        corrupt: Of both parts, where each corrupt image is, and why it cannot be read.
+    """
+
+    train: Images
+    val: Images
+    fingerprints: tuple[str, str]
+    corrupt: tuple[list[tuple[str, str]], list[tuple[str, str]]]
+
+
+def run(config: TrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[str, Any]:
+    """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
+
+    Args:
+        config: What to train.
+        on_progress: Called after every step.
+        on_read: Called with the number of images that were checked and of all images.
+
+    Raises:
+        UserError: The config, the data, the weights or the run folder cannot be used, or the loss
+            became infinite or not a number.
+    """
+    recipe, folder = recipes.load(config.recipe, config.set), Path(config.out)
+    is_new = not (folder / "train.json").exists()
+    if is_new:
+        runs.check_new(folder, "train.json")
+    with joined(config.device) as world:
+        data = _data(config, world, on_read)
+        size = min(recipe.batch_size, len(data.train))
+        recipe = dataclasses.replace(recipe, batch_size=size)
+        model = _model(config, recipe, data)
+        trainer = _Trainer(config, recipe, model, data, world, on_progress)
+        with runs.locked(folder) if world.leads else nullcontext():
+            if world.leads:
+                identity = _identity(config, recipe, model, data, world)
+                _prepare(folder, config, identity, data, model)
+            return trainer.run()
+
+
+class _Trainer:
+    """A classifier in training: what the loop is made of, and what is left when it ends."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        recipe: Recipe,
+        model: Network,
+        data: Data,
+        world: World,
+        on_progress: OnProgress,
+    ) -> None:
+        self._config, self._recipe, self._world, self._data = config, recipe, world, data
+        self._folder, self._on_progress = Path(config.out), on_progress
+        self._model = model.to(memory_format=torch.channels_last).to(world.device)
+        self._dtype = resolved_precision(recipe.precision, world.device)
+        from_files = isinstance(data.train, FileImages)
+        self._num_workers = num_readers(
+            config.workers, world.device.type, world.size, from_files=from_files
+        )
+        self._batches = TrainingBatches(
+            data.train,
+            training_transform(model.preprocessing, augmentation_of(recipe)),
+            batch_size=recipe.batch_size,
+            seed=config.seed,
+            rank=world.rank,
+            world=world.size,
+            accumulate=recipe.accumulate,
+            num_workers=self._num_workers,
+            pin_memory=world.device.type == "cuda",
+        )
+        self._mix = _mixing(recipe, len(data.train.classes))
+        self._writer = _board(self._folder) if config.tensorboard and world.leads else None
+        self._evaluation: Evaluation | None = None
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end, write the model and the result, and return the result."""
+        path = self._folder / "result.json"
+        result = self._world.from_leader(runs.read_json(path) if path.exists() else None)
+        if result:
+            return dict(result)
+        loop = Loop(
+            self._model,
+            self._model,
+            self._batches,
+            Task(loss=self._loss, evaluate=self._evaluate, metric="top1"),
+            recipe=self._recipe,
+            world=self._world,
+            folder=self._folder,
+            seed=self._config.seed,
+            checkpoint_seconds=self._config.checkpoint_seconds,
+            on_progress=self._show,
+        )
+        history = loop.run()
+        if self._evaluation is None:
+            # Killed after its last checkpoint, a run has only this left to do.
+            self._evaluate(loop.kept)
+        assert self._evaluation is not None
+        result = self._result(history, self._evaluation)
+        if self._world.leads:
+            assert isinstance(loop.kept, Network)
+            save_pretrained(loop.kept, self._folder / "model")
+            write_evaluation(
+                self._folder / "validation", self._evaluation, self._data.train.classes
+            )
+            runs.write_json(path, result)
+        if self._writer:
+            self._writer.close()
+        return result
+
+    def _loss(self, forward: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch
+        x = x.contiguous(memory_format=torch.channels_last)
+        if self._mix is None:
+            smoothing = self._recipe.label_smoothing
+            return F.cross_entropy(forward(x).float(), y, label_smoothing=smoothing)
+        # The mixed targets are smoothed.
+        x, targets = self._mix(x, y)
+        return F.cross_entropy(forward(x).float(), targets)
+
+    def _evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        assert isinstance(model, Network)
+        world, val = self._world, self._data.val
+        batches = evaluation_batches(
+            val,
+            evaluation_transform(model.preprocessing),
+            batch_size=EVALUATION_BATCH,
+            rank=world.rank,
+            world=world.size,
+            num_workers=self._num_workers,
+            pin_memory=world.device.type == "cuda",
+        )
+        self._evaluation = found = evaluate(model, batches, len(val.classes), world, self._dtype)
+        return {"top1": found.top1, "top5": found.top5, "val_loss": found.loss}
+
+    def _show(self, progress: Progress) -> None:
+        if self._writer and progress.ended_epoch:
+            for name, value in progress.results.items():
+                self._writer.add_scalar(name, value, progress.results["epoch"])
+        self._on_progress(progress)
+
+    def _result(self, history: list[dict[str, Any]], evaluation: Evaluation) -> dict[str, Any]:
+        best = max(history, key=lambda row: row["top1"])
+        total = cost.count(self._model.spec)
+        return {
+            **{key: evaluation.summary()[key] for key in ("top1", "top5", "loss", "num_images")},
+            "top1_stderr": evaluation.standard_error,
+            "best_top1": best["top1"],
+            "best_epoch": best["epoch"],
+            "epochs": len(history),
+            "params": total.params,
+            "macs": total.macs,
+            "num_train": len(self._data.train),
+            "num_corrupt": sum(map(len, self._data.corrupt)),
+            "seconds": round(sum(row["seconds"] for row in history), 1),
+        }
+
+
+def augmentation_of(recipe: Recipe) -> Augmentation:
+    """Return what a recipe does to the images.
+
+    Raises:
+        UserError: A value is out of range.
+    """
+    return Augmentation(
+        crop=recipe.crop,
+        scale=recipe.scale,
+        flip=recipe.flip,
+        rand_augment=recipe.rand_augment,
+        random_erasing=recipe.random_erasing,
+    )
+
+
+def _mixing(recipe: Recipe, num_classes: int) -> Any:
+    if not recipe.has_mixing:
+        return None
+    from timm.data.mixup import Mixup
+
+    return Mixup(
+        mixup_alpha=recipe.mixup,
+        cutmix_alpha=recipe.cutmix,
+        label_smoothing=recipe.label_smoothing,
+        num_classes=num_classes,
+    )
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("--tensorboard needs `pip install tensorboard`") from None
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def _data(config: TrainConfig, world: World, on_read: OnRead) -> Data:
+    """Open the images; the leader looks for corrupt ones, once for a run folder."""
+    path = Path(config.out) / "images.json"
+    known = runs.read_json(path) if world.leads and path.exists() else {}
+    parts, fingerprints, corrupt = [], [], []
+    for part in open_images(config.data):
+        fingerprint, listed = "", None
+        if world.leads:
+            fingerprint = part.fingerprint()
+            listed = known.get(fingerprint)
+            if listed is None:
+                listed = checked(part, config.skip_corrupt, on_read)[1]
+        listed = [tuple(pair) for pair in world.from_leader(listed)]
+        places = {place for place, _ in listed}
+        left_out = [i for i in range(len(part)) if part.where(i) in places] if places else []
+        parts.append(part.without(left_out))
+        fingerprints.append(fingerprint)
+        corrupt.append(listed)
+    return Data(
+        train=parts[0],
+        val=parts[1],
+        fingerprints=(fingerprints[0], fingerprints[1]),
+        corrupt=(corrupt[0], corrupt[1]),
+    )
+
+
+def _model(config: TrainConfig, recipe: Recipe, data: Data) -> Network:
+    """Return the network to train, with new weights or those to start from.
+
+    Raises:
+        UserError: The network is unknown, or the weights cannot be had or do not fit.
+    """
+    weights = config.weights
+    if recipe.pretrained and weights is None:
+        weights = config.model
+        if not (Path(config.model) / "model").is_dir():
+            raise UserError(
+                f"recipe {config.recipe} starts from trained weights: give --weights timm, "
+                "official:PATH, PATH, hf:USER/REPO or a run folder (or --set pretrained=false)"
+            )
+    spec = resolve(config.model)
+    spec = dataclasses.replace(
+        spec, dropout=recipe.dropout, resolution=recipe.resolution or spec.resolution
+    )
+    torch.manual_seed(config.seed)
+    num_classes = len(data.train.classes)
+    model = create_model(spec, weights, num_classes=num_classes, drop_path=recipe.drop_path)
+    model.preprocessing = dataclasses.replace(
+        model.preprocessing,
+        resolution=recipe.resolution or model.preprocessing.resolution,
+        crop=recipe.eval_crop or model.preprocessing.crop,
+    )
+    model.classes = data.train.classes
+    return model
+
+
+def _identity(
+    config: TrainConfig, recipe: Recipe, model: Network, data: Data, world: World
+) -> dict[str, Any]:
+    """Return what makes two trainings the same."""
+    return {
+        "data": {
+            "name": data.train.name,
+            "num_train": len(data.train),
+            "num_val": len(data.val),
+            "num_classes": len(data.train.classes),
+            "fingerprints": list(data.fingerprints),
+        },
+        "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
+        "preprocessing": model.preprocessing.to_config(),
+        "weights": config.weights,
+        "recipe": dataclasses.asdict(recipe) | {"scale": list(recipe.scale)},
+        "precision": str(resolved_precision(recipe.precision, world.device)).split(".")[1],
+        "device": world.device.type,
+        "seed": config.seed,
+    }
+
+
+def _prepare(
+    folder: Path, config: TrainConfig, identity: Mapping[str, Any], data: Data, model: Network
+) -> None:
+    """Check that ``folder`` is new or holds the same training, and write what the training is.
+
+    Raises:
+        UserError: The folder holds another training.
+    """
+    path = folder / "train.json"
+    if path.exists():
+        differences = list(runs.differences(runs.read_json(path), identity))
+        if differences:
+            raise UserError(
+                f"{folder} holds a training of another configuration: {', '.join(differences)}; "
+                "give another --out"
+            )
+    # Before all other files: a training killed right here is known for what it is.
+    runs.write_json(path, identity)
+    settings = dataclasses.asdict(config) | {"set": list(config.set)}
+    runs.write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+    runs.write_json(folder / "environment.json", runs.environment(*PACKAGES))
+    listed = zip(data.fingerprints, data.corrupt, strict=True)
+    runs.write_json(folder / "images.json", dict(listed))
+    runs.write_text(folder / "spec.json", model.spec.to_json() + "\n")

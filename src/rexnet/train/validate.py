@@ -1,0 +1,174 @@
+"""The validation and the prediction job: a trained model on labelled images, or on any image."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from rexnet.data.images import read_upright
+from rexnet.data.loader import Batch, evaluation_batches
+from rexnet.data.splits import (
+    FileImages,
+    Images,
+    checked,
+    is_class_folder,
+    open_folder,
+    open_images,
+)
+from rexnet.data.transforms import evaluation_transform
+from rexnet.errors import UserError
+from rexnet.nn.hub import imagenet_classes, imagenet_ids, load_model
+from rexnet.nn.network import Network, create_model
+from rexnet.train.config import ValidateConfig, num_readers
+from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
+from rexnet.train.world import joined
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """A validation: on what, with which result, and where it is written."""
+
+    images: str
+    evaluation: Evaluation
+    classes: tuple[str, ...]
+    folder: Path
+
+
+def validate(config: ValidateConfig, on_progress: Callable[[int, int], None]) -> Validated:
+    """Evaluate a model and write ``result.json`` and ``classes.jsonl``.
+
+    Args:
+        config: What to evaluate.
+        on_progress: Called with the number of images done and of all images.
+
+    Raises:
+        UserError: The model, the weights or the data cannot be had or do not belong together.
+    """
+    model = trained(config.model, config.weights)
+    images = _images(config)
+    with joined(config.device) as world:
+        images, _ = checked(images, config.skip_corrupt, on_progress)
+        images = relabelled(images, model)
+        readers = num_readers(
+            config.workers, world.device.type, world.size, from_files=isinstance(images, FileImages)
+        )
+        batches = evaluation_batches(
+            images,
+            evaluation_transform(model.preprocessing),
+            batch_size=config.batch_size,
+            rank=world.rank,
+            world=world.size,
+            num_workers=readers,
+            pin_memory=world.device.type == "cuda",
+        )
+        counted = _counted(batches, len(images), on_progress)
+        model.to(memory_format=torch.channels_last).to(world.device)
+        found = evaluate(model, counted, len(images.classes), world)
+        folder = _out(config)
+        if world.leads:
+            write_evaluation(folder, found, images.classes)
+    return Validated(images=images.name, evaluation=found, classes=images.classes, folder=folder)
+
+
+def predict(
+    model: Network, paths: list[str], num_classes: int
+) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+    """Yield each image's path and its likeliest classes with their probabilities.
+
+    Raises:
+        UserError: An image cannot be read; it is named.
+    """
+    transform = evaluation_transform(model.preprocessing)
+    names = model.classes or tuple(map(str, range(model.spec.num_classes)))
+    model.eval()
+    for path in paths:
+        image = transform(read_upright(path))[None]
+        with torch.inference_mode():
+            probabilities = model(image).float().softmax(1)[0]
+        best = probabilities.topk(min(num_classes, len(names)))
+        yield (
+            path,
+            [
+                (names[index], value)
+                for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            ],
+        )
+
+
+def trained(model: str, weights: str | None) -> Network:
+    """Return a trained model: whole from a folder or the hub, or a network with weights.
+
+    Raises:
+        UserError: It cannot be had, or a name comes without weights.
+    """
+    if weights is not None:
+        return create_model(model, weights).eval()
+    if model.startswith("hf:") or (Path(model).exists() and not model.endswith(".json")):
+        return load_model(model)
+    raise UserError(
+        f"{model} is no run folder; a network needs --weights timm, official:PATH, PATH, "
+        "hf:USER/REPO or a run folder"
+    )
+
+
+def relabelled(images: Images, model: Network) -> Images:
+    """Return ``images`` with the labels of ``model``, by the names of their classes.
+
+    Folders named by WordNet ids, as ImageNet's are, fit a model of ImageNet's classes.
+
+    Raises:
+        UserError: The images have classes that the model does not know.
+    """
+    num_classes, classes = model.spec.num_classes, model.classes
+    if images.classes == classes or (not classes and len(images.classes) == num_classes):
+        return images
+    known = {name: label for label, name in enumerate(classes)}
+    if len(classes) == len(imagenet_ids()) and classes == imagenet_classes():
+        known |= {name: label for label, name in enumerate(imagenet_ids())}
+    unknown = [name for name in images.classes if name not in known]
+    if unknown:
+        few = ", ".join(classes[:3]) or f"{num_classes} without names"
+        raise UserError(
+            f"{images.name} has classes that the model does not know: {', '.join(unknown[:3])} "
+            f"({len(unknown)} of {len(images.classes)}); the model's are {few}, ..."
+        )
+    labels = np.array([known[name] for name in images.classes])[images.labels]
+    return replace(images, labels=labels, classes=classes)
+
+
+def _images(config: ValidateConfig) -> Images:
+    settings = Path(config.model) / "config.yaml"
+    own = str(yaml.safe_load(settings.read_text())["data"]) if settings.is_file() else None
+    source = config.data or own
+    if source is None:
+        raise UserError("give --data: what to evaluate on")
+    part = config.part
+    if part == "auto":
+        # What a model was not trained on is whole; of its own folder only a part was held out.
+        part = "all" if source != own and is_class_folder(Path(source)) else "val"
+    if part == "all":
+        return open_folder(Path(source))
+    return open_images(source)[part == "val"]
+
+
+def _out(config: ValidateConfig) -> Path:
+    if config.out:
+        return Path(config.out)
+    folder = Path(config.model)
+    if folder.is_dir():
+        return folder / "validation"
+    return Path("runs") / f"{re.sub(r'[^0-9A-Za-z._-]+', '-', folder.stem)}-validation"
+
+
+def _counted(
+    batches: Iterable[Batch], total: int, on_progress: Callable[[int, int], None]
+) -> Iterator[Batch]:
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch[1])
+        on_progress(done, total)

@@ -1,0 +1,480 @@
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import safetensors.torch
+import timm
+import torch
+from strategies import randomise
+from timm.models import save_for_hf
+
+import rexnet
+from rexnet import BlockSpec, NetSpec, UserError, families
+from rexnet.nn.hub import TIMM_WIDTHS, imagenet_classes, imagenet_ids, load_model, save_pretrained
+from rexnet.nn.network import Network, create_model
+from rexnet.nn.weights import save_weights
+from rexnet.preprocessing import Preprocessing
+
+SMALL = NetSpec(
+    name="small",
+    blocks=(BlockSpec(width=8, stride=2, expansion=1), BlockSpec(width=12, se_divisor=4)),
+    stem_width=8,
+    penultimate_width=16,
+    num_classes=3,
+    in_channels=2,
+)
+ODD = Preprocessing(
+    resolution=40, crop=0.9, interpolation="bilinear", mean=(0.1, 0.2), std=(0.3, 0.4)
+)
+CLASSES = ("cat", "dog", "crane, the bird")
+REPOSITORY = "timm/rexnet_100.nav_in1k"
+
+
+def logits_of(model, num_channels=3):
+    images = torch.randn(2, num_channels, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        return model.eval()(images)
+
+
+def same_state(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def trained():
+    """Return a small model with everything that a trained one has."""
+    torch.manual_seed(0)
+    model = Network(SMALL)
+    randomise(model)
+    model.preprocessing, model.classes = ODD, CLASSES
+    return model
+
+
+def timm_model(**options):
+    torch.manual_seed(0)
+    model = timm.create_model("rexnet_100", **options)
+    randomise(model)
+    return model
+
+
+def timm_folder(folder, change=None, **options):
+    """Write a model folder as timm does, with changes to its config, and return its model."""
+    model = timm_model(**options)
+    save_for_hf(model, folder, safe_serialization=True)
+    if change:
+        edit(folder, change)
+    return model
+
+
+def edit(folder, change):
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    change(config)
+    path.write_text(json.dumps(config), encoding="utf-8")
+
+
+def into_cache(cache, repository, folder, commit="1" * 40, revision="main"):
+    """Lay the files of ``folder`` out as huggingface_hub lays out what it downloaded."""
+    place = cache / f"models--{repository.replace('/', '--')}"
+    for name in ("blobs", "refs", f"snapshots/{commit}"):
+        (place / name).mkdir(parents=True, exist_ok=True)
+    (place / "refs" / revision).write_text(commit, encoding="utf-8")
+    for file in folder.iterdir():
+        blob = hashlib.sha256(file.read_bytes()).hexdigest()
+        (place / "blobs" / blob).write_bytes(file.read_bytes())
+        (place / "snapshots" / commit / file.name).symlink_to(f"../../blobs/{blob}")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Return an empty cache of the hub, which is offline."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_a_saved_model_comes_back_exactly(tmp_path):
+    model = trained()
+    save_pretrained(model, tmp_path / "out" / "model")
+    assert {file.name for file in (tmp_path / "out" / "model").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+    }
+    for source in (tmp_path / "out" / "model", tmp_path / "out", str(tmp_path / "out")):
+        again = load_model(source)
+        assert again.spec == model.spec
+        assert again.preprocessing == ODD
+        assert again.classes == CLASSES
+        assert not again.training
+        assert same_state(again, model)
+
+
+@pytest.mark.parametrize("name", ["rexnet_0.6", "rexnet_plain", "rexnet_lite_1.0"])
+def test_a_saved_family_gives_the_same_logits(tmp_path, name):
+    model = create_model(name)
+    randomise(model)
+    save_pretrained(model, tmp_path)
+    again = load_model(tmp_path)
+    assert (again.spec, again.classes) == (model.spec, ())
+    assert again.preprocessing == model.preprocessing
+    assert torch.equal(logits_of(again), logits_of(model))
+
+
+def test_saving_twice_gives_the_same_files(tmp_path):
+    for name in ("one", "two"):
+        save_pretrained(trained(), tmp_path / name)
+    save_pretrained(load_model(tmp_path / "one"), tmp_path / "one")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_the_config_has_the_field_names_of_timm(tmp_path):
+    save_pretrained(trained(), tmp_path / "ours")
+    timm_folder(tmp_path / "theirs", width_mult=0.3)
+    ours, theirs = (
+        json.loads((tmp_path / name / "config.json").read_text(encoding="utf-8"))
+        for name in ("ours", "theirs")
+    )
+    assert ours.keys() - theirs.keys() == {"spec", "label_names"}
+    assert ours["pretrained_cfg"].keys() <= theirs["pretrained_cfg"].keys()
+    assert ours["pretrained_cfg"]["input_size"] == [2, 40, 40]
+    assert (ours["architecture"], ours["num_classes"], ours["num_features"]) == ("small", 3, 16)
+    assert ours["label_names"] == list(CLASSES)
+
+
+def test_a_run_folder_names_a_network_and_its_weights(tmp_path):
+    model = trained()
+    save_pretrained(model, tmp_path / "model")
+    assert create_model(tmp_path).spec == create_model(tmp_path / "model").spec == SMALL
+    again = create_model(tmp_path, tmp_path)
+    assert same_state(again, model)
+    assert (again.preprocessing, again.classes) == (ODD, CLASSES)
+    assert again.training
+
+
+def test_the_file_of_a_model_folder_brings_what_lies_beside_it(tmp_path):
+    save_pretrained(trained(), tmp_path)
+    for model in (
+        load_model(tmp_path / "model.safetensors"),
+        create_model(SMALL, tmp_path / "model.safetensors"),
+    ):
+        assert (model.preprocessing, model.classes) == (ODD, CLASSES)
+
+
+def test_a_file_that_lies_alone_brings_its_spec(tmp_path):
+    model = trained()
+    save_weights(model, tmp_path / "alone.safetensors")
+    again = load_model(tmp_path / "alone.safetensors")
+    assert again.spec == SMALL
+    assert same_state(again, model)
+    assert (again.preprocessing, again.classes) == (Network(SMALL).preprocessing, ())
+
+
+@pytest.mark.parametrize(
+    ("options", "classes", "mean"),
+    [
+        ({"num_classes": 3}, CLASSES, (0.1, 0.2)),
+        ({"num_classes": 4}, (), (0.1, 0.2)),
+        ({"in_channels": 2}, CLASSES, (0.1, 0.2)),
+    ],
+)
+def test_a_new_classifier_has_no_class_names(tmp_path, options, classes, mean):
+    save_pretrained(trained(), tmp_path)
+    model = create_model(SMALL, tmp_path, **options)
+    assert model.classes == classes
+    assert model.preprocessing.mean == mean
+
+
+def test_feature_maps_keep_the_preprocessing(tmp_path):
+    save_pretrained(trained(), tmp_path)
+    assert create_model(tmp_path, tmp_path, features_only=True).preprocessing == ODD
+
+
+def test_timm_takes_the_weights_that_timm_keeps_on_the_hub(tmp_path, cache):
+    reference = timm_folder(tmp_path / "files")
+    into_cache(cache, REPOSITORY, tmp_path / "files")
+    model = create_model("rexnet_1.0", "timm")
+    expected = logits_of(reference)
+    assert (logits_of(model) - expected).abs().max() < 1e-4 * expected.abs().mean()
+    assert model.preprocessing == Preprocessing()
+    assert model.classes == imagenet_classes()
+    other = dataclasses.replace(model.spec, name="mine", dropout=0.0, resolution=160)
+    tuned = create_model(other, "timm", num_classes=7, in_channels=1)
+    assert tuned.classes == ()
+    assert tuned.preprocessing == Preprocessing().with_channels(1)
+    assert torch.equal(tuned.blocks[5].project.conv.weight, model.blocks[5].project.conv.weight)
+
+
+def test_timm_names_the_repositories_that_timm_lists():
+    listed = [name for name in timm.list_pretrained("rexnet_*") if name.startswith("rexnet_")]
+    assert listed == [f"rexnet_{round(100 * width)}.nav_in1k" for width in TIMM_WIDTHS]
+    for name in listed:
+        assert timm.get_pretrained_cfg(name).hf_hub_id == f"timm/{name}"
+
+
+@pytest.mark.parametrize("name", ["rexnet_1.1", "rexnet_lite_1.0", "mobilenet_v2"])
+def test_networks_that_timm_has_no_weights_for_are_refused(name):
+    known = "rexnet_1.0, rexnet_1.3, rexnet_1.5, rexnet_2.0, rexnet_3.0"
+    with pytest.raises(UserError, match=f"timm has no weights for {name}, only for {known}; pass"):
+        create_model(name, "timm")
+
+
+@pytest.mark.parametrize("width", TIMM_WIDTHS)
+def test_weights_of_timm_that_are_not_in_the_cache_are_named(cache, width):
+    repository = rf"timm/rexnet_{round(100 * width)}\.nav_in1k"
+    reason = "the hub cannot be reached and its cache does not hold it; pass a downloaded file or"
+    with torch.device("meta"), pytest.raises(UserError, match=f"{repository} .*: {reason}"):
+        create_model(f"rexnet_{width}", "timm")
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_a_repository_without_its_config_or_weights_is_named(tmp_path, cache, weights):
+    timm_folder(tmp_path / "files", width_mult=0.3)
+    (tmp_path / "files" / "model.safetensors").unlink()
+    into_cache(cache, "me/bare", tmp_path / "files")
+    with pytest.raises(UserError, match="cannot download me/bare from the hub: the hub cannot"):
+        load_model("hf:me/bare")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / weights).write_bytes(b"weights")
+    into_cache(cache, "me/weights", other)
+    with pytest.raises(UserError, match="cannot download me/weights from the hub: the hub cannot"):
+        load_model("hf:me/weights")
+
+
+def test_a_name_that_is_no_repository_is_refused(cache):
+    with pytest.raises(
+        UserError, match=r"cannot download a b from the hub: HFValidationError: "
+    ) as e:
+        create_model("rexnet_1.0", "hf:a b")
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        ({"width_mult": 0.3}, {}),
+        ({"width_mult": 0.7, "num_classes": 10}, {"num_classes": 10}),
+        ({"width_mult": 0.3, "in_chans": 1}, {"in_channels": 1}),
+        ({"width_mult": 0.3, "in_chans": 4}, {"in_channels": 4}),
+        ({"width_mult": 0.3, "drop_path_rate": 0.1, "num_classes": 5}, {"num_classes": 5}),
+    ],
+)
+def test_a_repository_of_timm_gives_the_model_of_timm(tmp_path, cache, options, changes):
+    reference = timm_folder(tmp_path / "files", **options)
+    into_cache(cache, "me/mine", tmp_path / "files")
+    model = load_model("hf:me/mine")
+    assert model.spec == dataclasses.replace(families.rexnet(options["width_mult"]), **changes)
+    expected = logits_of(reference, model.spec.in_channels)
+    ours = logits_of(model, model.spec.in_channels)
+    assert (ours - expected).abs().max() < 1e-4 * expected.abs().mean()
+    assert len(model.classes) == (1000 if model.spec.num_classes == 1000 else 0)
+    assert model.preprocessing.num_channels == model.spec.in_channels
+
+
+@pytest.mark.parametrize("code", [100, 130])
+def test_the_architecture_of_timm_gives_the_width(tmp_path, code):
+    config = timm.get_pretrained_cfg(f"rexnet_{code}").to_dict()
+    text = json.dumps({"architecture": f"rexnet_{code}", "pretrained_cfg": config})
+    (tmp_path / "config.json").write_text(text, encoding="utf-8")
+    assert create_model(tmp_path).spec == families.get(f"rexnet_{code / 100}")
+
+
+def test_a_config_of_timm_brings_what_it_says(tmp_path):
+    def change(config):
+        config["label_names"] = list(CLASSES)
+        config["model_args"]["drop_rate"] = 0.5
+        config["pretrained_cfg"] |= {"crop_pct": 0.95, "input_size": [3, 288, 288]}
+
+    timm_folder(tmp_path, change, width_mult=0.3, num_classes=3)
+    model = load_model(tmp_path)
+    assert model.spec.dropout == 0.5
+    assert model.classes == CLASSES
+    assert model.preprocessing == Preprocessing(resolution=288, crop=0.95)
+    assert model.spec.resolution == 288
+
+
+def test_a_revision_is_a_state_of_the_repository(tmp_path, cache):
+    for commit, revision in (("1" * 40, "main"), ("2" * 40, "v2")):
+        model = trained()
+        model.classes = (revision, "b", "c")
+        save_pretrained(model, tmp_path / revision)
+        into_cache(cache, "me/mine", tmp_path / revision, commit, revision)
+    assert load_model("hf:me/mine").classes[0] == "main"
+    assert load_model("hf:me/mine@v2").classes[0] == "v2"
+    assert create_model(SMALL, "hf:me/mine@" + "2" * 40).classes[0] == "v2"
+
+
+def test_a_folder_with_a_file_of_torch_save_is_read_without_its_code(tmp_path, cache):
+    reference = timm_model(width_mult=0.3)
+    save_for_hf(reference, tmp_path / "files", safe_serialization=False)
+    into_cache(cache, "me/bin", tmp_path / "files")
+    expected = logits_of(reference)
+    for source in (tmp_path / "files", "hf:me/bin"):
+        logits = logits_of(load_model(source))
+        assert (logits - expected).abs().max() < 1e-4 * expected.abs().mean()
+    torch.save({"stem.conv.weight": subprocess.Popen}, tmp_path / "files" / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"cannot read the weights .*pytorch_model\.bin"):
+        load_model(tmp_path / "files")
+
+
+def delete(*names):
+    def change(config):
+        for name in names:
+            del config[name]
+
+    return change
+
+
+def updated(**fields):
+    return lambda config: config.update(fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (delete("pretrained_cfg"), ": pretrained_cfg, .*, is missing or no object"),
+        (updated(pretrained_cfg=[]), ": pretrained_cfg, .*, is missing or no object"),
+        (lambda c: c["pretrained_cfg"].pop("mean"), ": field 'mean' of the preprocessing is miss"),
+        (lambda c: c["pretrained_cfg"].update(crop_pct=2), r": crop 2\.0 must be above 0"),
+        (updated(label_names=["a"]), "has 1 label_names for 3 classes"),
+        (delete("spec", "architecture"), "describes no model: it has no spec and no architecture"),
+        (delete("spec"), ": architecture 'small' is unknown; of timm's, rexnet_100"),
+        (updated(spec={"name": "a"}), ": field 'blocks' of the NetSpec is missing"),
+        (updated(spec=None), ": a NetSpec must be a JSON object, not NoneType"),
+    ],
+)
+def test_a_damaged_config_is_named(tmp_path, change, reason):
+    save_pretrained(trained(), tmp_path)
+    edit(tmp_path, change)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/config\.json ?{reason}"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"architecture": "rexnetr_200"}, "architecture 'rexnetr_200' is unknown"),
+        ({"architecture": 5}, "architecture 5 is unknown"),
+        ({"model_args": {"act_layer": "relu"}}, "model_args {.*'act_layer': 'relu'} build a"),
+        ({"model_args": {"global_pool": "max"}}, "model_args {'global_pool': 'max'} build a"),
+        ({"model_args": {"width_mult": "wide"}}, "unknown model 'rexnet_wide'"),
+        ({"model_args": {"in_chans": "3"}}, "in_channels '3' must be int"),
+        ({"num_classes": 0}, "num_classes 0 must be from 1"),
+    ],
+)
+def test_a_config_of_timm_that_is_another_network_is_refused(tmp_path, fields, reason):
+    timm_folder(tmp_path, updated(**fields), width_mult=0.3)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/config\.json: .*{reason}"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "7"])
+def test_a_config_that_is_no_object_is_named(tmp_path, text):
+    save_pretrained(trained(), tmp_path)
+    (tmp_path / "config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=rf"{tmp_path}/config\.json (is damaged|describes no)"):
+        create_model(SMALL, tmp_path)
+
+
+def test_weights_of_a_model_folder_that_do_not_fit_are_refused(tmp_path):
+    save_pretrained(trained(), tmp_path)
+    model = create_model(SMALL)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    safetensors.torch.save_file(
+        Network(SMALL.with_widths((9, 12))).state_dict(), tmp_path / "model.safetensors"
+    )
+    with pytest.raises(UserError, match=r"model\.safetensors does not fit small: blocks\.0"):
+        load_model(tmp_path)
+    with pytest.raises(UserError, match=r"model\.safetensors does not fit small: blocks\.0"):
+        rexnet.nn.hub.load_into(model, tmp_path)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert (model.preprocessing, model.classes) == (Network(SMALL).preprocessing, ())
+
+
+@pytest.mark.parametrize("source", ["missing", "missing.pth", "rexnet_1.0", "official:missing"])
+def test_a_source_that_is_not_there_is_named(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    reason = f"^cannot read the weights {source.removeprefix('official:')}: no such file or folder"
+    with pytest.raises(UserError, match=reason):
+        load_model(source)
+    with pytest.raises(UserError, match=reason):
+        create_model("rexnet_0.6", source)
+
+
+def test_files_without_a_spec_are_refused(tmp_path):
+    torch.save(Network(SMALL).state_dict(), tmp_path / "bare.pth")
+    safetensors.torch.save_file(Network(SMALL).state_dict(), tmp_path / "bare.safetensors")
+    for name in ("bare.pth", "bare.safetensors"):
+        with pytest.raises(UserError, match=f"{name} carries no spec; give the network to create"):
+            load_model(tmp_path / name)
+
+
+def test_folders_without_a_model_are_refused(tmp_path):
+    with pytest.raises(UserError, match=rf"{tmp_path} holds no model: neither config\.json nor"):
+        load_model(tmp_path)
+    save_pretrained(trained(), tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=rf"{tmp_path}/model holds no weights: neither model\.saf"):
+        load_model(tmp_path)
+    assert create_model(tmp_path).spec == SMALL
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match=rf"cannot write {tmp_path}/file/model\.safetensors"):
+        save_pretrained(trained(), tmp_path / "file")
+
+
+def test_the_classes_of_imagenet_are_short_and_in_order():
+    classes = imagenet_classes()
+    assert len(classes) == 1000
+    assert [classes[place] for place in (0, 134, 517, 999)] == [
+        "tench",
+        "crane",
+        "crane",
+        "toilet tissue",
+    ]
+    assert not any("," in name or not name for name in classes)
+    assert imagenet_ids() == tuple(sorted(set(imagenet_ids())))
+    assert (len(imagenet_ids()), imagenet_ids()[0]) == (1000, "n01440764")
+
+
+def test_the_environment_of_the_hub_is_respected_and_nothing_heavy_is_loaded(tmp_path):
+    save_pretrained(trained(), tmp_path / "files")
+    into_cache(tmp_path / "hub", "me/mine", tmp_path / "files")
+    code = (
+        "import sys, rexnet\n"
+        "rexnet.create_model('rexnet_0.6')\n"
+        f"rexnet.load_model({str(tmp_path / 'files')!r})\n"
+        "print({'timm', 'torchvision', 'huggingface_hub'} & sys.modules.keys())\n"
+        "print(rexnet.load_model('hf:me/mine').classes)\n"
+    )
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    output = subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    ).stdout
+    assert output.splitlines() == ["set()", str(CLASSES)]
+
+
+def test_the_examples_of_the_docs_work(tmp_path, cache, monkeypatch):
+    timm_folder(tmp_path / "files")
+    into_cache(cache, REPOSITORY, tmp_path / "files")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
+    names = {}
+    for example in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(example, names)
+    assert same_state(names["again"], names["model"])
+
+
+def test_the_package_offers_both():
+    assert rexnet.load_model is load_model
+    assert rexnet.save_pretrained is save_pretrained
