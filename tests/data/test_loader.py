@@ -77,6 +77,19 @@ def draws(**changes):
     return list(TrainingBatches(numbered(24), draw, **options).epoch(number, start))
 
 
+def failure(batches, kind=UserError):
+    """Return the message with which ``batches`` fail.
+
+    Unlike pytest.raises it keeps no traceback, which would leave the workers to the collector of
+    garbage.
+    """
+    try:
+        list(batches)
+    except kind as error:
+        return str(error)
+    raise AssertionError("no error")
+
+
 def labels_of(batches):
     return [label for _, y in batches for label in y.tolist()]
 
@@ -118,15 +131,6 @@ def test_over_all_processes_an_epoch_has_every_image_at_most_once(data):
             numbered(count),
             colour,
             batch_size=batch_size,
-            seed=data.draw(st.integers(0, 9)) if rank == 0 else 0,
-            rank=rank,
-            world=world,
-            accumulate=accumulate,
-        )
-        batches = TrainingBatches(
-            numbered(count),
-            colour,
-            batch_size=batch_size,
             seed=3,
             rank=rank,
             world=world,
@@ -134,7 +138,7 @@ def test_over_all_processes_an_epoch_has_every_image_at_most_once(data):
         )
         assert batches.batch_size == size
         assert batches.steps_per_epoch == count // size >= 1
-        found = list(batches.epoch(data.draw(st.integers(0, 3)) if world == 1 else 1))
+        found = list(batches.epoch(1))
         assert len(found) == batches.steps_per_epoch * accumulate
         for x, y in found:
             assert len(y) == size // world // accumulate
@@ -155,14 +159,12 @@ def test_an_epoch_that_batches_fill_has_every_image_once_in_another_order_each()
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.sampled_from([1, 2, 3, 6]), st.sampled_from([1, 2, 3, 6]), st.integers(0, 4))
+@given(st.sampled_from([1, 2, 3]), st.sampled_from([1, 2]), st.integers(0, 2))
 def test_processes_and_micro_batches_divide_the_same_steps(world, accumulate, start):
-    if world * accumulate not in (1, 2, 3, 6):
-        return
-    size = 6 // world // accumulate
-    whole = draws()
+    size = 12 // world // accumulate
+    whole = draws(batch_size=12)
     ranks = [
-        draws(rank=rank, world=world, accumulate=accumulate, start_step=start)
+        draws(batch_size=12, rank=rank, world=world, accumulate=accumulate, start_step=start)
         for rank in range(world)
     ]
     for step, (x, y) in enumerate(whole[start:]):
@@ -170,7 +172,7 @@ def test_processes_and_micro_batches_divide_the_same_steps(world, accumulate, st
         assert all(len(part[1]) == size for part in parts)
         assert torch.equal(torch.cat([part[0] for part in parts]), x)
         assert torch.equal(torch.cat([part[1] for part in parts]), y)
-    assert all(len(found) == (4 - start) * accumulate for found in ranks)
+    assert all(len(found) == (2 - start) * accumulate for found in ranks)
 
 
 def test_one_process_with_two_micro_batches_sees_what_two_processes_see():
@@ -321,13 +323,13 @@ def test_a_corrupt_image_is_one_line_that_names_it(tmp_path, num_workers, job):
         file.truncate(300)
     transform = evaluation_transform(SMALL)
     options = {"batch_size": 5, "num_workers": num_workers}
-    with pytest.raises(UserError) as error:
-        if job == "train":
-            list(TrainingBatches(images, transform, seed=0, **options).epoch(0))
-        else:
-            list(evaluation_batches(images, transform, **options))
-    assert str(error.value).startswith(f"corrupt image {path}: ")
-    assert "\n" not in str(error.value)
+    if job == "train":
+        batches = TrainingBatches(images, transform, seed=0, **options).epoch(0)
+    else:
+        batches = evaluation_batches(images, transform, **options)
+    message = failure(batches)
+    assert message.startswith(f"corrupt image {path}: ")
+    assert "\n" not in message
 
 
 def die(picture):
@@ -336,8 +338,7 @@ def die(picture):
 
 def test_a_worker_that_is_killed_is_an_error_of_one_line():
     batches = evaluation_batches(SAMPLE, die, batch_size=8, num_workers=1)
-    with pytest.raises(UserError, match="a process that reads images died; memory may be short"):
-        next(batches)
+    assert failure(batches).startswith("a process that reads images died; memory may be short")
 
 
 def fail(picture):
@@ -347,8 +348,7 @@ def fail(picture):
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_bug_in_a_transform_keeps_its_traceback(num_workers):
     batches = evaluation_batches(SAMPLE, fail, batch_size=8, num_workers=num_workers)
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        next(batches)
+    assert "a bug" in failure(batches, ZeroDivisionError)
 
 
 def count_threads(picture):

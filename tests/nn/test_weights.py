@@ -261,7 +261,7 @@ def test_weights_of_another_number_of_classes_are_refused(tmp_path, key):
     last = [name for name in tensors if name.startswith("output.")][-2:]
     torch.save(tensors | {name: tensors[name][:10] for name in last}, path)
     reason = r"classifier\.weight has shape \(10, 1\d+\), the network needs \(1000, 1\d+\), .*"
-    mend = r"; pass num_classes=10, or num_classes=1000 for a new one$"
+    mend = r"; pass num_classes=10, or num_classes=1000 for a new classifier$"
     with pytest.raises(UserError, match=rf"does not fit {NAMES[key]}: {reason}{mend}"):
         create_model(NAMES[key], path)
     assert create_model(NAMES[key], path, num_classes=10).spec.num_classes == 10
@@ -291,7 +291,7 @@ def test_other_channels_and_other_classes_are_mended_together(tmp_path):
     path = small_file(tmp_path)
     other = dataclasses.replace(SMALL, in_channels=2, num_classes=7)
     mend = "pass in_channels=3, or in_channels=2 to adapt it; pass num_classes=5, or num_classes=7"
-    with pytest.raises(UserError, match=f"; {mend} for a new one$"):
+    with pytest.raises(UserError, match=f"; {mend} for a new classifier$"):
         create_model(other, path)
     assert create_model(other, path, in_channels=2, num_classes=7).spec == other
 

@@ -3,6 +3,7 @@
 import hashlib
 import random
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -228,6 +229,13 @@ def _as_it_is(batch: Any) -> Any:
 def _start_worker(number: int) -> None:
     # Ctrl-C reaches the whole process group; the workers end with the process that made them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The thread that hands batches over shows a traceback when the other side has gone; errors in
+    # reading images go another way.
+    sys.excepthook = _say_nothing
+
+
+def _say_nothing(*_: object) -> None:
+    pass
 
 
 def _batches(loader: "DataLoader[Batch]") -> Iterator[Batch]:
@@ -245,9 +253,10 @@ def _batches(loader: "DataLoader[Batch]") -> Iterator[Batch]:
             raise UserError(
                 "a process that reads images died; memory may be short: take fewer workers, or "
                 "give /dev/shm more room"
-            ) from error
+            ) from None
         if isinstance(batch, UserError):
-            raise batch
+            # A new one: its traceback holds this frame, and both would hold the workers.
+            raise UserError(str(batch))
         yield batch[0], batch[1]
 
 

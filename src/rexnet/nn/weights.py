@@ -134,7 +134,9 @@ def _hint(tensors: dict[str, Tensor], wanted: dict[str, Tensor], names: list[str
         hint += f"; pass in_channels={num_channels}{adapt}"
     if CLASSIFIER[0] in names:
         num_classes, own_classes = (len(t[CLASSIFIER[0]]) for t in (tensors, wanted))
-        hint += f"; pass num_classes={num_classes}, or num_classes={own_classes} for a new one"
+        hint += (
+            f"; pass num_classes={num_classes}, or num_classes={own_classes} for a new classifier"
+        )
     return hint
 
 

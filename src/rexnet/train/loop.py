@@ -155,13 +155,14 @@ class Loop:
 
     def _train_epoch(self) -> None:
         self._model.train()
-        parts = self._batches.epoch(self.epoch, self._step % self._batches.steps_per_epoch)
-        num_steps = self._batches.steps_per_epoch - self._step % self._batches.steps_per_epoch
-        for _ in range(num_steps):
+        done = self._step % self._batches.steps_per_epoch
+        parts = self._batches.epoch(self.epoch, done)
+        for left in reversed(range(self._batches.steps_per_epoch - done)):
             self._train_step(parts)
             if self._world.device.type == "cpu" or len(self._unread) >= LOSSES_ON_GPU:
                 self._read_losses()
-            if time.monotonic() - self._saved > self._checkpoint_seconds:
+            # After the last step the epoch is yet to be evaluated, and its end is saved then.
+            if left and time.monotonic() - self._saved > self._checkpoint_seconds:
                 self._save()
             self._show()
         self._read_losses()

@@ -1,0 +1,138 @@
+import math
+
+import pytest
+import torch
+import yaml
+
+from rexnet import UserError
+from rexnet.train import recipe as recipes
+from rexnet.train.loop import optimizer_of, scheduler_of
+from rexnet.train.recipe import Recipe
+
+PAPER = {
+    "optimizer": "sgd",
+    "momentum": 0.9,
+    "batch_size": 512,
+    "lr": 0.5,
+    "lr_batch_size": 512,
+    "warmup_epochs": 5,
+    "weight_decay": 1e-5,
+    "epochs": 400,
+    "label_smoothing": 0.1,
+    "rand_augment": "rand-m9-mstd0.5",
+    "random_erasing": 0.2,
+    "dropout": 0.2,
+    "crop": "resized",
+    "scale": (0.08, 1.0),
+    "drop_path": 0,
+    "mixup": 0,
+    "cutmix": 0,
+    "resolution": None,
+    "pretrained": False,
+}
+"""Section 5.1 of the paper and the command of the official repository."""
+
+
+def refusal(name, *overrides):
+    with pytest.raises(UserError) as error:
+        recipes.load(name, overrides)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_the_recipe_of_imagenet_is_the_papers():
+    recipe = recipes.load("imagenet")
+    for field, value in PAPER.items():
+        assert getattr(recipe, field) == value
+
+
+@pytest.mark.parametrize(("name", "path"), recipes.shipped().items())
+def test_a_shipped_recipe_loads_as_it_is_written_and_opens_with_its_command(name, path):
+    text = path.read_text(encoding="utf-8")
+    recipe = recipes.load(name)
+    for field, value in yaml.safe_load(text).items():
+        loaded = getattr(recipe, field)
+        assert loaded == (tuple(value) if isinstance(value, list) else value)
+    for word in (f"--recipe {name}", "Command:", "Hardware:", "Time:", "Result:"):
+        assert word in text.partition("\nepochs:")[0]
+
+
+def test_only_the_recipe_of_fine_tuning_needs_weights():
+    assert {name for name in recipes.shipped() if recipes.load(name).pretrained} == {"finetune"}
+
+
+def test_the_learning_rate_grows_with_the_batch():
+    assert recipes.load("imagenet", ["batch_size=128"]).peak_lr == pytest.approx(0.125)
+    assert recipes.load("imagenet", ["batch_size=2048"]).peak_lr == pytest.approx(2.0)
+
+
+def test_overrides_are_stronger_than_the_file_and_the_last_one_wins(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("epochs: 7\nlr: 0.3\nscale: [0.2, 0.9]\n", encoding="utf-8")
+    recipe = recipes.load(str(path), ["lr=1e-2", "epochs=9", "epochs=8", "resolution=96"])
+    assert (recipe.epochs, recipe.lr, recipe.resolution) == (8, 0.01, 96)
+    assert recipe.scale == (0.2, 0.9)
+    assert recipe.momentum == Recipe.momentum
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("epochs=many", ["epochs", "'many'", "whole number"]),
+        ("epoch=3", ["unknown option epoch", "did you mean epochs?"]),
+        ("lr=-1", ["lr -1.0 must be from 0 to 1000.0"]),
+        ("lr=.nan", ["lr"]),
+        ("crop=middle", ["crop", "'middle'", "'resized', 'padded', 'none'"]),
+        ("epochs", ["--set epochs: give FIELD=VALUE"]),
+        ("epochs=0", ["epochs 0 must be from 1"]),
+        ("batch_size=0", ["batch_size 0"]),
+        ("momentum=1.5", ["momentum 1.5 must be from 0 to 1"]),
+        ("warmup_epochs=500", ["warmup_epochs 500.0 must be from 0 to 400"]),
+        ("precision=int8", ["'int8'", "bfloat16"]),
+    ],
+)
+def test_a_wrong_override_is_told_in_one_line(override, wanted):
+    message = refusal("imagenet", override)
+    for part in wanted:
+        assert part in message
+
+
+def test_mixing_needs_pairs():
+    assert "even batch_size" in refusal("imagenet", "mixup=0.2", "batch_size=7")
+
+
+def test_a_recipe_that_is_not_there_is_told_with_those_that_are(tmp_path):
+    message = refusal("imagnet")
+    assert "did you mean imagenet?" in message
+    assert "cifar, finetune, imagenet" in message
+    assert "no recipe" in refusal(str(tmp_path))
+    (tmp_path / "bad.yaml").write_text("a: [1\nb: {", encoding="utf-8")
+    assert "bad.yaml" in refusal(str(tmp_path / "bad.yaml"))
+
+
+def test_the_schedule_is_a_linear_warm_up_and_a_cosine_to_zero():
+    recipe = Recipe(epochs=10, warmup_epochs=2, lr=0.5, batch_size=256)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=recipe.peak_lr)
+    scheduler = scheduler_of(optimizer, recipe, 100)
+    for step in (0, 1, 50, 199, 200, 333, 600, 999):
+        scheduler.step_update(step)
+        cosine = 0.25 * 0.5 * (1 + math.cos(math.pi * (step - 200) / 800))
+        wanted = 0.25 * step / 200 if step < 200 else cosine
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_weight_decay_spares_biases_and_batch_norms():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    optimizer = optimizer_of(model, Recipe(weight_decay=1e-3))
+    decayed = {
+        p.ndim > 1: group["weight_decay"]
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+    assert decayed == {True: 1e-3, False: 0.0}
+    assert all(group["nesterov"] for group in optimizer.param_groups)
+
+
+def test_an_unknown_optimizer_is_told():
+    with pytest.raises(UserError, match="optimizer 'sdg'"):
+        optimizer_of(torch.nn.Linear(2, 2), Recipe(optimizer="sdg"))
