@@ -21,6 +21,7 @@ from toys import Toy, made_up_rows, write_run
 
 from rexnet import NetSpec, cli, families, runs, verbs
 from rexnet.cost import count
+from rexnet.data import images
 from rexnet.report import figures
 from rexnet.search import job
 from rexnet.search import space as spaces
@@ -29,6 +30,8 @@ TESTS = Path(__file__).parent
 SEARCHES = [TESTS.parent / "recipes" / "demo.yaml"]
 BUDGET = ["--budget.params", "0.08M", "--budget.macs", "10M", "--budget.count_classifier", "false"]
 TINY = ["--budget.params", "20k", "--budget.macs", "300k", "--budget.count_classifier", "false"]
+
+TRAIN = ["--model", "rexnet_1.0", "--data", "sample", "--recipe", "cifar"]
 
 SEARCH = """
 import sys
@@ -143,7 +146,40 @@ def in_process(*arguments, **options):
 
 
 MISTAKES = {
-    "no command": ([], ["no command", "search, report, fit, design, summary, list"]),
+    "no command": ([], ["no command", "search, report, fit, design, train, validate, predict"]),
+    "nothing to train": (["train"], ["give --model and --data and --recipe"]),
+    "no data to train on": (["train", *TRAIN, "--data", "nowhere"], ["no images at 'nowhere'"]),
+    "recipe": (["train", *TRAIN, "--recipe", "imagnet"], ["did you mean imagenet?"]),
+    "field of a recipe": (
+        ["train", *TRAIN, "--set", "epoch=5"],
+        ["recipe cifar: unknown option epoch (did you mean epochs?)"],
+    ),
+    "value in a recipe": (
+        ["train", *TRAIN, "--set", "epochs=5", "lr=fast"],
+        ["recipe cifar: lr: 'fast' must be a number"],
+    ),
+    "option of train": (
+        ["train", *TRAIN, "--epochs", "5"],
+        ["unknown option --epochs", "belongs to the recipe", "--set epochs=..."],
+    ),
+    "option of search to train": (["train", *TRAIN, "--weigths", "timm"], ["--weights?"]),
+    "weights to start from": (["train", *TRAIN, "--recipe", "finetune"], ["give --weights timm"]),
+    "device to train on": (["train", *TRAIN, "--device", "tpu"], ["'auto', 'cpu', 'cuda'"]),
+    "nothing to validate": (["validate"], ["give a run folder or another trained model"]),
+    "model to validate": (["validate", "rexnet_1.0"], ["needs --weights timm, official:PATH"]),
+    "part": (["validate", "T", "--part", "some"], ["'some'", "'val', 'train', 'all'"]),
+    "nothing to predict": (["predict", "T"], ["give images"]),
+    "model to predict": (["predict", "nowhere", "a.png"], ["nowhere is no run folder"]),
+    "no study": (["study"], ["give a study: activations"]),
+    "study": (["study", "activation"], ["did you mean activations?"]),
+    "option of a study": (
+        ["study", "activations", "--seed", "3"],
+        ["unknown option --seed", "did you mean --seeds?"],
+    ),
+    "activation": (
+        ["study", "activations", "--activations", "swish"],
+        ["activation 'swish'", "relu6"],
+    ),
     "command": (["serch"], ["unknown command 'serch'", "did you mean search?"]),
     "option": (
         ["search", "--bugdet.params", "1M"],
@@ -713,3 +749,77 @@ def test_a_search_of_the_recipes_loads_and_opens_with_its_command_hardware_time_
     assert f"recipes/{recipe.name}" in opening
     for word in ("Command:", "Hardware:", "Time:", "Result:"):
         assert word in opening
+
+
+def write_photos(folder):
+    """Write the bundled images of three classes as class folders, and return some paths."""
+    sample = images.load("sample")
+    for label in range(3):
+        place = folder / sample.classes[label]
+        place.mkdir(parents=True)
+        for index in np.flatnonzero(sample.labels == label)[:12]:
+            Image.fromarray(sample.images[index]).save(place / f"{index}.png")
+    return sorted(str(path) for path in folder.rglob("*.png"))
+
+
+def test_a_network_goes_from_a_search_to_training_validation_and_prediction(here, capsys):
+    Path("spec.json").write_text(families.search_network([6, 8, 10], 10).to_json(), "utf-8")
+    paths = write_photos(here / "mine")
+    recipe = ["--recipe", "cifar", "--set", "epochs=2", "batch_size=8", "resolution=16"]
+    train = ["train", "--model", "spec.json", "--data", "mine", *recipe, "--out", "T"]
+    assert cli.main([*train, "--set", "lr=0.01", "--checkpoint-seconds", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "Ctrl-C stops the training" in out
+    assert "after epoch 2: train loss" in out
+    assert "rexnet validate T" in out
+    for name in ("curves.png", "validation/confusion.png", "model/config.json"):
+        assert (here / "T" / name).exists()
+        assert name.partition("/")[0] in out
+    assert cli.main(["validate", "T", "--part", "train", "--out", "V"]) == 0
+    out = capsys.readouterr().out
+    assert "mine (train): top-1" in out
+    assert "33 images" in out
+    assert (here / "V" / "confusion.png").exists()
+    assert cli.main(["predict", "T", *paths[:2], "--json", "--top", "2"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["image"] for row in rows] == paths[:2]
+    assert all(len(row["classes"]) == 2 for row in rows)
+    assert cli.main(["predict", "T", paths[0], "--top", "1"]) == 0
+    best = rows[0]["classes"][0]
+    wanted = f"{paths[0]}: {best['class']} {100 * best['probability']:.1f} %\n"
+    assert capsys.readouterr().out == wanted
+    assert "epochs" in refused(capsys, *train, "--set", "epochs=3")
+
+
+def test_corrupt_files_are_left_out_when_asked(here, capsys):
+    Path("spec.json").write_text(families.search_network([6, 8, 10], 10).to_json(), "utf-8")
+    paths = write_photos(here / "mine")
+    Path(paths[3]).write_bytes(b"no picture")
+    recipe = ["--recipe", "cifar", "--set", "epochs=1", "batch_size=8", "resolution=16"]
+    train = ["train", "--model", "spec.json", "--data", "mine", *recipe, "--out", "T"]
+    message = refused(capsys, *train)
+    assert "1 of " in message
+    assert f"{Path(paths[3]).name} " in message
+    assert "--skip-corrupt" in message
+    assert cli.main([*train, "--skip-corrupt"]) == 0
+    assert f"Left out as corrupt: {Path(paths[3]).relative_to(here)}" in capsys.readouterr().out
+
+
+def test_a_study_prints_table_a2_and_its_verdict(here, capsys):
+    Path("spec.json").write_text(families.search_network([6, 8, 10], 10).to_json(), "utf-8")
+    write_photos(here / "mine")
+    recipe = ["--recipe", "cifar", "--set", "epochs=1", "batch_size=8", "resolution=16"]
+    study = ["study", "activations", "--model", "spec.json", "--data", "mine", *recipe]
+    choice = ["--activations", "relu6", "silu", "--seeds", "1", "--out", "S", "--device", "cpu"]
+    assert cli.main([*study, *choice]) == 0
+    out = capsys.readouterr().out
+    for words in ("relu6", "77.3", "silu", "77.9", "Of 1 pairs that differ in Table A2"):
+        assert words in out
+    assert runs.read_json(here / "S" / "table.json")["pairs"] == 1
+
+
+def test_the_module_is_the_command():
+    command = [sys.executable, "-m", "rexnet", "list"]
+    assert (
+        "rexnet_1.0" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    )

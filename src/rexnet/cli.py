@@ -1,5 +1,6 @@
 """The command ``rexnet``: one verb a job; a job is imported when it is asked for."""
 
+import dataclasses
 import os
 import re
 import shlex
@@ -15,8 +16,11 @@ from rexnet.errors import UserError, closest
 from rexnet.options import explained, options_of
 from rexnet.search.config import Count, SearchConfig
 from rexnet.train.config import ActivationStudy, TrainConfig, ValidateConfig
+from rexnet.train.recipe import Recipe
 
 Verb = Callable[[Namespace], None]
+
+RECIPE_FIELDS = {field.name for field in dataclasses.fields(Recipe)}
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended."""
@@ -73,10 +77,11 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         prog="rexnet",
         description="Find the channel dimensions that fit your data and your budget.",
         exit_on_error=False,
+        allow_abbrev=False,
         version=__version__,
     )
     subcommands = parser.add_subcommands(dest="verb", required=True)
-    parsers = {name: ArgumentParser(exit_on_error=False) for name in RUN}
+    parsers = {name: _parser() for name in RUN}
     parsers["summary"].add_argument(
         "network", type=str, help="A name or the path of a spec in JSON"
     )
@@ -91,8 +96,11 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     for name, verb in parsers.items():
         subcommands.add_subcommand(name, verb, help=HELP[name])
     # jsonargparse adds subcommands level by level.
-    _add_studies(parsers["study"])
-    return parser, parsers
+    return parser, parsers | _add_studies(parsers["study"])
+
+
+def _parser() -> ArgumentParser:
+    return ArgumentParser(exit_on_error=False, allow_abbrev=False)
 
 
 def _add_design(parser: ArgumentParser) -> None:
@@ -122,15 +130,16 @@ def _add_training(parsers: dict[str, ArgumentParser]) -> None:
     predict.add_argument("--json", action="store_true", help="Print a JSON object an image")
 
 
-def _add_studies(parser: ArgumentParser) -> None:
+def _add_studies(parser: ArgumentParser) -> dict[str, ArgumentParser]:
     studies = parser.add_subcommands(dest="study", required=True)
-    activations = ArgumentParser(exit_on_error=False)
+    activations = _parser()
     activations.add_class_arguments(ActivationStudy, skip={"set", "activations"})
     activations.add_argument(
         "--activations", nargs="+", default=list(ActivationStudy.activations), help="To compare"
     )
     _add_set(activations)
     studies.add_subcommand("activations", activations, help="The nonlinearity study (Table A2)")
+    return {"study activations": activations}
 
 
 def _add_flags(parser: ArgumentParser, flags: dict[str, str]) -> None:
@@ -148,9 +157,16 @@ def _add_set(parser: ArgumentParser) -> None:
 def _explain(message: str, arguments: Sequence[str], parsers: dict[str, ArgumentParser]) -> str:
     """Turn the parser's message into one line that names the value, the limit and the fix."""
     verb = arguments[0] if arguments else ""
-    if verb not in parsers and not verb.startswith("-"):
-        wanted = f"unknown command {verb!r}{closest(verb, parsers)}" if verb else "no command"
-        return f"{wanted}; the commands are {', '.join(parsers)}"
+    if verb not in RUN and not verb.startswith("-"):
+        wanted = f"unknown command {verb!r}{closest(verb, RUN)}" if verb else "no command"
+        return f"{wanted}; the commands are {', '.join(RUN)}"
+    study = arguments[1] if len(arguments) > 1 else ""
+    if verb == "study" and study not in verbs.STUDIES and not study.startswith("-"):
+        wanted = f"unknown study {study!r}{closest(study, verbs.STUDIES)}; " if study else ""
+        return f"{wanted}give a study: {', '.join(verbs.STUDIES)}"
+    unknown = re.match(r"unrecognized arguments: --(\w+)", message)
+    if verb in ("train", "study") and unknown and unknown[1] in RECIPE_FIELDS:
+        return f"unknown option --{unknown[1]}: it belongs to the recipe, --set {unknown[1]}=..."
     if match := re.search(r"arguments are required: (.*)", message):
         names = [name.removeprefix(f"{verb}.") for name in match[1].split(", ")]
         positional = {
@@ -160,6 +176,7 @@ def _explain(message: str, arguments: Sequence[str], parsers: dict[str, Argument
             "images": "images",
         }
         return f"give {' and '.join(positional.get(name, f'--{name}') for name in names)}"
+    verb = f"{verb} {study}" if verb == "study" else verb
     options = options_of(parsers[verb]) if verb in parsers else []
     return explained(message, options, f"; see `rexnet {verb} --help`")
 

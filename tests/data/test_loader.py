@@ -29,7 +29,7 @@ SAMPLE = open_images("sample")[1]
 SMALL = Preprocessing(resolution=32, crop=1.0)
 
 # One step of every kind, each with a generator of its own.
-AUGMENTATION = Augmentation(rand_augment="rand-m9-mstd0.5", color_jitter=0.3, random_erasing=0.5)
+AUGMENTATION = Augmentation(rand_augment="rand-m9-mstd0.5", random_erasing=0.5)
 
 INTERRUPTED = """
 import os, signal, sys

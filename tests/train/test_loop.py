@@ -163,7 +163,7 @@ def test_a_loss_that_is_not_finite_ends_with_step_rate_and_checkpoint(seconds, t
 
 def test_a_loss_that_explodes_at_once_says_that_there_is_no_checkpoint(tmp_path):
     task = Task(loss=lambda f, b: loss(f, b) * math.inf, evaluate=score, metric="top1")
-    with pytest.raises(UserError, match="the loss is inf at step 1 .* there is no checkpoint yet"):
+    with pytest.raises(UserError, match=r"the loss is inf at step 1 .* there is no checkpoint yet"):
         loop(tmp_path, task=task).run()
 
 

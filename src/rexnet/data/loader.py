@@ -4,6 +4,7 @@ import hashlib
 import random
 import signal
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -232,6 +233,8 @@ def _start_worker(number: int) -> None:
     # The thread that hands batches over shows a traceback when the other side has gone; errors in
     # reading images go another way.
     sys.excepthook = _say_nothing
+    # Of oddities that do no harm, such as EXIF it cannot read.
+    warnings.filterwarnings("ignore", module="PIL")
 
 
 def _say_nothing(*_: object) -> None:

@@ -349,8 +349,9 @@ def _entries(folder: str) -> list[tuple["os.DirEntry[str]", bool]]:
 def find_corrupt(images: Images, on_progress: Callable[[int, int], None]) -> list[tuple[int, str]]:
     """Decode every file once and return the indices of those that are corrupt, with the reasons.
 
-    Every file that is cut short is found, and damage in its midst wherever the format lets a
-    decoder see it: always in PNG, nearly always in JPEG, half the time in WebP, never in BMP.
+    Every file that is cut short is found. Damage in its midst is found as far as the format lets
+    anybody see it: always in PNG, nearly always in GIF and, from a kilobyte on, in JPEG, seldom in
+    WebP, never in BMP.
 
     Args:
         images: The images; those in memory are sound.

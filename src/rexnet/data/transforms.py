@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Transform = Callable[["Image"], "Tensor"]
 """From an RGB picture to float32 of shape (channels, resolution, resolution)."""
 
-PAD = 4
-"""Pixels by which an image is padded before a crop of its own size."""
+PAD_SHARE = 8
+"""Side of a padded crop divided by the pixels that are reflected at each border."""
 
 RAND_AUGMENT = re.compile(
     r"rand(-(m\d{1,2}|n([1-9]|1[0-4])|mstd\d+(\.\d+)?|mmax\d{1,2}|p(0|1|0\.\d+)|inc[01]"
@@ -36,13 +36,12 @@ class Augmentation:
 
     Attributes:
         crop: ``resized`` (a part of random size and shape, resized), ``padded`` (the shorter side
-            resized to the resolution, the image reflected by 4 pixels at its borders, then a random
-            crop: for small images) or ``none`` (as in evaluation).
+            resized to the resolution, an eighth of that reflected at each border, as 4 of 32
+            pixels, then a random crop: for small images) or ``none`` (as in evaluation).
         scale: Smallest and largest share of the area that a ``resized`` crop takes.
         flip: Probability of a mirror image.
         rand_augment: RandAugment in timm's words, such as ``rand-m9-mstd0.5``; empty for none.
         random_erasing: Probability that a rectangle is replaced by noise.
-        color_jitter: Largest relative change of brightness, contrast and saturation.
 
     Raises:
         UserError: A value is out of range.
@@ -53,14 +52,13 @@ class Augmentation:
     flip: float = 0.5
     rand_augment: str = ""
     random_erasing: float = 0.0
-    color_jitter: float = 0.0
 
     def __post_init__(self) -> None:
         if self.crop not in ("resized", "padded", "none"):
             raise UserError(f"crop {self.crop!r} is not one of resized, padded, none")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise UserError(f"scale {self.scale} must be two numbers, 0 < smallest <= largest <= 1")
-        for name in ("flip", "random_erasing", "color_jitter"):
+        for name in ("flip", "random_erasing"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise UserError(f"{name} {value} must be from 0 to 1")
@@ -87,8 +85,6 @@ def training_transform(preprocessing: Preprocessing, augmentation: Augmentation)
         steps.append(transforms.RandomHorizontalFlip(augmentation.flip))
     if augmentation.rand_augment:
         steps.append(_rand_augment(preprocessing, augmentation.rand_augment))
-    if augmentation.color_jitter:
-        steps.append(transforms.ColorJitter(*[augmentation.color_jitter] * 3))
     steps.append(_Normalised(preprocessing))
     if augmentation.random_erasing:
         # Of the area and shape, and with the noise, of timm's mode "pixel".
@@ -166,10 +162,11 @@ def _posterized(picture: "Image", bits: int, **_: Any) -> "Image":
 
 
 class _PaddedCrop:
-    """A random square of a picture whose borders are reflected by ``PAD`` pixels."""
+    """A random square of a picture whose borders are reflected by an eighth of its side."""
 
     def __init__(self, side: int) -> None:
         self._offsets = np.arange(side)
+        self._pad = side // PAD_SHARE
 
     def __call__(self, picture: "Image") -> "Image":
         from PIL import Image
@@ -180,7 +177,7 @@ class _PaddedCrop:
 
     def _places(self, length: int) -> Any:
         """Return which of ``length`` rows or columns the crop takes."""
-        start = random.randint(-PAD, length + PAD - len(self._offsets))
+        start = random.randint(-self._pad, length + self._pad - len(self._offsets))
         places = np.abs(self._offsets + start)
         return np.minimum(places, 2 * (length - 1) - places)
 

@@ -22,7 +22,7 @@ from rexnet.nn.network import Network, create_model, resolve
 from rexnet.train import recipe as recipes
 from rexnet.train.config import TrainConfig, num_readers
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
-from rexnet.train.loop import Batch, Loop, OnProgress, Progress, Task
+from rexnet.train.loop import Batch, Loop, OnProgress, Progress, Task, optimizer_of
 from rexnet.train.recipe import Recipe
 from rexnet.train.world import World, joined, resolved_precision
 
@@ -111,6 +111,8 @@ class _Trainer:
             pin_memory=world.device.type == "cuda",
         )
         self._mix = _mixing(recipe, len(data.train.classes))
+        # An optimiser that timm does not know is told before anything is written.
+        optimizer_of(model, recipe)
         self._writer = _board(self._folder) if config.tensorboard and world.leads else None
         self._evaluation: Evaluation | None = None
 

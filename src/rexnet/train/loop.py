@@ -350,7 +350,8 @@ def scheduler_of(optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epo
     warmup = round(recipe.warmup_epochs * steps_per_epoch)
     return CosineLRScheduler(
         optimizer,
-        t_initial=max(1, recipe.epochs * steps_per_epoch - warmup),
+        # timm warns of a cosine of a single step.
+        t_initial=max(2, recipe.epochs * steps_per_epoch - warmup),
         warmup_t=warmup,
         warmup_prefix=True,
         t_in_epochs=False,

@@ -35,8 +35,8 @@ class Recipe:
         drop_path: Stochastic depth of the last block, rising linearly from the first.
         mixup: Alpha of mixup; 0 is without.
         cutmix: Alpha of CutMix; 0 is without.
-        crop: ``resized`` (random area, to the resolution), ``padded`` (a random crop of the image
-            padded by 4 pixels) or ``none`` (as in evaluation).
+        crop: ``resized`` (a random part, resized), ``padded`` (a random crop of the padded image,
+            for small ones) or ``none`` (as in evaluation).
         scale: The share of the area that a resized crop takes, from and to.
         flip: Probability of a mirror image.
         rand_augment: RandAugment in timm's notation, such as rand-m9-mstd0.5; empty is without.

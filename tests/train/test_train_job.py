@@ -1,0 +1,269 @@
+import dataclasses
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from runs_of_toys import KILLED, QUICK, config
+
+from rexnet import UserError, load_model, runs
+from rexnet.cost import count
+from rexnet.spec import NetSpec
+from rexnet.train import checkpoint, job
+
+TESTS = str(Path(__file__).parent)
+MADE = {
+    "best.pt",
+    "config.yaml",
+    "environment.json",
+    "images.json",
+    "last.pt",
+    "metrics.jsonl",
+    "model",
+    "result.json",
+    "spec.json",
+    "train.json",
+    "validation",
+}
+
+
+def trained(**changes):
+    return job.run(config(**changes), lambda progress: None, lambda done, total: None)
+
+
+def weights_of(model):
+    """Return all tensors but the step counters of batch norms, which weight files leave out."""
+    return [pair for pair in model.state_dict().items() if "num_batches" not in pair[0]]
+
+
+def visible(folder):
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def end_of(folder):
+    """Return the weights, and the lines of metrics without the wall time, of a training."""
+    rows = runs.read_jsonl(folder / "metrics.jsonl")
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+    return checkpoint.load(folder / "last.pt")["model"], rows
+
+
+def assert_same_end(one, other):
+    (weights, rows), (others, other_rows) = end_of(one), end_of(other)
+    assert rows == other_rows
+    assert weights.keys() == others.keys()
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, others[name]), name
+
+
+def as_files(folder, source="toys.npz"):
+    """Write the images of an npz as PNG files in class folders."""
+    with np.load(source) as arrays:
+        for number, (image, label) in enumerate(
+            zip(arrays["images"], arrays["labels"], strict=True)
+        ):
+            place = folder / str(arrays["classes"][label])
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(place / f"{number:03}.png")
+    return folder
+
+
+def processes(size, arguments):
+    """Run a script in ``size`` processes that train together, and return their exit codes."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(size):
+        place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
+        place |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
+        started.append(
+            subprocess.Popen([sys.executable, "-c", *arguments], env={**os.environ, **place})
+        )
+    return [process.wait() for process in started]
+
+
+def test_a_training_leaves_a_model_and_its_numbers(here):
+    result = trained()
+    assert visible(here / "T") == MADE
+    assert runs.read_json(here / "T" / "result.json") == result
+    rows = runs.read_jsonl(here / "T" / "metrics.jsonl")
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert result["top1"] == rows[-1]["top1"]
+    assert result["best_top1"] == max(row["top1"] for row in rows)
+    spec = NetSpec.load(here / "T" / "spec.json")
+    assert (result["params"], result["macs"]) == (count(spec).params, count(spec, 16).macs)
+    model = load_model(here / "T")
+    assert model.spec == spec
+    assert model.classes == ("airplane", "automobile", "bird", "cat")
+    assert (model.preprocessing.resolution, model.preprocessing.crop) == (16, 1.0)
+    kept = checkpoint.load(here / "T" / "last.pt")["model"]
+    for name, tensor in weights_of(model):
+        assert torch.equal(tensor, kept[name])
+
+
+def test_a_toy_learns_its_images(here):
+    trained(set=(*QUICK, "epochs=30", "lr=0.1", "dropout=0", "label_smoothing=0", "flip=0"))
+    rows = runs.read_jsonl(here / "T" / "metrics.jsonl")
+    assert rows[-1]["train_loss"] < 0.6 * rows[0]["train_loss"]
+
+
+def test_a_complete_training_is_left_as_it_is(here):
+    result = trained()
+    before = (here / "T" / "last.pt").stat().st_mtime_ns
+    assert trained() == result
+    assert (here / "T" / "last.pt").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("share", ["0.2", "0.5"])
+def test_a_training_killed_in_mid_epoch_ends_as_one_that_was_not(share, here):
+    trained(out="whole")
+    killed = [sys.executable, "-c", KILLED, TESTS, share, "killed"]
+    # The number of threads decides in which order numbers are added up.
+    code = subprocess.run(killed, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
+    assert code == -signal.SIGKILL
+    assert not (here / "killed" / "result.json").exists()
+    assert 0 < checkpoint.load(here / "killed" / "last.pt")["step"] < 15
+    trained(out="killed", checkpoint_seconds=0)
+    assert_same_end(here / "whole", here / "killed")
+
+
+def test_a_training_killed_before_its_result_has_only_that_left_to_write(here):
+    result = trained()
+    (here / "T" / "result.json").unlink()
+    shutil.rmtree(here / "T" / "model")
+    again = trained()
+    assert {**again, "seconds": 0} == {**result, "seconds": 0}
+    assert load_model(here / "T").spec.num_classes == 4
+
+
+def test_two_processes_train_as_one_does_and_survive_a_kill(here):
+    script = "import sys; sys.path.insert(0, sys.argv.pop(1)); import runs_of_toys as r; r.main()"
+    assert processes(2, [script, TESTS, "two"]) == [0, 0]
+    assert any(code != 0 for code in processes(2, [KILLED, TESTS, "0.5", "killed"]))
+    assert not (here / "killed" / "result.json").exists()
+    assert processes(2, [script, TESTS, "killed"]) == [0, 0]
+    assert_same_end(here / "two", here / "killed")
+    # Two micro-batches are normalised apart, as the parts of two processes are.
+    trained(out="one", set=(*QUICK, "accumulate=2"))
+    (one, rows), (two, other_rows) = end_of(here / "one"), end_of(here / "two")
+    for row, other in zip(rows, other_rows, strict=True):
+        assert row["train_loss"] == pytest.approx(other["train_loss"], rel=1e-5)
+    for name in one:
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
+
+
+def test_other_settings_are_refused_and_harm_nothing(here):
+    trained()
+    before = {path: path.read_bytes() for path in (here / "T").rglob("*") if path.is_file()}
+    changed = {
+        "recipe.lr is 0.05, not 0.06": {"set": (*QUICK, "lr=0.06")},
+        "seed is 0, not 1": {"seed": 1},
+    }
+    for wanted, changes in changed.items():
+        with pytest.raises(UserError, match=wanted) as error:
+            trained(**changes)
+        assert "give another --out" in str(error.value)
+    assert {p: p.read_bytes() for p in (here / "T").rglob("*") if p.is_file()} == before
+
+
+def test_another_seed_is_another_training():
+    losses = []
+    for seed in (0, 1):
+        trained(out=str(seed), seed=seed, set=(*QUICK, "epochs=1"))
+        losses.append(runs.read_jsonl(Path(str(seed)) / "metrics.jsonl")[0]["train_loss"])
+    assert losses[0] != losses[1]
+
+
+MISTAKES = {
+    "model": ({"model": "rexnet_1.O"}, "unknown model"),
+    "recipe": ({"recipe": "imagnet"}, "did you mean imagenet"),
+    "override": ({"set": ("epoch=1",)}, "unknown option epoch"),
+    "augmentation": ({"set": ("rand_augment=much",)}, "rand_augment 'much'"),
+    "data": ({"data": "nowhere"}, "nowhere"),
+    "weights": ({"weights": "nowhere.pth"}, "nowhere.pth"),
+    "no weights": ({"recipe": "finetune"}, "recipe finetune starts from trained weights"),
+    "precision": ({"set": (*QUICK, "precision=float16")}, "float16 is for GPUs"),
+    "accumulate": ({"set": (*QUICK, "accumulate=3")}, "batch of 8 images"),
+    "optimizer": ({"set": (*QUICK, "optimizer=sdg")}, "optimizer 'sdg'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_in_one_line_and_leaves_nothing_behind(mistake, here):
+    changes, wanted = MISTAKES[mistake]
+    with pytest.raises(UserError) as error:
+        trained(**changes)
+    assert wanted in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (here / "T").exists()
+
+
+def test_a_folder_of_something_else_is_refused(here):
+    (here / "T").mkdir()
+    (here / "T" / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=r"has files but no train\.json; give another --out"):
+        trained()
+    assert visible(here / "T") == {"notes.txt"}
+
+
+@pytest.mark.parametrize("parts", ["classes alone", "train and val"])
+def test_folders_of_files_train_with_and_without_reading_processes(parts, here):
+    folder = as_files(here / "files" / "train")
+    data = folder
+    if parts == "train and val":
+        as_files(here / "files" / "val")
+        data = here / "files"
+    results = [
+        trained(data=str(data), out=f"w{workers}", workers=workers, set=(*QUICK, "epochs=1"))
+        for workers in (0, 1)
+    ]
+    assert results[0]["num_images"] == (48 if parts == "train and val" else 4)
+    assert_same_end(here / "w0", here / "w1")
+
+
+def test_corrupt_files_are_named_and_left_out_when_asked(here):
+    folder = as_files(here / "files")
+    for name in ("bird/024.png", "cat/036.png"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:300])
+    with pytest.raises(UserError, match=r"corrupt: .*024\.png .*036\.png .*--skip-corrupt"):
+        trained(data=str(folder))
+    assert not (here / "T").exists()
+    settings = {"data": str(folder), "skip_corrupt": True, "set": (*QUICK, "epochs=1")}
+    assert trained(**settings)["num_corrupt"] == 2
+    listed = [row for rows in runs.read_json(here / "T" / "images.json").values() for row in rows]
+    assert sorted(place[-7:] for place, _ in listed) == ["024.png", "036.png"]
+    (here / "T" / "result.json").unlink()
+    looked_at = []
+    job.run(config(**settings), lambda progress: None, lambda *seen: looked_at.append(seen))
+    assert looked_at == []
+
+
+def test_fine_tuning_starts_from_the_weights_of_a_run_with_a_new_classifier(here):
+    trained(out="first", set=(*QUICK, "epochs=1"))
+    with np.load("toys.npz") as arrays:
+        chosen = arrays["labels"] < 2
+        np.savez("two.npz", images=arrays["images"][chosen], labels=arrays["labels"][chosen])
+    quick = (*QUICK, "epochs=1", "lr=0", "layer_decay=0.8", "pretrained=true")
+    trained(model="first", data="two.npz", out="second", set=quick)
+    first, second = load_model(here / "first"), load_model(here / "second")
+    assert second.spec == dataclasses.replace(first.spec, num_classes=2)
+    assert torch.equal(first.stem.conv.weight, second.stem.conv.weight)
+    assert second.classes == ("0", "1")
+
+
+def test_every_part_of_a_recipe_trains(here):
+    changes = ("ema=0.9", "mixup=0.2", "cutmix=1.0", "drop_path=0.2", "clip_grad=1", "epochs=1")
+    noise = ("rand_augment=rand-m9-mstd0.5", "random_erasing=0.5", "crop=resized")
+    result = trained(set=(*QUICK, *changes, *noise), tensorboard=False)
+    assert 0 <= result["top1"] <= 1
+    ema = checkpoint.load(here / "T" / "last.pt")["ema"]
+    for name, tensor in weights_of(load_model(here / "T")):
+        assert torch.equal(tensor, ema[name])

@@ -1,0 +1,181 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from runs_of_toys import QUICK, config
+
+from rexnet import UserError, create_model, load_model, runs, save_pretrained
+from rexnet.data.splits import open_folder, open_images
+from rexnet.nn.hub import imagenet_classes, imagenet_ids
+from rexnet.train import job
+from rexnet.train.config import ValidateConfig
+from rexnet.train.validate import predict, relabelled, trained, validate
+
+
+@pytest.fixture
+def run(here):
+    job.run(config(set=(*QUICK, "epochs=2")), lambda progress: None, lambda done, total: None)
+    return here / "T"
+
+
+def validated(**changes):
+    seen = []
+    settings = {"model": "T", "device": "cpu"} | changes
+    found = validate(ValidateConfig(**settings), lambda *progress: seen.append(progress))
+    assert seen[-1] == (found.evaluation.num_images,) * 2
+    return found
+
+
+def as_files(folder, classes=None):
+    """Write the toy images as PNG files in class folders, maybe of some classes alone."""
+    with np.load("toys.npz") as arrays:
+        for number, label in enumerate(arrays["labels"]):
+            name = str(arrays["classes"][label])
+            if classes is None or name in classes:
+                (folder / name).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(arrays["images"][number]).save(folder / name / f"{number}.png")
+    return str(folder)
+
+
+def test_the_images_held_out_give_the_training_s_own_result(run):
+    result = runs.read_json(run / "result.json")
+    found = validated()
+    assert found.evaluation.top1 == result["top1"]
+    assert found.evaluation.loss == pytest.approx(result["loss"], rel=1e-5)
+    assert found.folder.resolve() == run / "validation"
+    assert runs.read_json(run / "validation" / "result.json")["num_images"] == 4
+
+
+@pytest.mark.parametrize(("part", "count"), [("val", 4), ("train", 44)])
+def test_a_part_of_the_data_can_be_chosen(part, count, run):
+    assert validated(part=part).evaluation.num_images == count
+
+
+def test_the_batch_size_changes_nothing(run):
+    one, seven = (validated(part="train", batch_size=size).evaluation for size in (1, 7))
+    assert one.top1 == seven.top1
+    assert one.loss == pytest.approx(seven.loss, rel=1e-5)
+    assert (one.confusion == seven.confusion).all()
+
+
+def test_a_folder_that_was_not_trained_on_is_evaluated_whole(run, here):
+    found = validated(data=as_files(here / "files"), out="elsewhere")
+    assert found.evaluation.num_images == 48
+    assert (here / "elsewhere" / "classes.jsonl").exists()
+
+
+def test_some_of_the_classes_are_found_by_their_names(run, here):
+    data = as_files(here / "files", {"bird", "cat"})
+    rows = validated(data=data).evaluation.per_class(load_model(run).classes)
+    assert [row["num_images"] for row in rows] == [0, 0, 12, 12]
+
+
+def test_classes_that_the_model_does_not_know_are_named(run, here):
+    folder = here / "files"
+    as_files(folder)
+    (folder / "cat").rename(folder / "lynx")
+    with pytest.raises(
+        UserError, match=r"does not know: lynx \(1 of 4\); the model's are airplane"
+    ):
+        validated(data=str(folder))
+
+
+def test_folders_of_wordnet_ids_fit_the_classes_of_imagenet(here):
+    model = create_model("toy.json", num_classes=1000)
+    model.classes = imagenet_classes()
+    for number in (7, 999):
+        folder = here / "val" / imagenet_ids()[number]
+        folder.mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(folder / "a.png")
+    images = relabelled(open_folder(here / "val"), model)
+    assert images.labels.tolist() == [7, 999]
+    assert images.classes == model.classes
+
+
+def test_classes_without_names_must_be_as_many():
+    model = create_model("toy.json")
+    train, _ = open_images("toys.npz")
+    assert relabelled(train, model) is train
+    with pytest.raises(UserError, match="the model's are 3 without names"):
+        relabelled(train, create_model("toy.json", num_classes=3))
+
+
+def test_weights_of_a_named_network_are_validated(here):
+    model = create_model("toy.json")
+    save_pretrained(model, here / "saved")
+    settings = {"model": "toy.json", "weights": "saved", "data": "toys.npz"}
+    found = validated(**settings, part="train")
+    assert found.evaluation.num_images == 44
+    assert str(found.folder) == "runs/toy-validation"
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"model": "rexnet_1.0"}, "rexnet_1.0 is no run folder; a network needs --weights timm"),
+        ({"model": "nowhere"}, "nowhere is no run folder"),
+        ({"model": "saved"}, "give --data"),
+        ({"model": "saved", "data": "nowhere.npz"}, "nowhere.npz"),
+        ({"model": "saved", "data": "toys.npz", "part": "all"}, "no folder of class folders"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(changes, wanted, here):
+    save_pretrained(create_model("toy.json"), here / "saved")
+    with pytest.raises(UserError) as error:
+        validated(**changes)
+    assert wanted in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (here / "runs").exists()
+
+
+def test_the_numbers_of_a_validation_have_ranges():
+    for changes in ({"batch_size": 0}, {"workers": -1}):
+        with pytest.raises(UserError, match=f"{next(iter(changes))} .* must be from"):
+            ValidateConfig(model="T", **changes)
+
+
+def test_predictions_are_probabilities_in_falling_order(run, here):
+    as_files(here / "files", {"bird"})
+    paths = sorted(str(path) for path in (here / "files").rglob("*.png"))
+    found = list(predict(load_model(run), paths, 3))
+    assert [path for path, _ in found] == paths
+    for _, classes in found:
+        values = [value for _, value in classes]
+        assert values == sorted(values, reverse=True)
+        assert len(classes) == 3
+        assert {name for name, _ in classes} <= {"airplane", "automobile", "bird", "cat"}
+    everything = next(predict(load_model(run), paths, 99))[1]
+    assert sum(value for _, value in everything) == pytest.approx(1, abs=1e-5)
+
+
+def test_predictions_are_those_of_the_network(run, here):
+    model = load_model(run)
+    with np.load("toys.npz") as arrays:
+        Image.fromarray(arrays["images"][0]).resize((16, 16), Image.Resampling.BICUBIC).save(
+            "a.png"
+        )
+        pixels = np.asarray(Image.open("a.png"))
+    mean, std = (np.array(v, np.float32) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    x = torch.from_numpy(((pixels / np.float32(255)) - mean) / std).permute(2, 0, 1)[None]
+    wanted = model(x).softmax(1)[0].max().item()
+    assert next(predict(model, ["a.png"], 1))[1][0][1] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_classes_without_names_are_numbered():
+    Image.new("RGB", (32, 32)).save("a.png")
+    names = {name for name, _ in next(predict(create_model("toy.json"), ["a.png"], 4))[1]}
+    assert names == {"0", "1", "2", "3"}
+
+
+def test_a_corrupt_image_is_named(run, here):
+    (here / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"corrupt image bad\.png"):
+        list(predict(load_model(run), ["bad.png"], 1))
+
+
+def test_a_trained_model_is_in_evaluation_mode(run):
+    assert not trained(str(run), None).training
+    assert not trained("toy.json", str(run)).training
+    assert dataclasses.is_dataclass(trained(str(run), None).preprocessing)
