@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         RUN[parsed.verb](parsed[parsed.verb])
         sys.stdout.flush()
     except UserError as error:
-        print(f"rexnet: error: {error}", file=sys.stderr)  # noqa: T201
+        rank = int(os.environ.get("RANK", 0))
+        process = f"process {rank + 1}: " if rank else ""
+        print(f"rexnet: error: {process}{error}", file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:
         command = shlex.join([verbs.program(), *arguments])

@@ -81,7 +81,7 @@ def search(arguments: Namespace) -> None:
     if num_new == 0:
         console.print(f"The search in {config.out} is done; nothing was left to train.")
     folder = Path(config.out)
-    _conclude(folder, console)
+    _conclude(folder, console, config.data)
 
 
 def search_config(arguments: Namespace) -> SearchConfig:
@@ -92,7 +92,7 @@ def search_config(arguments: Namespace) -> SearchConfig:
     return SearchConfig(**settings)
 
 
-def _conclude(folder: Path, console: Any) -> None:
+def _conclude(folder: Path, console: Any, data: str) -> None:
     """Draw the report of a search and say what there is and what to do next."""
     from rexnet.console import table
     from rexnet.report.analysis import groups
@@ -136,7 +136,7 @@ def _conclude(folder: Path, console: Any) -> None:
     console.print("\nNext:")
     for command in (
         f"summary {folder / 'spec.json'}",
-        "design --params 4.8M --macs 400M",
+        f"train --model {folder} --data {data} --recipe cifar",
         "search --preset a --data cifar10 --out runs/cifar10-a",
     ):
         console.print(f"  {program()} {command}", soft_wrap=True)
@@ -194,7 +194,9 @@ def train(arguments: Namespace) -> None:
     with Bar(console, "training", opening) as bar, Bar(console, "reading") as reading:
         result = job.run(
             config,
-            lambda p: bar.update(p.share, train_status(p), p.ended_epoch) if leads else None,
+            lambda p: (
+                bar.update(p.share, train_status(p), p.ended_epoch or None) if leads else None
+            ),
             lambda done, total: _show_reading(reading, done, total),
         )
     if not leads:

@@ -267,3 +267,43 @@ def test_every_part_of_a_recipe_trains(here):
     ema = checkpoint.load(here / "T" / "last.pt")["ema"]
     for name, tensor in weights_of(load_model(here / "T")):
         assert torch.equal(tensor, ema[name])
+
+
+def test_tensorboard_gets_the_metrics_of_every_epoch(here):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trained(tensorboard=True)
+    events = EventAccumulator(str(here / "T" / "tensorboard"))
+    events.Reload()
+    rows = runs.read_jsonl(here / "T" / "metrics.jsonl")
+    for name in ("top1", "train_loss", "val_loss", "lr"):
+        found = [(event.step, event.value) for event in events.Scalars(name)]
+        assert found == [(row["epoch"], pytest.approx(row[name])) for row in rows]
+
+
+def test_the_weights_to_start_from_are_needed_until_there_is_a_checkpoint(here):
+    trained(out="first", set=(*QUICK, "epochs=1"))
+    tune = {"model": "toy.json", "weights": "first", "set": (*QUICK, "eval_crop=0.9")}
+    trained(**tune)
+    (here / "T" / "result.json").unlink()
+    shutil.rmtree(here / "first" / "model")
+    trained(**tune)
+    assert load_model(here / "T").preprocessing.crop == 0.9
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "try --set accumulate=2"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. \nx"), "(pid 7)"),
+    ],
+)
+def test_what_the_machine_does_is_told_in_one_line(error, wanted, monkeypatch):
+    def fail(*arguments, **settings):
+        raise error
+
+    monkeypatch.setattr(job.F, "cross_entropy", fail)
+    with pytest.raises(UserError) as told:
+        trained()
+    assert wanted in str(told.value)
+    assert "\n" not in str(told.value)

@@ -1,8 +1,8 @@
 """The training job: a network, images and a recipe in, a trained model in a run folder out."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from rexnet.data.transforms import Augmentation, evaluation_transform, training_
 from rexnet.errors import UserError
 from rexnet.nn.hub import save_pretrained
 from rexnet.nn.network import Network, create_model, resolve
+from rexnet.preprocessing import Preprocessing
 from rexnet.train import recipe as recipes
 from rexnet.train.config import TrainConfig, num_readers
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
@@ -72,11 +73,32 @@ def run(config: TrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[s
         recipe = dataclasses.replace(recipe, batch_size=size)
         model = _model(config, recipe, data)
         trainer = _Trainer(config, recipe, model, data, world, on_progress)
-        with runs.locked(folder) if world.leads else nullcontext():
+        with runs.locked(folder) if world.leads else nullcontext(), _failures(recipe):
             if world.leads:
                 identity = _identity(config, recipe, model, data, world)
                 _prepare(folder, config, identity, data, model)
             return trainer.run()
+
+
+@contextmanager
+def _failures(recipe: Recipe) -> Iterator[None]:
+    """Tell in one line what is no fault of the program.
+
+    Raises:
+        UserError: The GPU is out of memory, or a process that reads images was killed.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"the GPU is out of memory with batch_size {recipe.batch_size} in "
+            f"{recipe.accumulate} parts a process; try --set accumulate={2 * recipe.accumulate}"
+        ) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(f"a process that reads images ended: {reason}; try --workers 0") from None
 
 
 class _Trainer:
@@ -280,13 +302,21 @@ def _model(config: TrainConfig, recipe: Recipe, data: Data) -> Network:
         spec, dropout=recipe.dropout, resolution=recipe.resolution or spec.resolution
     )
     torch.manual_seed(config.seed)
-    num_classes = len(data.train.classes)
-    model = create_model(spec, weights, num_classes=num_classes, drop_path=recipe.drop_path)
-    model.preprocessing = dataclasses.replace(
-        model.preprocessing,
-        resolution=recipe.resolution or model.preprocessing.resolution,
-        crop=recipe.eval_crop or model.preprocessing.crop,
+    num_classes, folder = len(data.train.classes), Path(config.out)
+    # The weights to start from may be gone when a checkpoint has taken their place.
+    resumes = (folder / "last.pt").exists()
+    model = create_model(
+        spec, None if resumes else weights, num_classes=num_classes, drop_path=recipe.drop_path
     )
+    if resumes:
+        known = runs.read_json(folder / "train.json")["preprocessing"]
+        model.preprocessing = Preprocessing.from_config(known)
+    else:
+        model.preprocessing = dataclasses.replace(
+            model.preprocessing,
+            resolution=recipe.resolution or model.preprocessing.resolution,
+            crop=recipe.eval_crop or model.preprocessing.crop,
+        )
     model.classes = data.train.classes
     return model
 

@@ -72,6 +72,8 @@ def joined(device: Device) -> Iterator[World]:
     place = torch.device("cuda", local) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(place)
+        # All inputs of a training have the same shape, so the fastest kernels are worth a trial.
+        torch.backends.cudnn.benchmark = True
     if size == 1:
         yield World(rank=0, size=1, device=place)
         return
