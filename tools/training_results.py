@@ -1,4 +1,4 @@
-"""The trainings of docs/results/training.md: from run folders to results/, and from there to tables.
+"""The trainings of docs/results/training.md: from run folders to results/, then to tables.
 
 python tools/training_results.py collect RUN... --command "rexnet ..." --out results/NAME.jsonl
 python tools/training_results.py tables

@@ -136,6 +136,22 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
         yield f"{where} is {old}, not {new}"
 
 
+def check_same(path: Path, identity: Mapping[str, Any], job: str) -> None:
+    """Check that what ``path`` holds, if it is there, is ``identity``.
+
+    Raises:
+        UserError: It is another ``job``, such as search; the fields that differ are named.
+    """
+    if not path.exists():
+        return
+    found = list(differences(read_json(path), identity))
+    if found:
+        raise UserError(
+            f"{path.parent} holds a {job} of another configuration: {', '.join(found)}; give "
+            "another --out"
+        )
+
+
 def environment(*packages: str) -> dict[str, Any]:
     """Return what a run depends on: Python, the machine and the versions of ``packages``."""
     return {

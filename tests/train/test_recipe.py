@@ -87,7 +87,7 @@ def test_overrides_are_stronger_than_the_file_and_the_last_one_wins(tmp_path):
         ("epochs=0", ["epochs 0 must be from 1"]),
         ("batch_size=0", ["batch_size 0"]),
         ("momentum=1.5", ["momentum 1.5 must be from 0 to 1"]),
-        ("warmup_epochs=500", ["warmup_epochs 500.0 must be from 0 to 400"]),
+        ("warmup_epochs=500", ["warmup_epochs 500.0 must be from 0 to epochs, 400"]),
         ("precision=int8", ["'int8'", "bfloat16"]),
     ],
 )

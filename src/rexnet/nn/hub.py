@@ -6,6 +6,7 @@ config has timm's field names where timm has them, and the NetSpec under ``spec`
 
 import dataclasses
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -218,6 +219,10 @@ def _download(repository: str) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     name, _, revision = repository.partition("@")
+    # It tells of every retry, and the error below tells the end of them.
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         folder = Path(hf_hub_download(name, CONFIG, revision=revision or None)).parent
         # The folder is named after the commit: the weights are to be of the config's.
@@ -232,6 +237,8 @@ def _download(repository: str) -> Path:
         raise UserError(
             f"cannot download {name} from the hub: {reason}; pass a downloaded file or folder"
         ) from None
+    finally:
+        logger.setLevel(level)
     return folder
 
 

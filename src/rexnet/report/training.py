@@ -27,10 +27,7 @@ def write_curves(folder: Path) -> Path:
     Raises:
         UserError: ``metrics.jsonl`` is missing, damaged or empty.
     """
-    rows = _rows(folder / "metrics.jsonl", CURVES)
-    path = folder / "curves.png"
-    runs.write_bytes(path, render(curves(rows), "png"))
-    return path
+    return _write(folder / "curves.png", curves(_rows(folder / "metrics.jsonl", CURVES)))
 
 
 def write_confusion(folder: Path) -> Path:
@@ -39,10 +36,7 @@ def write_confusion(folder: Path) -> Path:
     Raises:
         UserError: ``classes.jsonl`` is missing, damaged or empty.
     """
-    rows = _rows(folder / "classes.jsonl", CLASSES)
-    path = folder / "confusion.png"
-    runs.write_bytes(path, render(confusion(rows), "png"))
-    return path
+    return _write(folder / "confusion.png", confusion(_rows(folder / "classes.jsonl", CLASSES)))
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -99,6 +93,11 @@ def _name_classes(axes: Any, names: Sequence[str], shares: Any) -> None:
             axes.text(
                 column, row, f"{100 * share:.0f}", ha="center", va="center", color=color, size=7.5
             )
+
+
+def _write(path: Path, figure: Figure) -> Path:
+    runs.write_bytes(path, render(figure, "png"))
+    return path
 
 
 def _rows(path: Path, fields: Sequence[str]) -> list[dict[str, Any]]:

@@ -176,13 +176,7 @@ def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, An
         UserError: The folder holds another search, or its study is elsewhere.
     """
     path = folder / "search.json"
-    if path.exists():
-        differences = list(runs.differences(runs.read_json(path), search_identity))
-        if differences:
-            raise UserError(
-                f"{folder} holds a search of another configuration: {', '.join(differences)}; "
-                "give another --out"
-            )
+    runs.check_same(path, search_identity, "search")
     share = _share(folder, config, search_identity, is_new=not path.exists())
     # Before all other files: a search killed right here is known for what it is.
     runs.write_json(path, search_identity)

@@ -352,13 +352,7 @@ def _prepare(
         UserError: The folder holds another training.
     """
     path = folder / "train.json"
-    if path.exists():
-        differences = list(runs.differences(runs.read_json(path), identity))
-        if differences:
-            raise UserError(
-                f"{folder} holds a training of another configuration: {', '.join(differences)}; "
-                "give another --out"
-            )
+    runs.check_same(path, identity, "training")
     # Before all other files: a training killed right here is known for what it is.
     runs.write_json(path, identity)
     settings = dataclasses.asdict(config) | {"set": list(config.set)}

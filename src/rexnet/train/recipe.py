@@ -88,7 +88,6 @@ class Recipe:
         # Comparisons with NaN are false, so each range says what is allowed.
         ranges = {
             "lr": (0, 1e3),
-            "warmup_epochs": (0, self.epochs),
             "momentum": (0, 1),
             "weight_decay": (0, 1),
             "layer_decay": (0.01, 1),
@@ -103,6 +102,10 @@ class Recipe:
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"{name} {getattr(self, name)} must be from {low} to {high}")
+        if not 0 <= self.warmup_epochs <= self.epochs:
+            raise UserError(
+                f"warmup_epochs {self.warmup_epochs} must be from 0 to epochs, {self.epochs}"
+            )
         if self.has_mixing and self.batch_size // self.accumulate % 2:
             raise UserError(f"mixup and cutmix need an even batch_size, not {self.batch_size}")
 
