@@ -99,7 +99,8 @@ def test_every_name_gives_its_network():
     for name in families.names():
         spec = families.get(name)
         assert spec.name == name
-        assert (spec.num_classes, spec.resolution) == (1000, 224)
+        small = name.startswith("rexnet_cifar")
+        assert (spec.num_classes, spec.resolution) == ((100, 32) if small else (1000, 224))
 
 
 @pytest.mark.parametrize("name", ["rexnet_1.7", "rexnet_0.85", "rexnet_lite_0.75", "rexnet_lite_3"])
@@ -246,3 +247,18 @@ def test_the_search_network_needs_three_blocks():
         families.search_network((8, 8), 10)
     with pytest.raises(UserError, match="width 8 of block 3 falls below the 9"):
         families.search_network((8, 9, 8), 10)
+
+
+@pytest.mark.parametrize("row", families.CIFAR_WIDTHS)
+def test_the_networks_for_cifar_are_those_of_table_3_with_silu_and_se(row):
+    spec = families.get(f"rexnet_cifar_{row}")
+    plain = families.search_network(families.CIFAR_WIDTHS[row], 100)
+    assert spec.widths == plain.widths
+    assert {block.expand_act for block in spec.blocks} == {"silu"}
+    assert {block.depthwise_act for block in spec.blocks} == {"relu6"}
+    has_se = [block.se_divisor == 12 for block in spec.blocks]
+    assert has_se == sorted(has_se)
+    first_stage = [block.stride for block in spec.blocks].index(2)
+    assert has_se.index(True) == first_stage
+    # SE is less than a hundredth of the multiplications.
+    assert 1 < count(spec).macs / count(plain).macs < 1.01

@@ -1,7 +1,9 @@
 """Names and formulas of the known networks: name -> NetSpec."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from rexnet.channels import make_divisible, steps
 from rexnet.errors import UserError, closest
@@ -9,6 +11,14 @@ from rexnet.spec import MAX_BLOCKS, Activation, BlockSpec, NetSpec, Shortcut
 
 REXNET_WIDTHS = ("0.6", "0.9", "1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "2.0", "2.2", "3.0")
 LITE_WIDTHS = ("1.0", "1.3", "1.5", "2.0")
+CIFAR_WIDTHS = {
+    "a": (34, 34, 45, 55, 66),
+    "b": (24, 33, 42, 50, 59, 68, 77, 85, 94),
+    "c": (30, 45, 59, 74, 88, 103, 117, 132, 146),
+    "d": (34, 34, 34, 40, 64, 88, 112, 136, 160, 184, 208, 232, 256),
+}
+"""The best network of each row of Table 3."""
+
 STAGE_LENGTHS = (1, 2, 2, 3, 3, 5)
 STAGE_STRIDES = (1, 2, 2, 2, 1, 2)
 
@@ -19,6 +29,7 @@ def names() -> list[str]:
         *(f"rexnet_{width}" for width in REXNET_WIDTHS),
         "rexnet_plain",
         *(f"rexnet_lite_{width}" for width in LITE_WIDTHS),
+        *(f"rexnet_cifar_{row}" for row in CIFAR_WIDTHS),
         "mobilenet_v1",
         "mobilenet_v2",
     ]
@@ -40,6 +51,7 @@ def get(name: str) -> NetSpec:
         "rexnet_plain": rexnet_plain,
         "mobilenet_v1": mobilenet_v1,
         "mobilenet_v2": mobilenet_v2,
+        **{f"rexnet_cifar_{row}": partial(rexnet_cifar, row) for row in CIFAR_WIDTHS},
     }
     if name not in fixed:
         hint = closest(name, names())
@@ -158,6 +170,28 @@ def search_network(widths: Sequence[int], num_classes: int, resolution: int = 32
         num_classes=num_classes,
         dropout=0.0,
         resolution=resolution,
+    )
+
+
+def rexnet_cifar(row: str) -> NetSpec:
+    """The best network of a row of Table 3, for images of 32 pixels and 100 classes.
+
+    What section 4.4 changes in MobileNetV2 is changed in it: SiLU after the expansions, and SE, here
+    from the second stage on.
+    """
+    spec = search_network(CIFAR_WIDTHS[row], 100)
+    first = len(spec.blocks) // 3
+    blocks = tuple(
+        dataclasses.replace(block, expand_act="silu", se_divisor=12 if index >= first else 0)
+        for index, block in enumerate(spec.blocks)
+    )
+    return dataclasses.replace(
+        spec,
+        name=f"rexnet_cifar_{row}",
+        blocks=blocks,
+        stem_act="silu",
+        penultimate_act="silu",
+        dropout=0.2,
     )
 
 

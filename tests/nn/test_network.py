@@ -244,7 +244,7 @@ def test_every_name_builds():
     for name in families.names():
         with torch.device("meta"):
             model = create_model(name)
-        assert model.classifier.out_features == 1000
+        assert model.classifier.out_features == families.get(name).num_classes
 
 
 def test_resolve_refuses_what_it_does_not_know(tmp_path):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,7 @@ class FileImages:
     classes: tuple[str, ...]
     labels: NDArray[np.int64]
     folder: Path
-    files: NDArray[np.bytes_]
+    files: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -111,7 +111,7 @@ class ActivationStudy:
         device: What computes: auto is a GPU if there is one.
     """
 
-    model: str = "rexnet_1.0"
+    model: str = "rexnet_cifar_a"
     data: str = "cifar10"
     recipe: str = "cifar"
     set: tuple[str, ...] = ()
