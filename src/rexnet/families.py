@@ -176,8 +176,8 @@ def search_network(widths: Sequence[int], num_classes: int, resolution: int = 32
 def rexnet_cifar(row: str) -> NetSpec:
     """The best network of a row of Table 3, for images of 32 pixels and 100 classes.
 
-    What section 4.4 changes in MobileNetV2 is changed in it: SiLU after the expansions, and SE, here
-    from the second stage on.
+    What section 4.4 changes in MobileNetV2 is changed in it: SiLU after the expansions, and SE,
+    here from the second stage on.
     """
     spec = search_network(CIFAR_WIDTHS[row], 100)
     first = len(spec.blocks) // 3

@@ -186,19 +186,22 @@ def train(arguments: Namespace) -> None:
     from rexnet.report.training import write_confusion, write_curves
     from rexnet.train import job
     from rexnet.train.config import TrainConfig
+    from rexnet.train.loop import Progress
 
     config = _config(TrainConfig, arguments)
     console = plain_console()
     leads = os.environ.get("RANK", "0") == "0"
     opening = "Ctrl-C stops the training; the same command goes on with it."
-    with Bar(console, "training", opening) as bar, Bar(console, "reading") as reading:
-        result = job.run(
-            config,
-            lambda p: (
-                bar.update(p.share, train_status(p), p.ended_epoch or None) if leads else None
-            ),
-            lambda done, total: _show_reading(reading, done, total),
-        )
+    with Bar(console, "training", opening) as bar:
+
+        def show(progress: Progress) -> None:
+            if leads:
+                bar.update(progress.share, train_status(progress), progress.ended_epoch or None)
+
+        def show_reading(done: int, total: int) -> None:
+            bar.update(done / total, f"{done:,}/{total:,} images looked at", line=False)
+
+        result = job.run(config, show, show_reading)
     if not leads:
         return
     folder = Path(config.out)
@@ -329,10 +332,6 @@ def _config(kind: type[T], arguments: Namespace) -> T:
     """Return a config of ``kind`` that was parsed, lists as the tuples they are declared."""
     given = {name: value for name, value in vars(arguments).items() if name != "config"}
     return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
-
-
-def _show_reading(bar: Any, done: int, total: int) -> None:
-    bar.update(done / total, f"{done:,}/{total:,} images looked at", line=False)
 
 
 def _print_paths(console: Any, title: str, paths: Sequence[Path]) -> None:
