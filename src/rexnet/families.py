@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from rexnet.channels import make_divisible, steps
@@ -47,7 +47,7 @@ def get(name: str) -> NetSpec:
         if not 0.1 <= width <= 20:
             raise UserError(f"width multiplier {match[2]} of {name} must be from 0.1 to 20")
         return rexnet_lite(width) if match[1] else rexnet(width)
-    fixed = {
+    fixed: dict[str, Callable[[], NetSpec]] = {
         "rexnet_plain": rexnet_plain,
         "mobilenet_v1": mobilenet_v1,
         "mobilenet_v2": mobilenet_v2,
