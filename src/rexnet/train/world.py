@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from rexnet.allocator import keep_freed_memory
 from rexnet.errors import UserError
 from rexnet.train.recipe import Device, Precision
 
@@ -74,6 +75,8 @@ def joined(device: Device) -> Iterator[World]:
         torch.cuda.set_device(place)
         # All inputs of a training have the same shape, so the fastest kernels are worth a trial.
         torch.backends.cudnn.benchmark = True
+    else:
+        keep_freed_memory()
     if size == 1:
         yield World(rank=0, size=1, device=place)
         return
