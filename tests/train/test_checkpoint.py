@@ -7,13 +7,13 @@ from rexnet.train import checkpoint
 
 def test_what_is_saved_is_loaded(tmp_path):
     state = {"step": 3, "model": {"w": torch.arange(4.0)}, "history": [{"top1": 0.5}], "ema": None}
-    checkpoint.save(tmp_path / "last.pt", state)
-    loaded = checkpoint.load(tmp_path / "last.pt")
+    checkpoint.save(tmp_path / "T" / "last.pt", state)
+    loaded = checkpoint.load(tmp_path / "T" / "last.pt")
     assert torch.equal(loaded["model"]["w"], state["model"]["w"])
     assert {name: loaded[name] for name in ("step", "history", "ema")} == {
         name: state[name] for name in ("step", "history", "ema")
     }
-    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    assert [path.name for path in (tmp_path / "T").iterdir()] == ["last.pt"]
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path):
