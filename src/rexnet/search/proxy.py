@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from rexnet.data.batches import Batches, normalised, statistics
 from rexnet.data.images import ImageSet
 from rexnet.errors import UserError
-from rexnet.nn.fused import can_fuse, fused
+from rexnet.nn.fused import Fused, can_fuse
 from rexnet.nn.network import Network
 from rexnet.search.protocol import Diverged, OnEpoch, Protocol
 from rexnet.spec import NetSpec
@@ -47,7 +47,7 @@ def train_candidate(
     torch.manual_seed(seed)
     generator = np.random.default_rng(seed)
     model = Network(spec).to(memory_format=torch.channels_last)
-    forward = fused(model) if can_fuse(spec) else model
+    forward = Fused(model) if can_fuse(spec) else model
     optimizer = optimizer_of(model, protocol)
     train = images.images[~images.held_out]
     mean, std = statistics(train)

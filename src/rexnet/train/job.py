@@ -17,6 +17,7 @@ from rexnet.data.loader import TrainingBatches, evaluation_batches
 from rexnet.data.splits import FileImages, Images, checked, open_images
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
 from rexnet.errors import UserError
+from rexnet.nn.fused import Fused, can_fuse
 from rexnet.nn.hub import save_pretrained
 from rexnet.nn.network import Network, create_model, resolve
 from rexnet.preprocessing import Preprocessing
@@ -146,7 +147,7 @@ class _Trainer:
             return dict(result)
         loop = Loop(
             self._model,
-            self._model,
+            training_module(self._model, self._world.device, self._dtype),
             self._batches,
             Task(loss=self._loss, evaluate=self._evaluate, metric="top1"),
             recipe=self._recipe,
@@ -219,6 +220,18 @@ class _Trainer:
             "num_corrupt": sum(map(len, self._data.corrupt)),
             "seconds": round(sum(row["seconds"] for row in history), 1),
         }
+
+
+def training_module(model: Network, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Return what is called in training: on a CPU the passes by hand, where they know the network.
+
+    Args:
+        model: The network, on ``device``.
+        device: What it is trained on.
+        dtype: What convolutions are computed in.
+    """
+    by_hand = device.type == "cpu" and dtype == torch.float32 and can_fuse(model.spec)
+    return Fused(model) if by_hand else model
 
 
 def augmentation_of(recipe: Recipe) -> Augmentation:
