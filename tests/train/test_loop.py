@@ -161,6 +161,36 @@ def test_a_loss_that_is_not_finite_ends_with_step_rate_and_checkpoint(seconds, t
     assert all(torch.isfinite(tensor).all() for tensor in state["model"].values())
 
 
+@pytest.mark.parametrize("at_step", [8, STEPS], ids=["checkpoint", "evaluation"])
+def test_weights_that_a_last_step_spoilt_are_not_saved(at_step, tmp_path):
+    def spoil(progress):
+        if progress.share == at_step / (4 * STEPS):
+            with torch.no_grad():
+                trained._model[0].weight.fill_(math.nan)
+
+    task = Task(loss=loss, evaluate=lambda model: {"top1": 0.5}, metric="top1")
+    trained = loop(tmp_path, seconds=0, task=task, on_progress=spoil)
+    with pytest.raises(UserError, match=r"^(a weight|the loss) is nan at step .* \(step \d+\)"):
+        trained.run()
+    state = checkpoint.load(tmp_path / "last.pt")
+    assert state["step"] <= at_step
+    assert all(torch.isfinite(tensor).all() for tensor in state["model"].values())
+
+
+def test_an_evaluation_that_is_not_finite_ends_the_training(tmp_path):
+    results = iter([0.5, 0.6, math.nan])
+    task = Task(
+        loss=loss,
+        evaluate=lambda model: {"top1": 0.5, "val_loss": next(results)},
+        metric="top1",
+    )
+    with pytest.raises(
+        UserError, match=rf"^val_loss is nan at step {3 * STEPS} of .*step {2 * STEPS}"
+    ):
+        loop(tmp_path, task=task).run()
+    assert len(runs.read_jsonl(tmp_path / "metrics.jsonl")) == 2
+
+
 def test_a_loss_that_explodes_at_once_says_that_there_is_no_checkpoint(tmp_path):
     task = Task(loss=lambda f, b: loss(f, b) * math.inf, evaluate=score, metric="top1")
     with pytest.raises(UserError, match=r"the loss is inf at step 1 .* there is no checkpoint yet"):

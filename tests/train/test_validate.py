@@ -150,6 +150,11 @@ def test_predictions_are_probabilities_in_falling_order(run, here):
     assert sum(value for _, value in everything) == pytest.approx(1, abs=1e-5)
 
 
+def test_a_folder_is_no_image(run, here):
+    with pytest.raises(UserError, match=r"^\S+ is a folder; give files of images"):
+        next(predict(load_model(run), [str(here)], 3))
+
+
 def test_predictions_are_those_of_the_network(run, here):
     model = load_model(run)
     with np.load("toys.npz") as arrays:

@@ -145,9 +145,13 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"cannot read the weights {path}: {error.strerror or error}") from None
     except Exception as error:  # noqa: BLE001 (for a damaged file torch raises almost anything)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"cannot read the weights {path}: {reason}") from None
+        kind = type(error).__name__
+        raise UserError(
+            f"cannot read the weights {path}: it is damaged, or no file of tensors alone ({kind})"
+        ) from None
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]

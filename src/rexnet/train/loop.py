@@ -136,7 +136,7 @@ class Loop:
         """Train to the end and return the lines of ``metrics.jsonl``, one an epoch.
 
         Raises:
-            UserError: The loss became infinite or not a number.
+            UserError: The loss, a weight or a result became infinite or not a number.
         """
         while self._step < self._steps:
             self._train_epoch()
@@ -222,10 +222,10 @@ class Loop:
         self._unread.clear()
         for step, loss in enumerate(losses, first + 1):
             if not np.isfinite(loss):
-                raise UserError(self._explosion(step, loss))
+                raise UserError(self._explosion("the loss", loss, step))
         self._losses += losses
 
-    def _explosion(self, step: int, loss: float) -> str:
+    def _explosion(self, name: str, value: float, step: int) -> str:
         self._scheduler.step_update(step - 1)
         lr = max(group["lr"] for group in self._optimizer.param_groups)
         epoch = (step - 1) // self._batches.steps_per_epoch + 1
@@ -236,7 +236,7 @@ class Loop:
             else "there is no checkpoint yet"
         )
         return (
-            f"the loss is {loss} at step {step} of {self._steps} (epoch {epoch}), at learning rate "
+            f"{name} is {value} at step {step} of {self._steps} (epoch {epoch}), at learning rate "
             f"{lr:.3g}; {good}; "
             "start anew in another --out with a lower --set lr=..., or with --set clip_grad=5"
         )
@@ -246,6 +246,9 @@ class Loop:
         for buffer in (*self._model.buffers(), *self.kept.buffers()):
             self._world.share(buffer)
         results = dict(self._task.evaluate(self.kept))
+        for name, value in results.items():
+            if not np.isfinite(value):
+                raise UserError(self._explosion(name, value, self._step))
         row = {
             "epoch": self.epoch,
             "step": self._step,
@@ -281,6 +284,10 @@ class Loop:
 
     def _save(self, names: tuple[str, ...] = ("last",)) -> None:
         self._read_losses()
+        # The last step may have spoilt the weights after a loss that was still finite.
+        for parameter in self._model.parameters():
+            if not torch.isfinite(parameter).all():
+                raise UserError(self._explosion("a weight", float("nan"), self._step))
         self._saved = time.monotonic()
         if not self._world.leads:
             return

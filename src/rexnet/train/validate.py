@@ -86,6 +86,8 @@ def predict(
     names = model.classes or tuple(map(str, range(model.spec.num_classes)))
     model.eval()
     for path in paths:
+        if Path(path).is_dir():
+            raise UserError(f"{path} is a folder; give files of images, such as {path}/*")
         image = transform(read_upright(path))[None]
         with torch.inference_mode():
             probabilities = model(image).float().softmax(1)[0]
