@@ -101,11 +101,11 @@ def train_status(progress: "TrainProgress") -> str:
     """Return how far a training is, in words."""
     words = [f"epoch {progress.epoch}/{progress.epochs}"]
     if progress.loss is not None:
-        words.append(f"loss {progress.loss:.3f}")
+        words.append(f"loss {progress.loss:.4g}")
     if progress.results:
         last = progress.results
         words.append(
-            f"after epoch {last['epoch']:.0f}: train loss {last['train_loss']:.3f}, top-1 "
+            f"after epoch {last['epoch']:.0f}: train loss {last['train_loss']:.4g}, top-1 "
             f"{percent(last['top1'])} %"
         )
     words.append(f"time left {_left(progress.seconds_left)}")
