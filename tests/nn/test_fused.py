@@ -238,15 +238,10 @@ def test_what_goes_wrong_on_a_thread_is_raised_and_torch_keeps_its_threads():
     assert torch.get_num_threads() == 2
 
 
-def test_networks_with_other_activations_are_not_fused():
+def test_an_activation_before_a_shortcut_is_not_fused():
     spec = small("rexnet_1.0")
-    block = dataclasses.replace(spec.blocks[2], expand_act="elu")
     clamped = dataclasses.replace(spec.blocks[2], project_act="relu6")
-    for other in (
-        dataclasses.replace(spec, stem_act="softplus"),
-        dataclasses.replace(spec, blocks=(*spec.blocks[:2], block)),
-        dataclasses.replace(spec, blocks=(*spec.blocks[:2], clamped)),
-    ):
-        assert not can_fuse(other)
-        with pytest.raises(ValueError, match="cannot be fused"):
-            Fused(Network(other))
+    other = dataclasses.replace(spec, blocks=(*spec.blocks[:2], clamped))
+    assert not can_fuse(other)
+    with pytest.raises(ValueError, match="cannot be fused"):
+        Fused(Network(other))

@@ -28,13 +28,16 @@ from rexnet.nn.layers import ConvNorm, SqueezeExcite
 from rexnet.nn.network import Network
 from rexnet.spec import Activation, BlockSpec, NetSpec
 
-ACTIVATIONS = {
-    "identity": (-math.inf, math.inf, False),
-    "relu": (0.0, math.inf, False),
-    "relu6": (0.0, 6.0, False),
-    "silu": (-math.inf, math.inf, True),
+ACTIVATIONS: dict[Activation, kernels.Act] = {
+    "identity": kernels.Clamp(np.float32(-np.inf), np.float32(np.inf)),
+    "relu": kernels.Clamp(np.float32(0), np.float32(np.inf)),
+    "relu6": kernels.Clamp(np.float32(0), np.float32(6)),
+    "leaky_relu": kernels.LeakyReLU(),
+    "elu": kernels.ELU(),
+    "softplus": kernels.Softplus(),
+    "hardswish": kernels.HardSwish(),
+    "silu": kernels.SiLU(),
 }
-"""The activations that the kernels know, as they are told: bounds of a clamp, or SiLU."""
 
 aten = torch.ops.aten
 
@@ -52,14 +55,9 @@ Each = Callable[[Callable[[int], Any]], list[Any]]
 
 
 def can_fuse(spec: NetSpec) -> bool:
-    """Tell whether ``Fused`` knows the activations of the network."""
-    acts = {spec.stem_act, spec.penultimate_act}
-    for block in spec.blocks:
-        acts |= {block.expand_act, block.depthwise_act, block.project_act}
-        # Stochastic depth scales a residual before this activation, the module after it.
-        if block.project_act != "identity" and block.shortcut != "none":
-            return False
-    return acts <= set(ACTIVATIONS)
+    """Tell whether ``Fused`` knows the network: all but activations before a shortcut is added."""
+    # Stochastic depth scales a residual before this activation, the module after it.
+    return all(b.project_act == "identity" or b.shortcut == "none" for b in spec.blocks)
 
 
 class Fused(nn.Module):
@@ -79,7 +77,7 @@ class Fused(nn.Module):
         super().__init__()
         spec = model.spec
         if not can_fuse(spec):
-            raise ValueError(f"{spec.name} has activations that cannot be fused")
+            raise ValueError(f"{spec.name} has activations before shortcuts, which cannot be fused")
         self.model = model
         self._stem = [_layer(model.stem, spec.stem_act)]
         pairs = zip(model.blocks, spec.blocks, strict=True)
@@ -249,8 +247,7 @@ class _Norm:
         inputs: Sequence[tuple[Tensor, kernels.Sums]],
     ) -> None:
         self.inputs, self._parts = [x for x, _ in inputs], parts
-        low, high, smooth = ACTIVATIONS[layer.act]
-        self._act = np.float32(low), np.float32(high), smooth
+        self._act = ACTIVATIONS[layer.act]
         self._arrays = [_pixels(x, len(x) if layer.has_gates else 1) for x in self.inputs]
         self._area = self.inputs[0].shape[2] * self.inputs[0].shape[3]
         self._num_pixels = parts[-1].stop * self._area
@@ -337,7 +334,7 @@ class _Norm:
     ) -> tuple[Any, ...]:
         """Return the arguments of a kernel for a part of the input and of another tensor."""
         x = self._arrays[part]
-        return coefficients[part], x, _pixels(other, len(x)), *self._act
+        return self._act, coefficients[part], x, _pixels(other, len(x))
 
 
 class _Gate:

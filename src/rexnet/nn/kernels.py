@@ -1,17 +1,19 @@
 """Passes over activations that torch would take several of, compiled by Numba.
 
 Every array of activations has the axes (group, pixel, channel): channels-last memory without a
-copy. A group, such as an image, has coefficients and sums of its own. The activation is SiLU where
-``smooth`` is set, else a clamp, which bounds of plus and minus infinity make the identity. Sums
-are taken in float32 over ``BLOCK`` pixels and in float64 over the blocks. The kernels let go of
-Python's lock, so that threads can share the work.
+copy. A group, such as an image, has coefficients and sums of its own. Sums are taken in float32
+over ``BLOCK`` pixels and in float64 over the blocks. The kernels let go of Python's lock, so that
+threads can share the work. An activation function is a type, so that Numba compiles a kernel for
+each.
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from numba.extending import overload
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.float32]
@@ -21,17 +23,45 @@ Sums = NDArray[np.float64]
 BLOCK = 64
 
 # Sums may be reordered, so that they vectorise; infinities and NaN keep their meaning.
-compiled: Any = numba.njit(
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-    fastmath={"contract", "reassoc", "nsz", "arcp"},
-)
+FAST: Any = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+compiled: Any = numba.njit(cache=True, nogil=True, **FAST)
 
-ZERO, ONE, HALF, LIMIT = (np.float32(number) for number in (0, 1, 0.5, 87))
+ZERO, ONE, TWO, THREE, SIX, HALF, LIMIT = (np.float32(n) for n in (0, 1, 2, 3, 6, 0.5, 87))
 LN_2, INVERSE_LN_2 = np.float32(math.log(2)), np.float32(1 / math.log(2))
 C3, C4, C5, C6 = (np.float32(1 / math.factorial(n)) for n in (3, 4, 5, 6))
+D3, D5, D7, D9, D11 = (np.float32(2 / n) for n in (3, 5, 7, 9, 11))
 EXPONENT_BIAS, MANTISSA_BITS = np.int32(127), np.int32(23)
+LEAK = np.float32(0.01)
+
+
+class Clamp(NamedTuple):
+    """ReLU and ReLU6, and the identity with bounds at plus and minus infinity."""
+
+    low: np.float32
+    high: np.float32
+
+
+class LeakyReLU(NamedTuple):
+    """With a slope of 0.01 below zero."""
+
+
+class ELU(NamedTuple):
+    """With alpha 1."""
+
+
+class Softplus(NamedTuple):
+    """With beta 1."""
+
+
+class HardSwish(NamedTuple):
+    """As in MobileNetV3."""
+
+
+class SiLU(NamedTuple):
+    """Swish with beta 1."""
+
+
+Act = Clamp | LeakyReLU | ELU | Softplus | HardSwish | SiLU
 
 
 @compiled
@@ -60,9 +90,7 @@ def moments(x: Pixels) -> Sums:
 
 
 @compiled
-def activate(
-    coefficients: Coefficients, x: Pixels, out: Pixels, low: float, high: float, smooth: bool
-) -> None:
+def activate(act: Act, coefficients: Coefficients, x: Pixels, out: Pixels) -> None:
     """Write ``act(c0 x + c1)`` to ``out``; ``coefficients`` (groups, 2, width) are c0 and c1."""
     num_groups, num_pixels, width = x.shape
     for group in range(num_groups):
@@ -70,13 +98,11 @@ def activate(
         for pixel in range(num_pixels):
             for channel in range(width):
                 scaled = x[group, pixel, channel] * c[0, channel] + c[1, channel]
-                out[group, pixel, channel] = _value(scaled, low, high, smooth)
+                out[group, pixel, channel] = _value(act, scaled)
 
 
 @compiled
-def gradient_sums(
-    coefficients: Coefficients, x: Pixels, gradient: Pixels, low: float, high: float, smooth: bool
-) -> Sums:
+def gradient_sums(act: Act, coefficients: Coefficients, x: Pixels, gradient: Pixels) -> Sums:
     """Return the sums (groups, 2, width) over the pixels of ``g`` and of ``g (x - c2)``.
 
     ``g`` is ``gradient``, that of ``act(c0 x + c1)``, times the slope of the activation.
@@ -94,7 +120,7 @@ def gradient_sums(
                 for channel in range(width):
                     value = block[pixel, channel]
                     scaled = value * c[0, channel] + c[1, channel]
-                    g = _times_slope(gradients[pixel, channel], scaled, low, high, smooth)
+                    g = gradients[pixel, channel] * _slope(act, scaled)
                     part[0, channel] += g
                     part[1, channel] += g * (value - c[2, channel])
             sums[group] += part
@@ -102,9 +128,7 @@ def gradient_sums(
 
 
 @compiled
-def scale_gradient(
-    coefficients: Coefficients, x: Pixels, gradient: Pixels, low: float, high: float, smooth: bool
-) -> None:
+def scale_gradient(act: Act, coefficients: Coefficients, x: Pixels, gradient: Pixels) -> None:
     """Replace ``gradient`` by ``c0 g + c2 x + c3``, with ``g`` as in ``gradient_sums``."""
     num_groups, num_pixels, width = x.shape
     for group in range(num_groups):
@@ -113,35 +137,101 @@ def scale_gradient(
             for channel in range(width):
                 value = x[group, pixel, channel]
                 scaled = value * c[0, channel] + c[1, channel]
-                g = _times_slope(gradient[group, pixel, channel], scaled, low, high, smooth)
+                g = gradient[group, pixel, channel] * _slope(act, scaled)
                 linear = value * c[2, channel] + c[3, channel]
                 gradient[group, pixel, channel] = g * c[0, channel] + linear
 
 
-@compiled
-def _value(x: Any, low: float, high: float, smooth: bool) -> Any:
-    if smooth:
-        return x * _sigmoid(x)
-    x = low if x < low else x
-    return high if x > high else x
+def _value(act: Act, x: Any) -> Any:
+    """Return ``act(x)``; compiled code alone calls it."""
+    raise NotImplementedError
+
+
+def _slope(act: Act, x: Any) -> Any:
+    """Return the derivative of ``act`` at ``x``; compiled code alone calls it."""
+    raise NotImplementedError
+
+
+@overload(_value, jit_options=FAST)
+def _compiled_value(act: Any, x: Any) -> Callable[[Any, Any], Any]:
+    def clamp(act: Any, x: Any) -> Any:
+        x = act.low if x < act.low else x
+        return act.high if x > act.high else x
+
+    def leaky_relu(act: Any, x: Any) -> Any:
+        return x if x > ZERO else x * LEAK
+
+    def elu(act: Any, x: Any) -> Any:
+        return x if x > ZERO else _exp(x) - ONE
+
+    def softplus(act: Any, x: Any) -> Any:
+        return (x if x > ZERO else ZERO) + _log1p(_exp(-abs(x)))
+
+    def hardswish(act: Any, x: Any) -> Any:
+        return x * min(max(x + THREE, ZERO), SIX) / SIX
+
+    def silu(act: Any, x: Any) -> Any:
+        return x / (ONE + _exp(-x))
+
+    return {
+        Clamp: clamp,
+        LeakyReLU: leaky_relu,
+        ELU: elu,
+        Softplus: softplus,
+        HardSwish: hardswish,
+        SiLU: silu,
+    }[act.instance_class]
+
+
+@overload(_slope, jit_options=FAST)
+def _compiled_slope(act: Any, x: Any) -> Callable[[Any, Any], Any]:
+    def clamp(act: Any, x: Any) -> Any:
+        return ONE if (x > act.low) & (x < act.high) else ZERO
+
+    def leaky_relu(act: Any, x: Any) -> Any:
+        return ONE if x > ZERO else LEAK
+
+    def elu(act: Any, x: Any) -> Any:
+        return ONE if x > ZERO else _exp(x)
+
+    def softplus(act: Any, x: Any) -> Any:
+        return ONE / (ONE + _exp(-x))
+
+    def hardswish(act: Any, x: Any) -> Any:
+        slope = x / THREE + HALF
+        slope = ZERO if x <= -THREE else slope
+        return ONE if x >= THREE else slope
+
+    def silu(act: Any, x: Any) -> Any:
+        sigmoid = ONE / (ONE + _exp(-x))
+        return sigmoid + x * sigmoid * (ONE - sigmoid)
+
+    return {
+        Clamp: clamp,
+        LeakyReLU: leaky_relu,
+        ELU: elu,
+        Softplus: softplus,
+        HardSwish: hardswish,
+        SiLU: silu,
+    }[act.instance_class]
 
 
 @compiled
-def _times_slope(gradient: Any, x: Any, low: float, high: float, smooth: bool) -> Any:
-    if smooth:
-        sigmoid = _sigmoid(x)
-        return gradient * (sigmoid + x * sigmoid * (ONE - sigmoid))
-    return gradient if (x > low) & (x < high) else ZERO
-
-
-@compiled
-def _sigmoid(x: Any) -> Any:
-    """Return ``1 / (1 + exp(-x))`` in float32, in a way that vectorises."""
+def _exp(x: Any) -> Any:
+    """Return ``exp(x)`` in float32, in a way that vectorises."""
     x = -LIMIT if x < -LIMIT else x
     x = LIMIT if x > LIMIT else x
-    # exp(-x) is a power of 2, whose exponent is put together, times a short series.
-    power = np.floor(HALF - x * INVERSE_LN_2)
-    r = -x - power * LN_2
+    # A power of 2, whose exponent is put together, times a short series.
+    power = np.floor(HALF + x * INVERSE_LN_2)
+    r = x - power * LN_2
     series = ONE + r * (ONE + r * (HALF + r * (C3 + r * (C4 + r * (C5 + r * C6)))))
     bits = np.int32((np.int32(power) + EXPONENT_BIAS) << MANTISSA_BITS)
-    return ONE / (ONE + series * bits.view(np.float32))
+    return series * bits.view(np.float32)
+
+
+@compiled
+def _log1p(x: Any) -> Any:
+    """Return ``log(1 + x)`` for ``x`` from 0 to 1 in float32, in a way that vectorises."""
+    z = x / (TWO + x)
+    s = z * z
+    return z * (TWO + s * (D3 + s * (D5 + s * (D7 + s * (D9 + s * D11)))))
