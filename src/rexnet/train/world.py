@@ -83,6 +83,9 @@ def joined(device: Device) -> Iterator[World]:
     distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
         yield World(rank=distributed.get_rank(), size=size, device=place)
+        # Nobody leaves before the leader has written its files: the threads of gloo let go of the
+        # last tensors a little late, and abort the process if Python has ended by then.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
 
