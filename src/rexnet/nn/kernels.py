@@ -152,68 +152,76 @@ def _slope(act: Act, x: Any) -> Any:
     raise NotImplementedError
 
 
+def _clamp(act: Any, x: Any) -> Any:
+    x = act.low if x < act.low else x
+    return act.high if x > act.high else x
+
+
+def _clamp_slope(act: Any, x: Any) -> Any:
+    return ONE if (x > act.low) & (x < act.high) else ZERO
+
+
+def _leaky_relu(act: Any, x: Any) -> Any:
+    return x if x > ZERO else x * LEAK
+
+
+def _leaky_relu_slope(act: Any, x: Any) -> Any:
+    return ONE if x > ZERO else LEAK
+
+
+def _elu(act: Any, x: Any) -> Any:
+    return x if x > ZERO else _exp(x) - ONE
+
+
+def _elu_slope(act: Any, x: Any) -> Any:
+    return ONE if x > ZERO else _exp(x)
+
+
+def _softplus(act: Any, x: Any) -> Any:
+    return (x if x > ZERO else ZERO) + _log1p(_exp(-abs(x)))
+
+
+def _softplus_slope(act: Any, x: Any) -> Any:
+    return ONE / (ONE + _exp(-x))
+
+
+def _hardswish(act: Any, x: Any) -> Any:
+    return x * min(max(x + THREE, ZERO), SIX) / SIX
+
+
+def _hardswish_slope(act: Any, x: Any) -> Any:
+    slope = x / THREE + HALF
+    slope = ZERO if x <= -THREE else slope
+    return ONE if x >= THREE else slope
+
+
+def _silu(act: Any, x: Any) -> Any:
+    return x / (ONE + _exp(-x))
+
+
+def _silu_slope(act: Any, x: Any) -> Any:
+    sigmoid = ONE / (ONE + _exp(-x))
+    return sigmoid + x * sigmoid * (ONE - sigmoid)
+
+
+FORMULAS = {
+    Clamp: (_clamp, _clamp_slope),
+    LeakyReLU: (_leaky_relu, _leaky_relu_slope),
+    ELU: (_elu, _elu_slope),
+    Softplus: (_softplus, _softplus_slope),
+    HardSwish: (_hardswish, _hardswish_slope),
+    SiLU: (_silu, _silu_slope),
+}
+
+
 @overload(_value, jit_options=FAST)
 def _compiled_value(act: Any, x: Any) -> Callable[[Any, Any], Any]:
-    def clamp(act: Any, x: Any) -> Any:
-        x = act.low if x < act.low else x
-        return act.high if x > act.high else x
-
-    def leaky_relu(act: Any, x: Any) -> Any:
-        return x if x > ZERO else x * LEAK
-
-    def elu(act: Any, x: Any) -> Any:
-        return x if x > ZERO else _exp(x) - ONE
-
-    def softplus(act: Any, x: Any) -> Any:
-        return (x if x > ZERO else ZERO) + _log1p(_exp(-abs(x)))
-
-    def hardswish(act: Any, x: Any) -> Any:
-        return x * min(max(x + THREE, ZERO), SIX) / SIX
-
-    def silu(act: Any, x: Any) -> Any:
-        return x / (ONE + _exp(-x))
-
-    return {
-        Clamp: clamp,
-        LeakyReLU: leaky_relu,
-        ELU: elu,
-        Softplus: softplus,
-        HardSwish: hardswish,
-        SiLU: silu,
-    }[act.instance_class]
+    return FORMULAS[act.instance_class][0]
 
 
 @overload(_slope, jit_options=FAST)
 def _compiled_slope(act: Any, x: Any) -> Callable[[Any, Any], Any]:
-    def clamp(act: Any, x: Any) -> Any:
-        return ONE if (x > act.low) & (x < act.high) else ZERO
-
-    def leaky_relu(act: Any, x: Any) -> Any:
-        return ONE if x > ZERO else LEAK
-
-    def elu(act: Any, x: Any) -> Any:
-        return ONE if x > ZERO else _exp(x)
-
-    def softplus(act: Any, x: Any) -> Any:
-        return ONE / (ONE + _exp(-x))
-
-    def hardswish(act: Any, x: Any) -> Any:
-        slope = x / THREE + HALF
-        slope = ZERO if x <= -THREE else slope
-        return ONE if x >= THREE else slope
-
-    def silu(act: Any, x: Any) -> Any:
-        sigmoid = ONE / (ONE + _exp(-x))
-        return sigmoid + x * sigmoid * (ONE - sigmoid)
-
-    return {
-        Clamp: clamp,
-        LeakyReLU: leaky_relu,
-        ELU: elu,
-        Softplus: softplus,
-        HardSwish: hardswish,
-        SiLU: silu,
-    }[act.instance_class]
+    return FORMULAS[act.instance_class][1]
 
 
 @compiled
