@@ -253,6 +253,15 @@ def test_infinite_weights_give_a_loss_that_is_not_finite():
     assert not torch.isfinite(F.cross_entropy(Fused(model)(images), labels))
 
 
+@pytest.mark.parametrize("name", ["rexnet_1.0", "rexnet_plain"], ids=["gates", "pixels"])
+def test_a_single_value_a_channel_is_refused_as_by_torch(name):
+    spec = small(name, resolution=32)
+    images, _ = batch(spec, 1)
+    for module in pair(spec)[0], Fused(pair(spec)[0]):
+        with pytest.raises(ValueError, match="more than (1|one) value"):
+            module.train()(images)
+
+
 def test_what_goes_wrong_on_a_thread_is_raised_and_torch_keeps_its_threads():
     torch.set_num_threads(2)
     spec = small("rexnet_1.0")

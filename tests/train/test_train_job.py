@@ -192,6 +192,7 @@ MISTAKES = {
     "no weights": ({"recipe": "finetune"}, "recipe finetune starts from trained weights"),
     "precision": ({"set": (*QUICK, "precision=float16")}, "float16 is for GPUs"),
     "accumulate": ({"set": (*QUICK, "accumulate=3")}, "batch of 8 images"),
+    "single images": ({"set": (*QUICK, "accumulate=8")}, "a single image at a time"),
     "optimizer": ({"set": (*QUICK, "optimizer=sdg")}, "optimizer 'sdg'"),
 }
 

@@ -70,7 +70,8 @@ class Fused(nn.Module):
         model: The network; for evaluation, call it itself.
 
     Raises:
-        ValueError: ``can_fuse(model.spec)`` is false.
+        ValueError: ``can_fuse(model.spec)`` is false; in training, as of torch, a batch norm sees a
+            single value a channel.
     """
 
     def __init__(self, model: Network) -> None:
@@ -251,6 +252,7 @@ class _Norm:
         self._arrays = [_pixels(x, len(x) if layer.has_gates else 1) for x in self.inputs]
         self._area = self.inputs[0].shape[2] * self.inputs[0].shape[3]
         self._num_pixels = parts[-1].stop * self._area
+        _check_size(self._num_pixels)
         sums = np.concatenate([sums for _, sums in inputs])
         self._mean, square = sums.sum(0) / self._num_pixels
         variance = np.maximum(square - self._mean**2, 0)
@@ -347,6 +349,7 @@ class _Gate:
     def __init__(self, se: SqueezeExcite, means: Channels) -> None:
         self._se, self._means, norm = se, _float32(means), se.norm
         assert norm.num_batches_tracked is not None
+        _check_size(len(means))
         self._squeezed = F.linear(self._means, se.reduce.weight.flatten(1), se.reduce.bias)
         statistics = norm.running_mean, norm.running_var
         normalised, *self._statistics = aten.native_batch_norm(
@@ -370,6 +373,11 @@ class _Gate:
         reduce = _like(se.reduce.weight, g.t() @ self._means), g.sum(0)
         means = g @ se.reduce.weight.flatten(1)
         return means.double().numpy(), (*reduce, *norms, *expand)
+
+
+def _check_size(num_values: int) -> None:
+    if num_values == 1:
+        raise ValueError("batch norm needs more than one value a channel when training")
 
 
 def _track(norm: nn.BatchNorm2d, mean: Channels, variance: Channels, num_pixels: int) -> None:

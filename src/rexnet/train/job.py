@@ -133,6 +133,11 @@ class _Trainer:
             num_workers=self._num_workers,
             pin_memory=world.device.type == "cuda",
         )
+        if self._batches.batch_size == world.size * recipe.accumulate:
+            raise UserError(
+                f"batch_size {recipe.batch_size} leaves batch norm a single image at a time, which "
+                "has no variance; set a larger one"
+            )
         self._mix = _mixing(recipe, len(data.train.classes))
         # An optimiser that timm does not know is told before anything is written.
         optimizer_of(model, recipe)
