@@ -258,7 +258,7 @@ def test_a_single_value_a_channel_is_refused_as_by_torch(name):
     spec = small(name, resolution=32)
     images, _ = batch(spec, 1)
     for module in pair(spec)[0], Fused(pair(spec)[0]):
-        with pytest.raises(ValueError, match="more than (1|one) value"):
+        with pytest.raises(ValueError, match=r"more than (1|one) value"):
             module.train()(images)
 
 
