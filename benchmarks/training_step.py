@@ -227,7 +227,7 @@ def train_theirs(channels_last: bool, bfloat16: bool, x: Tensor, y: Tensor) -> N
 
 def read_images(device: str, batch_size: int) -> float:
     """Return how many images a second the input pipeline hands over, with nobody in its way."""
-    from rexnet.data.loader import TrainingBatches
+    from rexnet.data.loader import LabelledImages, TrainingBatches
     from rexnet.data.splits import open_images
     from rexnet.data.transforms import training_transform
     from rexnet.preprocessing import Preprocessing
@@ -238,8 +238,10 @@ def read_images(device: str, batch_size: int) -> float:
         write_pictures(Path(folder))
         images, _ = open_images(folder)
         batches = TrainingBatches(
-            images,
-            training_transform(Preprocessing(), augmentation_of(recipes.load("imagenet"))),
+            LabelledImages(
+                images,
+                training_transform(Preprocessing(), augmentation_of(recipes.load("imagenet"))),
+            ),
             batch_size=batch_size,
             seed=0,
             num_workers=num_readers(None, device, 1, from_files=True),

@@ -5,47 +5,22 @@ python tools/training_results.py tables
 python tools/training_results.py figures docs/images
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from collecting import run_results
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from tables import RESULTS, Table, markdown
-from trainings import Row, provenance
-from trainings import run as run_tool
+from tables import Table
+from trainings import Row
 
 from rexnet import runs
-from rexnet.report.figures import STYLE, render
+from rexnet.report.figures import STYLE
 from rexnet.report.training import confusion, curves
 from rexnet.spec import NetSpec
 from rexnet.train.activations import summarise, verdict
-
-
-def main() -> None:
-    """Collect run folders, print the tables, or draw the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    collecting = verbs.add_parser("collect")
-    collecting.add_argument("folders", type=Path, nargs="+")
-    collecting.add_argument("--command", required=True, help="What made the runs")
-    collecting.add_argument("--commit", help="The code that made them (default: this one)")
-    collecting.add_argument("--out", type=Path, required=True)
-    verbs.add_parser("tables")
-    verbs.add_parser("figures").add_argument("folder", type=Path)
-    arguments = parser.parse_args()
-    if arguments.verb == "collect":
-        first = {**provenance(), "command": arguments.command}
-        first["commit"] = arguments.commit or first["commit"]
-        runs.write_jsonl(arguments.out, [first, *map(line, arguments.folders)])
-    elif arguments.verb == "tables":
-        for title, header, rows in tables(RESULTS):
-            print(f"{title}\n\n{markdown(header, rows)}\n")
-    else:
-        for name, figure in drawn(RESULTS):
-            runs.write_bytes(arguments.folder / f"{name}.png", render(figure, "png"))
 
 
 def line(folder: Path) -> Row:
@@ -181,4 +156,4 @@ def words(rows: list[Row]) -> str:
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_results(__doc__, line=line, tables=tables, drawn=drawn)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rexnet import UserError
-from rexnet.data.loader import TrainingBatches, evaluation_batches
+from rexnet.data.loader import LabelledImages, TrainingBatches, evaluation_batches
 from rexnet.data.splits import ArrayImages, open_images
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
 from rexnet.preprocessing import Preprocessing
@@ -33,14 +33,14 @@ AUGMENTATION = Augmentation(rand_augment="rand-m9-mstd0.5", random_erasing=0.5)
 
 INTERRUPTED = """
 import os, signal, sys
-from rexnet.data.loader import TrainingBatches
+from rexnet.data.loader import LabelledImages, TrainingBatches
 from rexnet.data.splits import open_images
 from rexnet.data.transforms import Augmentation, training_transform
 from rexnet.preprocessing import Preprocessing
 
 images = open_images("sample")[0]
 transform = training_transform(Preprocessing(resolution=64), Augmentation())
-batches = TrainingBatches(images, transform, batch_size=64, seed=0, num_workers=2)
+batches = TrainingBatches(LabelledImages(images, transform), batch_size=64, seed=0, num_workers=2)
 try:
     for epoch in range(1000):
         for _ in batches.epoch(epoch):
@@ -74,7 +74,7 @@ def draws(**changes):
     """Return an epoch of inputs that show the draws for 24 images."""
     options = {"batch_size": 6, "seed": 5} | changes
     number, start = options.pop("number", 2), options.pop("start_step", 0)
-    return list(TrainingBatches(numbered(24), draw, **options).epoch(number, start))
+    return list(TrainingBatches(LabelledImages(numbered(24), draw), **options).epoch(number, start))
 
 
 def failure(batches, kind=UserError):
@@ -128,8 +128,7 @@ def test_over_all_processes_an_epoch_has_every_image_at_most_once(data):
     seen = []
     for rank in range(world):
         batches = TrainingBatches(
-            numbered(count),
-            colour,
+            LabelledImages(numbered(count), colour),
             batch_size=batch_size,
             seed=3,
             rank=rank,
@@ -148,13 +147,13 @@ def test_over_all_processes_an_epoch_has_every_image_at_most_once(data):
 
 
 def test_an_epoch_that_batches_fill_has_every_image_once_in_another_order_each():
-    batches = TrainingBatches(numbered(24), colour, batch_size=6, seed=0)
+    batches = TrainingBatches(LabelledImages(numbered(24), colour), batch_size=6, seed=0)
     first, second = (labels_of(batches.epoch(number)) for number in (0, 1))
     assert sorted(first) == sorted(second) == list(range(24))
     assert first != second
     assert first != list(range(24))
     assert first == labels_of(batches.epoch(0))
-    other = TrainingBatches(numbered(24), colour, batch_size=6, seed=1)
+    other = TrainingBatches(LabelledImages(numbered(24), colour), batch_size=6, seed=1)
     assert labels_of(other.epoch(0)) != first
 
 
@@ -204,9 +203,9 @@ def test_the_draws_for_an_image_change_with_the_epoch_the_seed_and_the_image():
 def test_the_inputs_are_the_same_whatever_the_number_of_workers(files, num_workers):
     transform = training_transform(SMALL, AUGMENTATION)
     options = {"batch_size": 8, "seed": 1}
-    alone = TrainingBatches(files, transform, **options)
+    alone = TrainingBatches(LabelledImages(files, transform), **options)
     wanted = [list(alone.epoch(number)) for number in (0, 1)]
-    batches = TrainingBatches(files, transform, **options, num_workers=num_workers)
+    batches = TrainingBatches(LabelledImages(files, transform), **options, num_workers=num_workers)
     for number in (0, 1):
         assert_equal(list(batches.epoch(number)), wanted[number])
     # An epoch that is left half way, then taken up, and one that has only its end left.
@@ -221,9 +220,12 @@ def test_the_inputs_are_the_same_whatever_the_number_of_workers(files, num_worke
 
 def test_everything_a_worker_needs_can_be_sent_to_a_process_that_starts_afresh(files):
     transform = training_transform(SMALL, AUGMENTATION)
-    wanted = list(TrainingBatches(files, transform, batch_size=8, seed=1).epoch(0))
+    wanted = list(TrainingBatches(LabelledImages(files, transform), batch_size=8, seed=1).epoch(0))
     images, transform = pickle.loads(pickle.dumps((files, transform)))
-    assert_equal(list(TrainingBatches(images, transform, batch_size=8, seed=1).epoch(0)), wanted)
+    assert_equal(
+        list(TrainingBatches(LabelledImages(images, transform), batch_size=8, seed=1).epoch(0)),
+        wanted,
+    )
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -232,10 +234,14 @@ def test_the_global_generators_are_left_as_they_were(num_workers):
         return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
 
     before = state()
-    batches = TrainingBatches(SAMPLE, draw, batch_size=500, seed=0, num_workers=num_workers)
+    batches = TrainingBatches(
+        LabelledImages(SAMPLE, draw), batch_size=500, seed=0, num_workers=num_workers
+    )
     for _ in batches.epoch(0):
         assert state() == before
-    for _ in evaluation_batches(SAMPLE, draw, batch_size=500, num_workers=num_workers):
+    for _ in evaluation_batches(
+        LabelledImages(SAMPLE, draw), batch_size=500, num_workers=num_workers
+    ):
         assert state() == before
     assert state() == before
 
@@ -243,8 +249,8 @@ def test_the_global_generators_are_left_as_they_were(num_workers):
 def test_inputs_are_float32_with_channels_last_and_labels_int64():
     transform = training_transform(SMALL, AUGMENTATION)
     for batches in (
-        TrainingBatches(SAMPLE, transform, batch_size=500, seed=0).epoch(0),
-        evaluation_batches(SAMPLE, transform, batch_size=500),
+        TrainingBatches(LabelledImages(SAMPLE, transform), batch_size=500, seed=0).epoch(0),
+        evaluation_batches(LabelledImages(SAMPLE, transform), batch_size=500),
     ):
         for x, y in batches:
             assert x.shape == (500, 3, 32, 32)
@@ -271,13 +277,13 @@ def test_inputs_are_float32_with_channels_last_and_labels_int64():
 )
 def test_what_cannot_be_divided_is_refused(count, options, wanted):
     with pytest.raises(UserError) as error:
-        TrainingBatches(numbered(count), colour, seed=0, **options)
+        TrainingBatches(LabelledImages(numbered(count), colour), seed=0, **options)
     assert wanted in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_fewer_images_than_a_batch_are_one_batch():
-    batches = TrainingBatches(numbered(7), colour, batch_size=32, seed=0)
+    batches = TrainingBatches(LabelledImages(numbered(7), colour), batch_size=32, seed=0)
     ((x, y),) = batches.epoch(0)
     assert sorted(y.tolist()) == list(range(7))
     assert len(x) == 7
@@ -290,7 +296,10 @@ def test_every_image_is_evaluated_once_over_all_processes(count, batch_size, wor
     for rank in range(world):
         batches = list(
             evaluation_batches(
-                numbered(count), colour, batch_size=batch_size, rank=rank, world=world
+                LabelledImages(numbered(count), colour),
+                batch_size=batch_size,
+                rank=rank,
+                world=world,
             )
         )
         sizes = [len(y) for _, y in batches]
@@ -307,7 +316,11 @@ def test_evaluation_sees_the_images_in_order_as_they_are(num_workers):
     transform = evaluation_transform(
         Preprocessing(resolution=32, crop=1.0, mean=(0,) * 3, std=(1,) * 3)
     )
-    batches = list(evaluation_batches(SAMPLE, transform, batch_size=300, num_workers=num_workers))
+    batches = list(
+        evaluation_batches(
+            LabelledImages(SAMPLE, transform), batch_size=300, num_workers=num_workers
+        )
+    )
     assert [len(y) for _, y in batches] == [300, 300, 300, 100]
     assert labels_of(batches) == SAMPLE.labels.tolist()
     pixels = torch.cat([x for x, _ in batches]).mul(255).round().permute(0, 2, 3, 1)
@@ -324,9 +337,9 @@ def test_a_corrupt_image_is_one_line_that_names_it(tmp_path, num_workers, job):
     transform = evaluation_transform(SMALL)
     options = {"batch_size": 5, "num_workers": num_workers}
     if job == "train":
-        batches = TrainingBatches(images, transform, seed=0, **options).epoch(0)
+        batches = TrainingBatches(LabelledImages(images, transform), seed=0, **options).epoch(0)
     else:
-        batches = evaluation_batches(images, transform, **options)
+        batches = evaluation_batches(LabelledImages(images, transform), **options)
     message = failure(batches)
     assert message.startswith(f"corrupt image {path}: ")
     assert "\n" not in message
@@ -337,7 +350,7 @@ def die(picture):
 
 
 def test_a_worker_that_is_killed_is_an_error_of_one_line():
-    batches = evaluation_batches(SAMPLE, die, batch_size=8, num_workers=1)
+    batches = evaluation_batches(LabelledImages(SAMPLE, die), batch_size=8, num_workers=1)
     assert failure(batches).startswith("a process that reads images died; memory may be short")
 
 
@@ -347,7 +360,9 @@ def fail(picture):
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_bug_in_a_transform_keeps_its_traceback(num_workers):
-    batches = evaluation_batches(SAMPLE, fail, batch_size=8, num_workers=num_workers)
+    batches = evaluation_batches(
+        LabelledImages(SAMPLE, fail), batch_size=8, num_workers=num_workers
+    )
     assert "a bug" in failure(batches, ZeroDivisionError)
 
 
@@ -356,7 +371,9 @@ def count_threads(picture):
 
 
 def test_a_worker_has_one_thread():
-    ((x, _),) = evaluation_batches(numbered(4), count_threads, batch_size=4, num_workers=1)
+    ((x, _),) = evaluation_batches(
+        LabelledImages(numbered(4), count_threads), batch_size=4, num_workers=1
+    )
     assert x.flatten().tolist() == [1, 1, 1, 1]
 
 

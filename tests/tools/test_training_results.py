@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import training_results
 from runs_of_toys import QUICK, config, write_toys
+from tables import markdown
 
 from rexnet import runs
 from rexnet.train import job
@@ -30,7 +31,7 @@ def test_the_page_holds_what_its_files_say():
     page = PAGE.read_text(encoding="utf-8")
     for title, header, rows in training_results.tables(ROOT / "results"):
         assert rows, title
-        assert training_results.markdown(header, rows) in page, title
+        assert markdown(header, rows) in page, title
     _, *studied = runs.read_jsonl(ROOT / "results" / "activations.jsonl")
     assert training_results.words(studied) in " ".join(page.split())
 

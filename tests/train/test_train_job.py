@@ -2,7 +2,6 @@ import dataclasses
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from resuming import assert_same_end, end_of, processes
 from runs_of_toys import KILLED, QUICK, config
 
 from rexnet import UserError, load_model, runs
@@ -47,21 +47,6 @@ def visible(folder):
     return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
-def end_of(folder):
-    """Return the weights, and the lines of metrics without the wall time, of a training."""
-    rows = runs.read_jsonl(folder / "metrics.jsonl")
-    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
-    return checkpoint.load(folder / "last.pt")["model"], rows
-
-
-def assert_same_end(one, other):
-    (weights, rows), (others, other_rows) = end_of(one), end_of(other)
-    assert rows == other_rows
-    assert weights.keys() == others.keys()
-    for name, tensor in weights.items():
-        assert torch.equal(tensor, others[name]), name
-
-
 def as_files(folder, source="toys.npz"):
     """Write the images of an npz as PNG files in class folders."""
     with np.load(source) as arrays:
@@ -72,21 +57,6 @@ def as_files(folder, source="toys.npz"):
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(place / f"{number:03}.png")
     return folder
-
-
-def processes(size, arguments):
-    """Run a script in ``size`` processes that train together, and return their exit codes."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    started = []
-    for rank in range(size):
-        place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
-        place |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
-        started.append(
-            subprocess.Popen([sys.executable, "-c", *arguments], env={**os.environ, **place})
-        )
-    return [process.wait() for process in started]
 
 
 def test_a_training_leaves_a_model_and_its_numbers(here):

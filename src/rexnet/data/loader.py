@@ -5,9 +5,9 @@ import random
 import signal
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,23 +19,65 @@ from rexnet.data.transforms import Transform
 from rexnet.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
-"""Inputs (N, channels, height, width), float32 and channels last; labels (N,), int64."""
+"""Inputs (N, channels, height, width), float32 and channels last; and what is wanted of them."""
 
 Key = tuple[int, int]
 """An epoch, and the index of an image in it."""
 
 
-class TrainingBatches:
-    """Every image once an epoch, in a new order each, in equal parts for every process.
+class Samples(Protocol):
+    """What batches are made of."""
 
-    What is in a step, and what augmentation made of it, depends on the images, the transform, the
-    batch size and the seed alone: neither on the number of workers, nor on how a batch is divided
-    among processes and micro-batches, nor on where an epoch is taken up.
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def sample(self, index: int) -> Any:
+        """Return a sample; it may draw from the global generators of random, numpy and torch."""
+
+    def batch(self, samples: Sequence[Any]) -> Batch:
+        """Return a batch of what ``sample`` returned."""
+
+
+class LabelledImages:
+    """Images with one label each.
 
     Args:
         images: The images.
         transform: Makes an input of a picture; it may draw from the global generators of
             ``random``, numpy and torch.
+    """
+
+    def __init__(self, images: Images, transform: Transform) -> None:
+        self._images, self._transform = images, transform
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def sample(self, index: int) -> tuple[Tensor, int]:
+        """Return an input (channels, height, width) and its label."""
+        return self._transform(self._images.read(index)), int(self._images.labels[index])
+
+    def batch(self, samples: Sequence[tuple[Tensor, int]]) -> Batch:
+        """Return inputs (N, channels, height, width) and labels (N,)."""
+        inputs, labels = zip(*samples, strict=True)
+        return stacked(inputs), torch.tensor(labels)
+
+
+def stacked(inputs: Sequence[Tensor]) -> Tensor:
+    """Return inputs (channels, height, width) as one (N, ...), channels last in memory."""
+    batch = torch.empty((len(inputs), *inputs[0].shape), memory_format=torch.channels_last)
+    return torch.stack(list(inputs), out=batch)
+
+
+class TrainingBatches:
+    """Every sample once an epoch, in a new order each, in equal parts for every process.
+
+    What is in a step, and what augmentation made of it, depends on the samples, the batch size and
+    the seed alone: neither on the number of workers, nor on how a batch is divided among processes
+    and micro-batches, nor on where an epoch is taken up.
+
+    Args:
+        samples: The samples.
         batch_size: Images of a step, over all processes.
         seed: At least 0.
         rank: Number of this process, from 0.
@@ -53,8 +95,7 @@ class TrainingBatches:
 
     def __init__(
         self,
-        images: Images,
-        transform: Transform,
+        samples: Samples,
         *,
         batch_size: int,
         seed: int,
@@ -64,24 +105,24 @@ class TrainingBatches:
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
-        self.batch_size = min(batch_size, len(images))
+        self.batch_size = min(batch_size, len(samples))
         parts = world * accumulate
         if self.batch_size < 1 or self.batch_size % parts:
             raise UserError(
-                f"a batch of {self.batch_size} images (batch size {batch_size}, {len(images)} "
+                f"a batch of {self.batch_size} images (batch size {batch_size}, {len(samples)} "
                 f"images) cannot be divided among {world} processes x {accumulate} micro-batches; "
                 f"take a multiple of {parts}"
             )
-        self._num_images = len(images)
+        self._num_images = len(samples)
         self._plan = _Plan(
-            num_images=len(images),
+            num_images=len(samples),
             batch_size=self.batch_size,
             seed=seed,
             parts=range(rank * accumulate, (rank + 1) * accumulate),
             num_parts=parts,
         )
-        samples = _Samples(images, transform, seed)
-        self._loader = _loader(samples, self._plan, num_workers, pin_memory, persistent=True)
+        read = _Read(samples, seed)
+        self._loader = _loader(read, self._plan, num_workers, pin_memory, persistent=True)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -105,8 +146,7 @@ class TrainingBatches:
 
 
 def evaluation_batches(
-    images: Images,
-    transform: Transform,
+    samples: Samples,
     *,
     batch_size: int,
     rank: int = 0,
@@ -114,11 +154,10 @@ def evaluation_batches(
     num_workers: int = 0,
     pin_memory: bool = False,
 ) -> Iterator[Batch]:
-    """Yield every image once over all processes, as those of number ``rank`` + i ``world``.
+    """Yield every sample once over all processes, as those of number ``rank`` + i ``world``.
 
     Args:
-        images: The images.
-        transform: Makes an input of a picture.
+        samples: The samples.
         batch_size: Images of a batch of this process; the last one has what is left.
         rank: Number of this process, from 0.
         world: Number of processes.
@@ -128,13 +167,23 @@ def evaluation_batches(
     Raises:
         UserError: An image is corrupt; it is named.
     """
-    mine = range(rank, len(images), world)
+    mine = range(rank, len(samples), world)
     keys = [
         [(0, index) for index in mine[start : start + batch_size]]
         for start in range(0, len(mine), batch_size)
     ]
-    samples = _Samples(images, transform, 0)
-    yield from _batches(_loader(samples, keys, num_workers, pin_memory, persistent=False))
+    yield from _batches(_loader(_Read(samples, 0), keys, num_workers, pin_memory, persistent=False))
+
+
+def counted(
+    batches: Iterable[Batch], total: int, on_progress: Callable[[int, int], None]
+) -> Iterator[Batch]:
+    """Yield ``batches``, and tell after each how many samples of ``total`` are done."""
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch[1])
+        on_progress(done, total)
 
 
 class _Plan:
@@ -156,28 +205,23 @@ class _Plan:
         return ([(epoch, index) for index in part.tolist()] for step in mine for part in step)
 
 
-class _Samples(Dataset[Batch]):
-    """Whole micro-batches by the keys of their images."""
+class _Read(Dataset[Batch]):
+    """Whole micro-batches by the keys of their samples."""
 
-    def __init__(self, images: Images, transform: Transform, seed: int) -> None:
-        self._images, self._transform, self._seed = images, transform, seed
+    def __init__(self, samples: Samples, seed: int) -> None:
+        self._samples, self._seed = samples, seed
 
     def __getitems__(self, keys: list[Key]) -> Batch | UserError:
         """Return a batch, or the error that DataLoader would wrap in a traceback."""
         try:
             with _kept_generators():
-                inputs = [self._input(epoch, index) for epoch, index in keys]
+                return self._samples.batch([self._sample(epoch, index) for epoch, index in keys])
         except UserError as error:
             return error
-        batch = torch.empty((len(inputs), *inputs[0].shape), memory_format=torch.channels_last)
-        torch.stack(inputs, out=batch)
-        labels = self._images.labels[[index for _, index in keys]]
-        return batch, torch.from_numpy(labels)
 
-    def _input(self, epoch: int, index: int) -> Tensor:
-        picture = self._images.read(index)
+    def _sample(self, epoch: int, index: int) -> Any:
         _seed_generators(self._seed, epoch, index)
-        return self._transform(picture)
+        return self._samples.sample(index)
 
 
 def _seed_generators(*numbers: int) -> None:
@@ -202,7 +246,7 @@ def _kept_generators() -> Iterator[None]:
 
 
 def _loader(
-    samples: _Samples,
+    samples: _Read,
     keys: Iterable[list[Key]],
     num_workers: int,
     pin_memory: bool,

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,6 +149,25 @@ class FileImages:
 
 
 Images = ArrayImages | FileImages
+
+
+class Checkable(Protocol):
+    """Images of which the corrupt ones can be found and left out."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def where(self, index: int) -> str:
+        """Return the path of one image."""
+
+    def fingerprint(self) -> str:
+        """Return what depends on the images and what is known of them."""
+
+    def without(self, indices: Iterable[int]) -> Self:
+        """Return the same without some images."""
+
+
+C = TypeVar("C", bound=Checkable)
 
 
 def _others(count: int, indices: Iterable[int]) -> NDArray[np.int64]:
@@ -346,7 +365,9 @@ def _entries(folder: str) -> list[tuple["os.DirEntry[str]", bool]]:
         raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
 
 
-def find_corrupt(images: Images, on_progress: Callable[[int, int], None]) -> list[tuple[int, str]]:
+def find_corrupt(
+    images: Checkable, on_progress: Callable[[int, int], None]
+) -> list[tuple[int, str]]:
     """Decode every file once and return the indices of those that are corrupt, with the reasons.
 
     Every file that is cut short is found. Damage in its midst is found as far as the format lets
@@ -377,7 +398,7 @@ def find_corrupt(images: Images, on_progress: Callable[[int, int], None]) -> lis
     return found
 
 
-def _corrupt_of(images: FileImages, indices: Iterable[int]) -> list[tuple[int, str]]:
+def _corrupt_of(images: Checkable, indices: Iterable[int]) -> list[tuple[int, str]]:
     damages = ((index, _damage(images.where(index))) for index in indices)
     return [(index, damage) for index, damage in damages if damage]
 
@@ -410,8 +431,8 @@ def _jpeg_damage(content: bytes) -> str:
 
 
 def checked(
-    images: Images, skip_corrupt: bool, on_progress: Callable[[int, int], None]
-) -> tuple[Images, list[tuple[str, str]]]:
+    images: C, skip_corrupt: bool, on_progress: Callable[[int, int], None]
+) -> tuple[C, list[tuple[str, str]]]:
     """Return the images that are not corrupt, and where those are that are, with the reasons.
 
     Args:
@@ -432,10 +453,15 @@ def checked(
             "them, or pass --skip-corrupt"
         )
     rest = images.without(index for index, _ in corrupt)
+    if isinstance(images, FileImages) and isinstance(rest, FileImages):
+        _check_left(images, rest)
+    return rest, listed
+
+
+def _check_left(images: FileImages, rest: FileImages) -> None:
     lost = np.flatnonzero((_counts(rest) == 0) & (_counts(images) > 0))
     if len(lost):
         raise UserError(
             f"all images of class {images.classes[lost[0]]!r} of {images.name} are corrupt; "
             "repair them or remove the class"
         )
-    return rest, listed

@@ -2,21 +2,16 @@
 
 import dataclasses
 import itertools
-import os
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rexnet import processes, runs
-from rexnet.errors import UserError
+from rexnet import runs
 from rexnet.spec import Activation, NetSpec
 from rexnet.train.config import ActivationStudy, TrainConfig
+from rexnet.train.several import StudyProgress, train_all, trainings_at_a_time
 
 PAPER = {
     "relu6": (77.3, 93.5),
@@ -26,18 +21,6 @@ PAPER = {
     "silu": (77.9, 93.9),
 }
 """Top-1 and top-5 in percent on ImageNet, Table A2, in its order."""
-
-REPORT_SECONDS = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyProgress:
-    """How far a study is."""
-
-    trained: int
-    total: int
-    share: float
-    seconds_left: float | None
 
 
 def with_activation(spec: NetSpec, activation: Activation) -> NetSpec:
@@ -114,6 +97,7 @@ def run(
         UserError: The config cannot be used, or a training failed; the others are not harmed.
     """
     from rexnet.nn.network import resolve
+    from rexnet.train import job
 
     folder, spec = Path(config.out), resolve(config.model)
     jobs = {}
@@ -137,7 +121,8 @@ def run(
                     device=config.device,
                 )
             )
-        _train_all(configs, _parallel(config), on_progress)
+        parallel = trainings_at_a_time(config.parallel, config.device)
+        train_all(job.run, configs, parallel, on_progress)
         rows = [
             {"activation": activation, "seed": seed, **runs.read_json(place / "result.json")}
             for place, (activation, seed) in jobs.items()
@@ -146,98 +131,3 @@ def run(
         runs.write_jsonl(folder / "trainings.jsonl", rows)
         runs.write_json(folder / "table.json", {"table": table, **verdict(table)})
     return table
-
-
-def _parallel(config: ActivationStudy) -> int:
-    if config.parallel is not None:
-        return config.parallel
-    if config.device == "cpu":
-        return os.cpu_count() or 1
-    import torch
-
-    return 1 if config.device == "cuda" or torch.cuda.is_available() else os.cpu_count() or 1
-
-
-@dataclass(kw_only=True)
-class _Training:
-    """A training in a child process, and what part of it is done."""
-
-    child: processes.Child
-    out: str
-    share: float = 0.0
-
-
-def _train_all(
-    configs: Sequence[TrainConfig], parallel: int, on_progress: Callable[[StudyProgress], None]
-) -> None:
-    """Train every config, ``parallel`` at a time, those that are complete left out.
-
-    Raises:
-        UserError: A training failed; those under way are stopped and can be gone on with.
-    """
-    waiting = [config for config in configs if not (Path(config.out) / "result.json").exists()]
-    done = len(configs) - len(waiting)
-    trained_before, started = done, time.monotonic()
-    running: list[_Training] = []
-    try:
-        while waiting or running:
-            while waiting and len(running) < parallel:
-                config = waiting.pop(0)
-                child = processes.start(partial(_train, config), daemon=False)
-                running.append(_Training(child=child, out=config.out))
-            ready = wait([training.child.connection for training in running])
-            for training in [t for t in running if t.child.connection in ready]:
-                if _heard(training):
-                    running.remove(training)
-                    done += 1
-            share = (done + sum(training.share for training in running)) / len(configs)
-            gained = share - trained_before / len(configs)
-            seconds = time.monotonic() - started
-            left = (1 - share) * seconds / gained if gained > 0 else None
-            on_progress(
-                StudyProgress(trained=done, total=len(configs), share=share, seconds_left=left)
-            )
-    finally:
-        for training in running:
-            training.child.process.kill()
-            training.child.process.join()
-
-
-def _heard(training: _Training) -> bool:
-    """Take what a training tells, and return whether it has ended.
-
-    Raises:
-        UserError: It failed.
-    """
-    try:
-        kind, value = training.child.connection.recv()
-    except (EOFError, ConnectionResetError):
-        training.child.process.join()
-        kind, value = "error", f"its process died, exit code {training.child.process.exitcode}"
-    if kind == "error":
-        raise UserError(f"the training in {training.out} failed: {value}")
-    if kind == "share":
-        training.share = value
-        return False
-    training.child.process.join()
-    return True
-
-
-def _train(config: TrainConfig, connection: Any) -> None:
-    """Run in a child: train, and tell how far it is."""
-    from rexnet.train import job
-
-    last = 0.0
-
-    def show(progress: Any) -> None:
-        nonlocal last
-        if time.monotonic() - last > REPORT_SECONDS:
-            last = time.monotonic()
-            connection.send(("share", progress.share))
-
-    try:
-        job.run(config, show, lambda done, total: None)
-    except UserError as error:
-        connection.send(("error", str(error)))
-    else:
-        connection.send(("done", None))

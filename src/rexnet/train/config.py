@@ -1,8 +1,9 @@
 """What a user can set of a training, a validation and a study."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from rexnet.errors import UserError, closest
 from rexnet.spec import Activation
@@ -47,17 +48,7 @@ class TrainConfig:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        for field in ("model", "data", "recipe", "out"):
-            if not getattr(self, field):
-                raise UserError(f"--{field} must be a name or a path")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed {self.seed} must be from 0 to {2**32 - 1}")
-        if self.workers is not None and not 0 <= self.workers <= 256:
-            raise UserError(f"workers {self.workers} must be from 0 to 256")
-        if not 0 <= self.checkpoint_seconds <= 86_400:
-            raise UserError(
-                f"checkpoint_seconds {self.checkpoint_seconds} must be from 0 to 86,400"
-            )
+        check_training(self, ("model", "data", "recipe", "out"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +82,7 @@ class ValidateConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.batch_size <= 10**5:
             raise UserError(f"batch_size {self.batch_size} must be from 1 to 100,000")
-        if self.workers is not None and not 0 <= self.workers <= 256:
-            raise UserError(f"workers {self.workers} must be from 0 to 256")
+        check_workers(self.workers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +112,7 @@ class ActivationStudy:
     device: Device = "auto"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.seeds <= 100:
-            raise UserError(f"seeds {self.seeds} must be from 1 to 100")
-        if self.parallel is not None and not 1 <= self.parallel <= 256:
-            raise UserError(f"parallel {self.parallel} must be from 1 to 256")
+        check_study(self.seeds, self.parallel)
         known = get_args(Activation)
         for name in self.activations:
             if name not in known:
@@ -134,6 +121,48 @@ class ActivationStudy:
                 )
         if not self.activations or len(set(self.activations)) < len(self.activations):
             raise UserError(f"activations {self.activations} must be different, at least one")
+
+
+def check_training(config: Any, names: Sequence[str]) -> None:
+    """Check what the options of all trainings share.
+
+    Args:
+        config: Has ``seed``, ``workers`` and ``checkpoint_seconds``.
+        names: Fields that must not be empty.
+
+    Raises:
+        UserError: A value is out of range.
+    """
+    for field in names:
+        if not getattr(config, field):
+            raise UserError(f"--{field} must be a name or a path")
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"seed {config.seed} must be from 0 to {2**32 - 1}")
+    check_workers(config.workers)
+    if not 0 <= config.checkpoint_seconds <= 86_400:
+        raise UserError(f"checkpoint_seconds {config.checkpoint_seconds} must be from 0 to 86,400")
+
+
+def check_study(seeds: int, parallel: int | None) -> None:
+    """Check what the options of all studies share.
+
+    Raises:
+        UserError: A number is out of range.
+    """
+    if not 1 <= seeds <= 100:
+        raise UserError(f"seeds {seeds} must be from 1 to 100")
+    if parallel is not None and not 1 <= parallel <= 256:
+        raise UserError(f"parallel {parallel} must be from 1 to 256")
+
+
+def check_workers(workers: int | None) -> None:
+    """Check a number of reading processes.
+
+    Raises:
+        UserError: It is out of range.
+    """
+    if workers is not None and not 0 <= workers <= 256:
+        raise UserError(f"workers {workers} must be from 0 to 256")
 
 
 def num_readers(workers: int | None, device: str, world_size: int, *, from_files: bool) -> int:

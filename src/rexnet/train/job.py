@@ -1,55 +1,34 @@
 """The training job: a network, images and a recipe in, a trained model in a run folder out."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rexnet import cost, runs
-from rexnet.data.loader import TrainingBatches, evaluation_batches
-from rexnet.data.splits import FileImages, Images, checked, open_images
+from rexnet.data.loader import LabelledImages, TrainingBatches, evaluation_batches
+from rexnet.data.splits import FileImages, Images, open_images
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
 from rexnet.errors import UserError
 from rexnet.nn.fused import Fused, can_fuse
 from rexnet.nn.hub import save_pretrained
 from rexnet.nn.network import Network, create_model, resolve
 from rexnet.preprocessing import Preprocessing
+from rexnet.train import folder as folders
 from rexnet.train import recipe as recipes
 from rexnet.train.config import TrainConfig, num_readers
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
+from rexnet.train.folder import Data, OnRead
 from rexnet.train.loop import Batch, Loop, OnProgress, Progress, Task, optimizer_of
 from rexnet.train.recipe import Recipe
 from rexnet.train.world import World, joined, resolved_precision
 
-OnRead = Callable[[int, int], None]
-
 EVALUATION_BATCH = 128
-
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """Images to train on and to evaluate on.
-
-    Attributes:
-        train: Without corrupt images.
-        val: Without corrupt images.
-        fingerprints: Of both parts, the corrupt images included.
-        corrupt: Of both parts, where each corrupt image is, and why it cannot be read.
-    """
-
-    train: Images
-    val: Images
-    fingerprints: tuple[str, str]
-    corrupt: tuple[list[tuple[str, str]], list[tuple[str, str]]]
 
 
 def run(config: TrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[str, Any]:
@@ -69,37 +48,17 @@ def run(config: TrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[s
     if is_new:
         runs.check_new(folder, "train.json")
     with joined(config.device) as world:
-        data = _data(config, world, on_read)
+        parts = open_images(config.data)
+        data = folders.sound(parts, folder, world, config.skip_corrupt, on_read)
         size = min(recipe.batch_size, len(data.train))
         recipe = dataclasses.replace(recipe, batch_size=size)
         model = _model(config, recipe, data)
         trainer = _Trainer(config, recipe, model, data, world, on_progress)
-        with runs.locked(folder) if world.leads else nullcontext(), _failures(recipe):
+        with runs.locked(folder) if world.leads else nullcontext(), folders.failures(recipe):
             if world.leads:
                 identity = _identity(config, recipe, model, data, world)
-                _prepare(folder, config, identity, data, model)
+                folders.prepare(folder, config, identity, data, model.spec)
             return trainer.run()
-
-
-@contextmanager
-def _failures(recipe: Recipe) -> Iterator[None]:
-    """Tell in one line what is no fault of the program.
-
-    Raises:
-        UserError: The GPU is out of memory, or a process that reads images was killed.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"the GPU is out of memory with batch_size {recipe.batch_size} in "
-            f"{recipe.accumulate} parts a process; try --set accumulate={2 * recipe.accumulate}"
-        ) from None
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        reason = str(error).splitlines()[0]
-        raise UserError(f"a process that reads images ended: {reason}; try --workers 0") from None
 
 
 class _Trainer:
@@ -110,7 +69,7 @@ class _Trainer:
         config: TrainConfig,
         recipe: Recipe,
         model: Network,
-        data: Data,
+        data: Data[Images],
         world: World,
         on_progress: OnProgress,
     ) -> None:
@@ -123,8 +82,9 @@ class _Trainer:
             config.workers, world.device.type, world.size, from_files=from_files
         )
         self._batches = TrainingBatches(
-            data.train,
-            training_transform(model.preprocessing, augmentation_of(recipe)),
+            LabelledImages(
+                data.train, training_transform(model.preprocessing, augmentation_of(recipe))
+            ),
             batch_size=recipe.batch_size,
             seed=config.seed,
             rank=world.rank,
@@ -133,15 +93,11 @@ class _Trainer:
             num_workers=self._num_workers,
             pin_memory=world.device.type == "cuda",
         )
-        if self._batches.batch_size == world.size * recipe.accumulate:
-            raise UserError(
-                f"batch_size {recipe.batch_size} leaves batch norm a single image at a time, which "
-                "has no variance; set a larger one"
-            )
+        folders.check_batch(recipe, world)
         self._mix = _mixing(recipe, len(data.train.classes))
         # An optimiser that timm does not know is told before anything is written.
         optimizer_of(model, recipe)
-        self._writer = _board(self._folder) if config.tensorboard and world.leads else None
+        self._writer = folders.board(self._folder) if config.tensorboard and world.leads else None
         self._evaluation: Evaluation | None = None
 
     def run(self) -> dict[str, Any]:
@@ -193,8 +149,7 @@ class _Trainer:
         assert isinstance(model, Network)
         world, val = self._world, self._data.val
         batches = evaluation_batches(
-            val,
-            evaluation_transform(model.preprocessing),
+            LabelledImages(val, evaluation_transform(model.preprocessing)),
             batch_size=EVALUATION_BATCH,
             rank=world.rank,
             world=world.size,
@@ -205,9 +160,7 @@ class _Trainer:
         return {"top1": found.top1, "top5": found.top5, "val_loss": found.loss}
 
     def _show(self, progress: Progress) -> None:
-        if self._writer and progress.ended_epoch:
-            for name, value in progress.results.items():
-                self._writer.add_scalar(name, value, progress.results["epoch"])
+        folders.write_scalars(self._writer, progress)
         self._on_progress(progress)
 
     def _result(self, history: list[dict[str, Any]], evaluation: Evaluation) -> dict[str, Any]:
@@ -267,41 +220,7 @@ def _mixing(recipe: Recipe, num_classes: int) -> Any:
     )
 
 
-def _board(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError("--tensorboard needs `pip install tensorboard`") from None
-    return SummaryWriter(str(folder / "tensorboard"))
-
-
-def _data(config: TrainConfig, world: World, on_read: OnRead) -> Data:
-    """Open the images; the leader looks for corrupt ones, once for a run folder."""
-    path = Path(config.out) / "images.json"
-    known = runs.read_json(path) if world.leads and path.exists() else {}
-    parts, fingerprints, corrupt = [], [], []
-    for part in open_images(config.data):
-        fingerprint, listed = "", None
-        if world.leads:
-            fingerprint = part.fingerprint()
-            listed = known.get(fingerprint)
-            if listed is None:
-                listed = checked(part, config.skip_corrupt, on_read)[1]
-        listed = [tuple(pair) for pair in world.from_leader(listed)]
-        places = {place for place, _ in listed}
-        left_out = [i for i in range(len(part)) if part.where(i) in places] if places else []
-        parts.append(part.without(left_out))
-        fingerprints.append(fingerprint)
-        corrupt.append(listed)
-    return Data(
-        train=parts[0],
-        val=parts[1],
-        fingerprints=(fingerprints[0], fingerprints[1]),
-        corrupt=(corrupt[0], corrupt[1]),
-    )
-
-
-def _model(config: TrainConfig, recipe: Recipe, data: Data) -> Network:
+def _model(config: TrainConfig, recipe: Recipe, data: Data[Images]) -> Network:
     """Return the network to train, with new weights or those to start from.
 
     Raises:
@@ -340,7 +259,7 @@ def _model(config: TrainConfig, recipe: Recipe, data: Data) -> Network:
 
 
 def _identity(
-    config: TrainConfig, recipe: Recipe, model: Network, data: Data, world: World
+    config: TrainConfig, recipe: Recipe, model: Network, data: Data[Images], world: World
 ) -> dict[str, Any]:
     """Return what makes two trainings the same."""
     return {
@@ -359,23 +278,3 @@ def _identity(
         "device": world.device.type,
         "seed": config.seed,
     }
-
-
-def _prepare(
-    folder: Path, config: TrainConfig, identity: Mapping[str, Any], data: Data, model: Network
-) -> None:
-    """Check that ``folder`` is new or holds the same training, and write what the training is.
-
-    Raises:
-        UserError: The folder holds another training.
-    """
-    path = folder / "train.json"
-    runs.check_same(path, identity, "training")
-    # Before all other files: a training killed right here is known for what it is.
-    runs.write_json(path, identity)
-    settings = dataclasses.asdict(config) | {"set": list(config.set)}
-    runs.write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
-    runs.write_json(folder / "environment.json", runs.environment(*PACKAGES))
-    listed = zip(data.fingerprints, data.corrupt, strict=True)
-    runs.write_json(folder / "images.json", dict(listed))
-    runs.write_text(folder / "spec.json", model.spec.to_json() + "\n")

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from rexnet import runs
 from rexnet.errors import UserError
 from rexnet.train import checkpoint
-from rexnet.train.recipe import Recipe
+from rexnet.train.recipe import LoopRecipe
 from rexnet.train.world import World, resolved_precision
 
 Batch = tuple[Any, Any]
@@ -104,7 +104,7 @@ class Loop:
         batches: Batches,
         task: Task,
         *,
-        recipe: Recipe,
+        recipe: LoopRecipe,
         world: World,
         folder: Path,
         seed: int,
@@ -326,7 +326,7 @@ class Loop:
             runs.write_jsonl(self._folder / "metrics.jsonl", self._history)
 
 
-def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def optimizer_of(model: nn.Module, recipe: LoopRecipe) -> torch.optim.Optimizer:
     """Return the optimiser of a recipe; weight decay spares biases and batch norms.
 
     Raises:
@@ -350,8 +350,8 @@ def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         raise UserError(f"optimizer {recipe.optimizer!r}: {reason}") from None
 
 
-def scheduler_of(optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Any:
-    """Return the schedule of a recipe over steps: linear warm-up from 0, then a cosine to 0."""
+def scheduler_of(optimizer: torch.optim.Optimizer, recipe: LoopRecipe, steps_per_epoch: int) -> Any:
+    """Return the schedule of a recipe over steps: linear warm-up, then a cosine to 0."""
     from timm.scheduler.cosine_lr import CosineLRScheduler
 
     warmup = round(recipe.warmup_epochs * steps_per_epoch)
@@ -360,6 +360,7 @@ def scheduler_of(optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epo
         # timm warns of a cosine of a single step.
         t_initial=max(2, recipe.epochs * steps_per_epoch - warmup),
         warmup_t=warmup,
+        warmup_lr_init=recipe.warmup_start * recipe.peak_lr,
         warmup_prefix=True,
         t_in_epochs=False,
     )

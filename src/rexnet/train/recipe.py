@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from rexnet import options
 from rexnet.errors import UserError, closest
@@ -15,8 +15,8 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a network is trained: the fields of ``recipes/*.yaml``.
+class LoopRecipe:
+    """What the training loop follows, whatever is trained; recipes extend it.
 
     Attributes:
         epochs: Times through the training images.
@@ -25,27 +25,14 @@ class Recipe:
         optimizer: A name that timm's ``create_optimizer_v2`` knows; sgd is with Nesterov momentum.
         lr: Peak learning rate for ``lr_batch_size`` images; scaled linearly with ``batch_size``.
         lr_batch_size: The batch size that ``lr`` is for.
-        warmup_epochs: Epochs of linear warm-up from 0, before the cosine.
+        warmup_epochs: Epochs of linear warm-up, before the cosine.
+        warmup_start: Share of the peak learning rate that the warm-up starts from.
         momentum: Of the optimiser.
         weight_decay: Not applied to biases and batch norms.
         layer_decay: The learning rate of a layer divided by that of the next; 1 for all the same.
         clip_grad: Largest norm of all gradients; 0 does not clip.
-        label_smoothing: Share of the target spread over all classes.
-        dropout: Before the classifier.
-        drop_path: Stochastic depth of the last block, rising linearly from the first.
-        mixup: Alpha of mixup; 0 is without.
-        cutmix: Alpha of CutMix; 0 is without.
-        crop: ``resized`` (a random part, resized), ``padded`` (a random crop of the padded image,
-            for small ones) or ``none`` (as in evaluation).
-        scale: The share of the area that a resized crop takes, from and to.
-        flip: Probability of a mirror image.
-        rand_augment: RandAugment in timm's notation, such as rand-m9-mstd0.5; empty is without.
-        random_erasing: Probability of a random rectangle of noise.
         ema: Decay a step of the moving average of the weights, which is then what is evaluated and
             kept; 0 is without.
-        resolution: Side of the input in pixels (default: the model's).
-        eval_crop: Side of the centre crop of evaluation divided by the shorter side of the resized
-            image (default: the model's).
         precision: What convolutions are computed in: auto is bfloat16 on a GPU that has it, float16
             on other GPUs, float32 on a CPU.
         pretrained: Whether the training starts from trained weights.
@@ -61,10 +48,69 @@ class Recipe:
     lr: float = 0.5
     lr_batch_size: int = 512
     warmup_epochs: float = 5.0
+    warmup_start: float = 0.0
     momentum: float = 0.9
     weight_decay: float = 1e-5
     layer_decay: float = 1.0
     clip_grad: float = 0.0
+    ema: float = 0.0
+    precision: Precision = "auto"
+    pretrained: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "lr_batch_size"):
+            if not 1 <= getattr(self, name) <= 10**6:
+                raise UserError(f"{name} {getattr(self, name)} must be from 1 to 1,000,000")
+        self._check(
+            lr=(0, 1e3),
+            warmup_start=(0, 1),
+            momentum=(0, 1),
+            weight_decay=(0, 1),
+            layer_decay=(0.01, 1),
+            clip_grad=(0, 1e6),
+            ema=(0, 0.999999),
+        )
+        if not 0 <= self.warmup_epochs <= self.epochs:
+            raise UserError(
+                f"warmup_epochs {self.warmup_epochs} must be from 0 to epochs, {self.epochs}"
+            )
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after the warm-up."""
+        return self.lr * self.batch_size / self.lr_batch_size
+
+    def _check(self, **ranges: tuple[float, float]) -> None:
+        # Comparisons with NaN are false, so each range says what is allowed.
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise UserError(f"{name} {getattr(self, name)} must be from {low} to {high}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(LoopRecipe):
+    """How a network is trained on labelled images: the fields of ``recipes/*.yaml``.
+
+    Attributes:
+        label_smoothing: Share of the target spread over all classes.
+        dropout: Before the classifier.
+        drop_path: Stochastic depth of the last block, rising linearly from the first.
+        mixup: Alpha of mixup; 0 is without.
+        cutmix: Alpha of CutMix; 0 is without.
+        crop: ``resized`` (a random part, resized), ``padded`` (a random crop of the padded image,
+            for small ones) or ``none`` (as in evaluation).
+        scale: The share of the area that a resized crop takes, from and to.
+        flip: Probability of a mirror image.
+        rand_augment: RandAugment in timm's notation, such as rand-m9-mstd0.5; empty is without.
+        random_erasing: Probability of a random rectangle of noise.
+        resolution: Side of the input in pixels (default: the model's).
+        eval_crop: Side of the centre crop of evaluation divided by the shorter side of the resized
+            image (default: the model's).
+
+    Raises:
+        UserError: A value is out of range.
+    """
+
     label_smoothing: float = 0.1
     dropout: float = 0.2
     drop_path: float = 0.0
@@ -75,37 +121,18 @@ class Recipe:
     flip: float = 0.5
     rand_augment: str = ""
     random_erasing: float = 0.0
-    ema: float = 0.0
     resolution: int | None = None
     eval_crop: float | None = None
-    precision: Precision = "auto"
-    pretrained: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "lr_batch_size"):
-            if not 1 <= getattr(self, name) <= 10**6:
-                raise UserError(f"{name} {getattr(self, name)} must be from 1 to 1,000,000")
-        # Comparisons with NaN are false, so each range says what is allowed.
-        ranges = {
-            "lr": (0, 1e3),
-            "momentum": (0, 1),
-            "weight_decay": (0, 1),
-            "layer_decay": (0.01, 1),
-            "clip_grad": (0, 1e6),
-            "label_smoothing": (0, 0.99),
-            "dropout": (0, 0.99),
-            "drop_path": (0, 0.99),
-            "mixup": (0, 100),
-            "cutmix": (0, 100),
-            "ema": (0, 0.999999),
-        }
-        for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise UserError(f"{name} {getattr(self, name)} must be from {low} to {high}")
-        if not 0 <= self.warmup_epochs <= self.epochs:
-            raise UserError(
-                f"warmup_epochs {self.warmup_epochs} must be from 0 to epochs, {self.epochs}"
-            )
+        super().__post_init__()
+        self._check(
+            label_smoothing=(0, 0.99),
+            dropout=(0, 0.99),
+            drop_path=(0, 0.99),
+            mixup=(0, 100),
+            cutmix=(0, 100),
+        )
         if self.has_mixing and self.batch_size // self.accumulate % 2:
             raise UserError(f"mixup and cutmix need an even batch_size, not {self.batch_size}")
 
@@ -114,14 +141,15 @@ class Recipe:
         """Whether images of a batch are mixed with each other."""
         return self.mixup > 0 or self.cutmix > 0
 
-    @property
-    def peak_lr(self) -> float:
-        """The learning rate after the warm-up."""
-        return self.lr * self.batch_size / self.lr_batch_size
+
+SHIPPED = ("imagenet", "cifar", "finetune")
+"""The recipes of training that come with the package."""
+
+R = TypeVar("R", bound=LoopRecipe)
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe.
+    """Read a recipe of training on labelled images.
 
     Args:
         name: A shipped recipe (imagenet, cifar or finetune), or the path of a YAML file.
@@ -130,28 +158,33 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UserError: There is no such recipe, a field is unknown, or a value is wrong.
     """
+    return load_as(Recipe, SHIPPED, name, overrides)
+
+
+def load_as(kind: type[R], shipped: Sequence[str], name: str, overrides: Sequence[str]) -> R:
+    """Read a recipe of another kind; see ``load``.
+
+    Args:
+        kind: Its class.
+        shipped: The names of the recipes of this kind that come with the package.
+        name: One of them, or the path of a YAML file.
+        overrides: ``FIELD=VALUE``, stronger than the file.
+    """
     for override in overrides:
         if "=" not in override:
             raise UserError(f"--set {override}: give FIELD=VALUE, such as epochs=5")
+    path = _path(name, shipped)
     try:
-        return options.read(
-            Recipe, [f"--config={_path(name)}", *(f"--{override}" for override in overrides)]
-        )
+        return options.read(kind, [f"--config={path}", *(f"--{o}" for o in overrides)])
     except UserError as error:
         raise UserError(f"recipe {name}: {str(error).replace('--', '')}") from None
 
 
-def shipped() -> dict[str, Path]:
-    """Return the recipes of training that come with the package."""
+def _path(name: str, shipped: Sequence[str]) -> Path:
     folder = Path(str(files("rexnet"))) / "recipes"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml")) if path.stem != "demo"}
-
-
-def _path(name: str) -> Path:
-    known = shipped()
-    path = known.get(name, Path(name))
+    path = folder / f"{name}.yaml" if name in shipped else Path(name)
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         raise UserError(
-            f"no recipe {name!r}{closest(name, known)}; give {', '.join(known)} or a YAML file"
+            f"no recipe {name!r}{closest(name, shipped)}; give {', '.join(shipped)} or a YAML file"
         )
     return path

@@ -1,7 +1,7 @@
 """The validation and the prediction job: a trained model on labelled images, or on any image."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from rexnet.data.images import read_upright
-from rexnet.data.loader import Batch, evaluation_batches
+from rexnet.data.loader import LabelledImages, counted, evaluation_batches
 from rexnet.data.splits import (
     FileImages,
     Images,
@@ -57,17 +57,16 @@ def validate(config: ValidateConfig, on_progress: Callable[[int, int], None]) ->
             config.workers, world.device.type, world.size, from_files=isinstance(images, FileImages)
         )
         batches = evaluation_batches(
-            images,
-            evaluation_transform(model.preprocessing),
+            LabelledImages(images, evaluation_transform(model.preprocessing)),
             batch_size=config.batch_size,
             rank=world.rank,
             world=world.size,
             num_workers=readers,
             pin_memory=world.device.type == "cuda",
         )
-        counted = _counted(batches, len(images), on_progress)
+        told = counted(batches, len(images), on_progress)
         model.to(memory_format=torch.channels_last).to(world.device)
-        found = evaluate(model, counted, len(images.classes), world)
+        found = evaluate(model, told, len(images.classes), world)
         folder = _out(config)
         if world.leads:
             write_evaluation(folder, found, images.classes)
@@ -164,13 +163,3 @@ def _out(config: ValidateConfig) -> Path:
     if folder.is_dir():
         return folder / "validation"
     return Path("runs") / f"{re.sub(r'[^0-9A-Za-z._-]+', '-', folder.stem)}-validation"
-
-
-def _counted(
-    batches: Iterable[Batch], total: int, on_progress: Callable[[int, int], None]
-) -> Iterator[Batch]:
-    done = 0
-    for batch in batches:
-        yield batch
-        done += len(batch[1])
-        on_progress(done, total)

@@ -53,6 +53,14 @@ class World:
         distributed.broadcast_object_list(box, src=0)
         return box[0]
 
+    def gathered(self, rows: list[Any]) -> list[Any]:
+        """Return the rows of all processes, one process after another, in every process."""
+        if self.size == 1:
+            return rows
+        parts: list[Any] = [None] * self.size
+        distributed.all_gather_object(parts, rows)
+        return [row for part in parts for row in part]
+
 
 @contextmanager
 def joined(device: Device) -> Iterator[World]:
