@@ -17,6 +17,7 @@ import toys
 import yaml
 from PIL import Image
 from safetensors import safe_open
+from scenes import SETTINGS, write_scenes
 from toys import Toy, made_up_rows, write_run
 
 from rexnet import NetSpec, cli, families, runs, verbs
@@ -170,7 +171,18 @@ MISTAKES = {
     "part": (["validate", "T", "--part", "some"], ["'some'", "'val', 'train', 'all'"]),
     "nothing to predict": (["predict", "T"], ["give images"]),
     "model to predict": (["predict", "nowhere", "a.png"], ["nowhere is no run folder"]),
-    "no study": (["study"], ["give a study: activations"]),
+    "no study": (["study"], ["give one of: activations, detection"]),
+    "no job of detect": (["detect"], ["give one of: train, validate, predict"]),
+    "job of detect": (["detect", "predcit"], ["unknown detect 'predcit' (did you mean predict?)"]),
+    "backbone": (["detect", "train", "--data", "sample"], ["give --backbone"]),
+    "data to detect on": (
+        ["detect", "train", "--backbone", "rexnet_1.0", "--set", "epochs=2"],
+        ["give --data FOLDER, or --annotations"],
+    ),
+    "detector": (["detect", "validate", "nowhere"], ["nowhere holds no detector"]),
+    "score": (["detect", "predict", "D", "a.png", "--score", "2"], ["score 2.0 must be from 0"]),
+    "summary of nothing": (["summary"], ["give a name or the path of a spec"]),
+    "detector on nothing": (["summary", "--detector", "ssdlite"], ["give --backbone"]),
     "study": (["study", "activation"], ["did you mean activations?"]),
     "option of a study": (
         ["study", "activations", "--seed", "3"],
@@ -816,6 +828,53 @@ def test_a_study_prints_table_a2_and_its_verdict(here, capsys):
     for words in ("relu6", "77.3", "silu", "77.9", "Of 1 pairs that differ in Table A2"):
         assert words in out
     assert runs.read_json(here / "S" / "table.json")["pairs"] == 1
+
+
+def test_a_detector_goes_from_training_to_validation_and_prediction(here, capsys):
+    write_scenes(here)
+    recipe = ["--set", *SETTINGS, "epochs=2"]
+    train = ["detect", "train", "--backbone", "toy.json", "--data", "scenes", "--out", "D", *recipe]
+    assert cli.main([*train, "--workers", "0"]) == 0
+    out = capsys.readouterr().out
+    for words in (
+        "after epoch 2: train loss",
+        "AP50",
+        "3 categories, with their ids: car 3, cat 7, ship 90",
+        "rexnet detect validate D",
+    ):
+        assert words in out
+    for name in ("curves.png", "validation/report.html", "model/config.json"):
+        assert (here / "D" / name).exists()
+    assert cli.main(["detect", "validate", "D", "--workers", "0", "--out", "V"]) == 0
+    out = capsys.readouterr().out
+    assert "scenes/val/instances.json: AP " in out
+    assert (here / "V" / "report.html").exists()
+    images = ["scenes/val/images/00.png", "scenes/val/images/01.png"]
+    predict = ["detect", "predict", "D", *images, "--score", "0.01"]
+    assert cli.main([*predict, "--json", "--out", "P"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["image"] for row in rows] == images
+    assert {path.name for path in (here / "P").iterdir()} == {"00.png", "01.png"}
+    assert cli.main([*predict[:-1], "1"]) == 0
+    assert f"{images[0]}: nothing found" in capsys.readouterr().out
+    assert "epochs" in refused(capsys, *train, "epochs=3")
+
+
+def test_a_study_prints_the_table_of_detectors(here, capsys):
+    write_scenes(here)
+    study = ["study", "detection", "--data", "scenes", "--backbones", "toy.json", "--out", "S"]
+    assert cli.main([*study, "--device", "cpu", "--set", *SETTINGS, "epochs=1"]) == 0
+    assert "toy.json" in capsys.readouterr().out
+    assert runs.read_json(here / "S" / "table.json")["table"][0]["seeds"] == 1
+
+
+def test_the_cost_of_a_detector_is_printed(capsys):
+    command = ["summary", "--detector", "ssdlite", "--backbone", "rexnet_1.0", "--resolution"]
+    assert cli.main([*command, "320", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["params"], found["macs"]) == (5_688_598, 1_007_918_560)
+    assert cli.main(["summary", "--detector", "ssdlite", "rexnet_1.0", "--resolution", "128"]) == 0
+    assert "5,688,598" in capsys.readouterr().out
 
 
 def test_the_module_is_the_command():

@@ -20,10 +20,12 @@ ALL = {
     "options",
     "processes",
     "train",
+    "detect",
     "report",
     "search",
     "console",
     "verbs",
+    "verbs_detect",
     "cli",
 }
 ALLOWED = {
@@ -34,10 +36,12 @@ ALLOWED = {
     "options": {"core", "options"},
     "processes": {"core", "processes"},
     "train": {"core", "allocator", "nn", "data", "options", "processes", "report", "train"},
+    "detect": {"core", "nn", "data", "train", "report", "detect"},
     "report": {"core", "report"},
     "search": {"core", "nn", "data", "processes", "train", "report", "search"},
     "console": {"core", "report", "search", "train"},
     "verbs": ALL,
+    "verbs_detect": ALL,
     "cli": ALL,
 }
 HEAVY = {

@@ -49,7 +49,7 @@ def test_the_options_of_a_long_command_of_the_docs_are_known(command):
         with pytest.raises(SystemExit, match="0"):
             parser.parse_args(["--help"])
     else:
-        parser.parse_args(shlex.split(command)[1:])
+        parser.parse_args([cli._underscored(word) for word in shlex.split(command)[1:]])
 
 
 def test_every_target_of_make_in_the_docs_exists():

@@ -12,6 +12,8 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
 from rexnet import __version__, verbs
+from rexnet.detect.config import DetectionStudy, DetectTrainConfig, DetectValidateConfig
+from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError, closest
 from rexnet.options import explained, options_of
 from rexnet.search.config import Count, SearchConfig
@@ -20,7 +22,9 @@ from rexnet.train.recipe import Recipe
 
 Verb = Callable[[Namespace], None]
 
-RECIPE_FIELDS = {field.name for field in dataclasses.fields(Recipe)}
+RECIPE_FIELDS = {
+    field.name for kind in (Recipe, DetectionRecipe) for field in dataclasses.fields(kind)
+}
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended."""
@@ -85,7 +89,14 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     subcommands = parser.add_subcommands(dest="verb", required=True)
     parsers = {name: _parser() for name in RUN}
     parsers["summary"].add_argument(
-        "network", type=str, help="A name or the path of a spec in JSON"
+        "network", type=str | None, nargs="?", help="A name or the path of a spec in JSON"
+    )
+    parsers["summary"].add_argument("--detector", choices=["ssdlite"], help="Of a detector on it")
+    parsers["summary"].add_argument(
+        "--backbone", type=str | None, help="With --detector: the network, or timm:NAME"
+    )
+    parsers["summary"].add_argument(
+        "--classes", type=int, default=80, help="With --detector: classes to find"
     )
     parsers["summary"].add_argument("--resolution", type=int | None, help="Side in pixels")
     parsers["summary"].add_argument("--json", action="store_true", help="Print one JSON object")
@@ -98,7 +109,7 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     for name, verb in parsers.items():
         subcommands.add_subcommand(name, verb, help=HELP[name])
     # jsonargparse adds subcommands level by level.
-    return parser, parsers | _add_studies(parsers["study"])
+    return parser, parsers | _add_studies(parsers["study"]) | _add_detection(parsers["detect"])
 
 
 def _parser() -> ArgumentParser:
@@ -141,7 +152,49 @@ def _add_studies(parser: ArgumentParser) -> dict[str, ArgumentParser]:
     )
     _add_set(activations)
     studies.add_subcommand("activations", activations, help="The nonlinearity study (Table A2)")
-    return {"study activations": activations}
+    detection = _parser()
+    flags = {
+        "from_scratch": "Start from new weights and train twice as long (Table A4)",
+        "skip_corrupt": "Leave out images that cannot be read and boxes without area",
+    }
+    detection.add_class_arguments(DetectionStudy, skip={"set", "backbones", *flags})
+    backbones = "To compare: names, specs in JSON, run folders, timm:NAME"
+    detection.add_argument("--backbones", nargs="+", required=True, help=backbones)
+    _add_flags(detection, flags)
+    _add_set(detection)
+    studies.add_subcommand(
+        "detection", detection, help="Detectors on several backbones (Tables A3 and A4)"
+    )
+    return {"study activations": activations, "study detection": detection}
+
+
+def _add_detection(parser: ArgumentParser) -> dict[str, ArgumentParser]:
+    jobs = parser.add_subcommands(dest="job", required=True)
+    parsers = {name: _parser() for name in DETECT}
+    flags = {"skip_corrupt": "Leave out images that cannot be read and boxes without area"}
+    detector = "A run folder, or a folder of a detector"
+    parsers["validate"].add_class_arguments(DetectValidateConfig, skip={"detector", *flags})
+    parsers["validate"].add_argument("detector", type=str, help=detector)
+    _add_flags(parsers["validate"], flags)
+    flags["from_scratch"] = "Start from new weights and train twice as long (Table A4)"
+    flags["tensorboard"] = "Also write metrics for TensorBoard"
+    parsers["train"].add_class_arguments(DetectTrainConfig, skip={"set", *flags})
+    _add_flags(parsers["train"], flags)
+    _add_set(parsers["train"])
+    predict = parsers["predict"]
+    predict.add_argument("detector", type=str, help=detector)
+    predict.add_argument("images", type=str, nargs="+", metavar="IMAGE", help="Files of images")
+    predict.add_argument("--score", type=float, default=0.3, help="The lowest score to be told")
+    predict.add_argument("--out", type=str | None, help="A folder for pictures with the boxes")
+    predict.add_argument("--json", action="store_true", help="Print a JSON object an image")
+    helps = {
+        "train": "Train SSDLite on images with boxes",
+        "validate": "Count the average precision of a detector",
+        "predict": "Find what is on images",
+    }
+    for name, words in helps.items():
+        jobs.add_subcommand(name, parsers[name], help=words)
+    return {f"detect {name}": found for name, found in parsers.items()}
 
 
 def _add_flags(parser: ArgumentParser, flags: dict[str, str]) -> None:
@@ -162,23 +215,25 @@ def _explain(message: str, arguments: Sequence[str], parsers: dict[str, Argument
     if verb not in RUN and not verb.startswith("-"):
         wanted = f"unknown command {verb!r}{closest(verb, RUN)}" if verb else "no command"
         return f"{wanted}; the commands are {', '.join(RUN)}"
-    study = arguments[1] if len(arguments) > 1 else ""
-    if verb == "study" and study not in verbs.STUDIES and not study.startswith("-"):
-        wanted = f"unknown study {study!r}{closest(study, verbs.STUDIES)}; " if study else ""
-        return f"{wanted}give a study: {', '.join(verbs.STUDIES)}"
+    second = arguments[1] if len(arguments) > 1 else ""
+    known = GROUPS.get(verb, ())
+    if known and second not in known and not second.startswith("-"):
+        wanted = f"unknown {verb} {second!r}{closest(second, known)}; " if second else ""
+        return f"{wanted}give one of: {', '.join(known)}"
     unknown = re.match(r"unrecognized arguments: --(\w+)", message)
-    if verb in ("train", "study") and unknown and unknown[1] in RECIPE_FIELDS:
+    if verb in ("train", *GROUPS) and unknown and unknown[1] in RECIPE_FIELDS:
         return f"unknown option --{unknown[1]}: it belongs to the recipe, --set {unknown[1]}=..."
     if match := re.search(r"arguments are required: (.*)", message):
-        names = [name.removeprefix(f"{verb}.") for name in match[1].split(", ")]
+        names = [name.rpartition(".")[2] for name in match[1].split(", ")]
         positional = {
             "folder": "a run folder",
             "network": "a name or the path of a spec",
             "model": "a run folder or another trained model" if verb != "train" else "--model",
+            "detector": "a run folder of a detector",
             "images": "images",
         }
         return f"give {' and '.join(positional.get(name, f'--{name}') for name in names)}"
-    verb = f"{verb} {study}" if verb == "study" else verb
+    verb = f"{verb} {second}" if known else verb
     options = options_of(parsers[verb]) if verb in parsers else []
     return explained(message, options, f"; see `rexnet {verb} --help`")
 
@@ -191,10 +246,16 @@ RUN: dict[str, Verb] = {
     "train": verbs.train,
     "validate": verbs.validate,
     "predict": verbs.predict,
+    "detect": verbs.detect,
     "study": verbs.study,
     "summary": verbs.summarise,
     "list": verbs.list_models,
 }
+
+DETECT = ("train", "validate", "predict")
+
+GROUPS = {"study": tuple(verbs.STUDIES), "detect": DETECT}
+"""The verbs that another word follows."""
 
 HELP = {
     "search": "Search the channel dimensions that fit a budget best",
@@ -204,7 +265,8 @@ HELP = {
     "train": "Train a network by a recipe",
     "validate": "Evaluate a trained model on labelled images",
     "predict": "Name what is on images",
-    "study": "Run a study of the paper: activations (Table A2)",
+    "detect": "Train, validate and use a detector: SSDLite",
+    "study": "Run a study of the paper: activations (Table A2), detection (A3, A4)",
     "summary": "Print the layers of a network with their params and MACs",
     "list": "Name the known networks",
 }

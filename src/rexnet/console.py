@@ -14,6 +14,7 @@ from rexnet.report.text import duration, percent
 if TYPE_CHECKING:
     from rexnet.search.job import Progress as SearchProgress
     from rexnet.train.loop import Progress as TrainProgress
+    from rexnet.train.several import StudyProgress
 
 
 def plain_console() -> Console:
@@ -104,12 +105,19 @@ def train_status(progress: "TrainProgress") -> str:
         words.append(f"loss {progress.loss:.4g}")
     if progress.results:
         last = progress.results
+        title, name = ("AP", "ap") if "ap" in last else ("top-1", "top1")
         words.append(
-            f"after epoch {last['epoch']:.0f}: train loss {last['train_loss']:.4g}, top-1 "
-            f"{percent(last['top1'])} %"
+            f"after epoch {last['epoch']:.0f}: train loss {last['train_loss']:.4g}, {title} "
+            f"{percent(last[name])} %"
         )
     words.append(f"time left {_left(progress.seconds_left)}")
     return ", ".join(words)
+
+
+def study_status(progress: "StudyProgress") -> str:
+    """Return how far a study is, in words."""
+    left = _left(progress.seconds_left)
+    return f"{progress.trained}/{progress.total} trainings, time left {left}"
 
 
 def _left(seconds: float | None) -> str:

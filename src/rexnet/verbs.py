@@ -37,7 +37,14 @@ def list_models(_: Namespace) -> None:
 
 
 def summarise(arguments: Namespace) -> None:
-    """Print the layers of a network."""
+    """Print the layers of a network, or the cost of a detector on it."""
+    if arguments.detector is not None:
+        from rexnet.verbs_detect import summarise as summarise_detector
+
+        summarise_detector(arguments)
+        return
+    if arguments.network is None:
+        raise UserError("give a name or the path of a spec")
     spec = families.resolve(arguments.network)
     resolution = spec.resolution if arguments.resolution is None else arguments.resolution
     total = cost.count(spec, resolution)
@@ -188,7 +195,7 @@ def train(arguments: Namespace) -> None:
     from rexnet.train.config import TrainConfig
     from rexnet.train.loop import Progress
 
-    config = _config(TrainConfig, arguments)
+    config = config_of(TrainConfig, arguments)
     console = plain_console()
     leads = os.environ.get("RANK", "0") == "0"
     opening = "Ctrl-C stops the training; the same command goes on with it."
@@ -205,9 +212,7 @@ def train(arguments: Namespace) -> None:
     if not leads:
         return
     folder = Path(config.out)
-    left_out = [row for rows in runs.read_json(folder / "images.json").values() for row in rows]
-    for place, reason in left_out:
-        console.print(f"Left out as corrupt: {place} ({reason})", soft_wrap=True)
+    print_left_out(console, folder)
     spread = f" ± {percent(result['top1_stderr'], 2)}"
     rows = [
         ("top-1 (%)", percent(result["top1"], 2) + spread),
@@ -222,7 +227,7 @@ def train(arguments: Namespace) -> None:
     console.print(table(("after the last epoch", ""), rows))
     made = [folder / "model", write_curves(folder), write_confusion(folder / "validation")]
     names = ("metrics.jsonl", "result.json", "last.pt", "best.pt", "validation/classes.jsonl")
-    _print_paths(console, "Made:", [*made, *(folder / name for name in names)])
+    print_paths(console, "Made:", [*made, *(folder / name for name in names)])
     console.print(f"\nNext:\n  {program()} validate {folder}", soft_wrap=True)
     console.print(f"  {program()} predict {folder} IMAGE...", soft_wrap=True)
 
@@ -238,7 +243,7 @@ def validate(arguments: Namespace) -> None:
     console = plain_console()
     with Bar(console, "validating") as bar:
         found = run(
-            _config(ValidateConfig, arguments),
+            config_of(ValidateConfig, arguments),
             lambda done, total: bar.update(done / total, f"{done:,}/{total:,} images", False),
         )
     evaluation = found.evaluation
@@ -261,7 +266,7 @@ def validate(arguments: Namespace) -> None:
     )
     names = ("result.json", "classes.jsonl")
     made = [write_confusion(found.folder), *(found.folder / name for name in names)]
-    _print_paths(console, "\nMade:", made)
+    print_paths(console, "\nMade:", made)
 
 
 def predict(arguments: Namespace) -> None:
@@ -281,6 +286,13 @@ def predict(arguments: Namespace) -> None:
             print(f"{path}: {words}", flush=True)  # noqa: T201
 
 
+def detect(arguments: Namespace) -> None:
+    """Train, validate or use a detector."""
+    from rexnet import verbs_detect
+
+    verbs_detect.VERBS[arguments.job](arguments[arguments.job])
+
+
 def study(arguments: Namespace) -> None:
     """Run a study of the paper."""
     STUDIES[arguments.study](arguments[arguments.study])
@@ -288,21 +300,15 @@ def study(arguments: Namespace) -> None:
 
 def study_activations(arguments: Namespace) -> None:
     """Train a network with several activations and print Table A2 beside the paper's."""
-    from rexnet.console import Bar, plain_console, table
-    from rexnet.report.text import duration
+    from rexnet.console import Bar, plain_console, study_status, table
     from rexnet.train import activations
-    from rexnet.train.activations import StudyProgress
     from rexnet.train.config import ActivationStudy
 
-    def status(progress: StudyProgress) -> str:
-        left = "-" if progress.seconds_left is None else duration(progress.seconds_left)
-        return f"{progress.trained}/{progress.total} trainings, time left {left}"
-
-    config = _config(ActivationStudy, arguments)
+    config = config_of(ActivationStudy, arguments)
     console = plain_console()
     opening = "Ctrl-C stops the study; the same command goes on with it."
     with Bar(console, "training", opening) as bar:
-        rows = activations.run(config, lambda p: bar.update(p.share, status(p)))
+        rows = activations.run(config, lambda p: bar.update(p.share, study_status(p)))
     header = ("activation", "seeds", "top-1 (%)", "top-5 (%)", "MACs", "params", "paper: top-1")
     lines = []
     for row in rows:
@@ -322,19 +328,37 @@ def study_activations(arguments: Namespace) -> None:
         soft_wrap=True,
     )
     folder = Path(config.out)
-    _print_paths(console, "\nMade:", [folder / "table.json", folder / "trainings.jsonl"])
+    print_paths(console, "\nMade:", [folder / "table.json", folder / "trainings.jsonl"])
 
 
-STUDIES: dict[str, Callable[[Namespace], None]] = {"activations": study_activations}
+def study_detection(arguments: Namespace) -> None:
+    """Train detectors on several backbones and print the shape of Tables A3 and A4."""
+    from rexnet import verbs_detect
+
+    verbs_detect.study(arguments)
 
 
-def _config(kind: type[T], arguments: Namespace) -> T:
+STUDIES: dict[str, Callable[[Namespace], None]] = {
+    "activations": study_activations,
+    "detection": study_detection,
+}
+
+
+def config_of(kind: type[T], arguments: Namespace) -> T:
     """Return a config of ``kind`` that was parsed, lists as the tuples they are declared."""
     given = {name: value for name, value in vars(arguments).items() if name != "config"}
     return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
 
 
-def _print_paths(console: Any, title: str, paths: Sequence[Path]) -> None:
+def print_left_out(console: Any, folder: Path) -> None:
+    """Name the images that a training left out as corrupt."""
+    for rows in runs.read_json(folder / "images.json").values():
+        for place, reason in rows:
+            console.print(f"Left out as corrupt: {place} ({reason})", soft_wrap=True)
+
+
+def print_paths(console: Any, title: str, paths: Sequence[Path]) -> None:
+    """Print a title, then a path a line."""
     console.print(title)
     for path in paths:
         console.print(f"  {path}", soft_wrap=True)

@@ -13,7 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from rexnet import families
 from rexnet.families import search_network
 from rexnet.nn import fused as fused_module
-from rexnet.nn.fused import ACTIVATIONS, Fused, can_fuse
+from rexnet.nn.features import TapNetwork
+from rexnet.nn.fused import ACTIVATIONS, Fused, FusedTap, can_fuse
 from rexnet.nn.network import Network
 
 KINKED = {"relu", "relu6", "leaky_relu", "hardswish"}
@@ -142,6 +143,27 @@ def test_values_gradients_and_running_statistics_are_those_of_the_module(
 def test_the_families_are_fused(name, change):
     spec = change(small(name))
     assert_same(*pair(spec), spec, 6)
+
+
+@pytest.mark.parametrize("name", ["rexnet_1.0", "rexnet_plain", "mobilenet_v1"])
+def test_the_two_maps_of_a_network_and_their_gradients_are_those_of_the_module(name):
+    spec = without_kinks(small(name, 64))
+    exact, other = (TapNetwork(model) for model in pair(spec))
+    images, _ = batch(spec, 8)
+    found = []
+    for model, forward, x in (
+        (exact.double(), exact, images.double()),
+        (other, FusedTap(other), images),
+    ):
+        maps = forward(x)
+        sum(m.square().mean() for m in maps).backward()
+        found.append((maps, [p.grad for p in model.parameters()]))
+    (maps, theirs), (other_maps, ours) = found
+    for one, another in zip(maps, other_maps, strict=True):
+        torch.testing.assert_close(another.double(), one, rtol=1e-3, atol=1e-3)
+    largest = max(gradient.norm() for gradient in theirs)
+    for one, another in zip(theirs, ours, strict=True):
+        assert (one - another).norm() <= 1e-2 * one.norm() + 1e-3 * largest
 
 
 def test_blocks_that_are_dropped_are_the_same_as_in_the_module():

@@ -1,13 +1,17 @@
 import math
+import re
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
 from rexnet import UserError
+from rexnet.detect import recipe as detection
 from rexnet.train import recipe as recipes
 from rexnet.train.loop import optimizer_of, scheduler_of
-from rexnet.train.recipe import Recipe
+from rexnet.train.recipe import LoopRecipe, Recipe
 
 PAPER = {
     "optimizer": "sgd",
@@ -32,6 +36,23 @@ PAPER = {
 }
 """Section 5.1 of the paper and the command of the official repository."""
 
+KNOWN = {
+    "resolution": 320,
+    "optimizer": "sgd",
+    "momentum": 0.9,
+    "weight_decay": 4e-5,
+    "batch_size": 256,
+    "lr": 0.08,
+    "lr_batch_size": 256,
+    "warmup_start": 0.333,
+    "loss": "focal",
+    "sync_bn": True,
+    "pretrained": True,
+}
+"""Of the public code that gave almost the results of the paper."""
+
+FOLDER = Path(str(files("rexnet"))) / "recipes"
+
 
 def refusal(name, *overrides):
     with pytest.raises(UserError) as error:
@@ -46,19 +67,48 @@ def test_the_recipe_of_imagenet_is_the_papers():
         assert getattr(recipe, field) == value
 
 
-@pytest.mark.parametrize(("name", "path"), recipes.shipped().items())
-def test_a_shipped_recipe_loads_as_it_is_written_and_opens_with_its_command(name, path):
-    text = path.read_text(encoding="utf-8")
-    recipe = recipes.load(name)
+@pytest.mark.parametrize("name", [*recipes.SHIPPED, *detection.SHIPPED])
+def test_a_shipped_recipe_loads_as_it_is_written_and_opens_with_its_command(name):
+    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    recipe = (recipes if name in recipes.SHIPPED else detection).load(name)
     for field, value in yaml.safe_load(text).items():
         loaded = getattr(recipe, field)
         assert loaded == (tuple(value) if isinstance(value, list) else value)
     for word in (f"--recipe {name}", "Command:", "Hardware:", "Time:", "Result:"):
-        assert word in text.partition("\nepochs:")[0]
+        assert word in re.split(r"\n\w", text)[0]
+
+
+def test_every_file_is_a_recipe_of_some_job():
+    names = {path.stem for path in FOLDER.glob("*.yaml")}
+    assert names == {"demo", *recipes.SHIPPED, *detection.SHIPPED}
+
+
+def test_the_recipe_of_detection_is_the_known_one():
+    recipe = detection.load("ssdlite_coco")
+    for field, value in KNOWN.items():
+        assert getattr(recipe, field) == value
+    # 200,000 steps of COCO's 117,266 images with boxes, 500 of them warm-up.
+    assert recipe.epochs == 200_000 * 256 // 117_266
+    assert recipe.warmup_epochs == pytest.approx(500 * 256 / 117_266, abs=0.01)
+    scratch = recipe.from_scratch()
+    assert (scratch.epochs, scratch.pretrained) == (2 * recipe.epochs, False)
+
+
+def test_a_warm_up_may_start_above_zero():
+    recipe = LoopRecipe(epochs=4, warmup_epochs=2, warmup_start=0.25, lr=0.4, lr_batch_size=512)
+    optimizer = optimizer_of(torch.nn.Linear(2, 2), recipe)
+    scheduler = scheduler_of(optimizer, recipe, 10)
+    rates = []
+    for step in range(21):
+        scheduler.step_update(step)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10] == pytest.approx(0.25)
+    assert rates[20] == pytest.approx(0.4)
 
 
 def test_only_the_recipe_of_fine_tuning_needs_weights():
-    assert {name for name in recipes.shipped() if recipes.load(name).pretrained} == {"finetune"}
+    assert {name for name in recipes.SHIPPED if recipes.load(name).pretrained} == {"finetune"}
 
 
 def test_the_learning_rate_grows_with_the_batch():
@@ -104,7 +154,7 @@ def test_mixing_needs_pairs():
 def test_a_recipe_that_is_not_there_is_told_with_those_that_are(tmp_path):
     message = refusal("imagnet")
     assert "did you mean imagenet?" in message
-    assert "cifar, finetune, imagenet" in message
+    assert "imagenet, cifar, finetune" in message
     assert "no recipe" in refusal(str(tmp_path))
     (tmp_path / "bad.yaml").write_text("a: [1\nb: {", encoding="utf-8")
     assert "bad.yaml" in refusal(str(tmp_path / "bad.yaml"))

@@ -30,8 +30,15 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, width_in, H, W) to (N, width, H / stride, W / stride)."""
-        y = x if self.expand is None else self.expand_act(self.expand(x))
-        y = self.depthwise(y)
+        return self.finished(self.expanded(x), x)
+
+    def expanded(self, x: Tensor) -> Tensor:
+        """Map (N, width_in, H, W) to (N, expansion * width_in, H, W), the first half of forward."""
+        return x if self.expand is None else self.expand_act(self.expand(x))
+
+    def finished(self, expanded: Tensor, x: Tensor) -> Tensor:
+        """Return the output for the input ``x`` and what ``expanded`` made of it."""
+        y = self.depthwise(expanded)
         if self.se is not None:
             y = self.se(y)
         y = self.project_act(self.project(self.depthwise_act(y)))

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from rexnet.nn import kernels
 from rexnet.nn.blocks import Block
+from rexnet.nn.features import TapNetwork
 from rexnet.nn.layers import ConvNorm, SqueezeExcite
 from rexnet.nn.network import Network
 from rexnet.spec import Activation, BlockSpec, NetSpec
@@ -77,8 +78,7 @@ class Fused(nn.Module):
     def __init__(self, model: Network) -> None:
         super().__init__()
         spec = model.spec
-        if not can_fuse(spec):
-            raise ValueError(f"{spec.name} has activations before shortcuts, which cannot be fused")
+        _check_fusible(spec)
         self.model = model
         self._stem = [_layer(model.stem, spec.stem_act)]
         pairs = zip(model.blocks, spec.blocks, strict=True)
@@ -98,6 +98,46 @@ class Fused(nn.Module):
             x = model.hidden_act(model.hidden_norm(model.hidden(x)))
         y: Tensor = model.classifier(model.dropout(x))
         return y
+
+
+class FusedTap(nn.Module):
+    """The same of a network that gives two maps; see ``Fused``.
+
+    Args:
+        model: The network; for evaluation, call it itself.
+
+    Raises:
+        ValueError: ``can_fuse(model.spec)`` is false.
+    """
+
+    def __init__(self, model: TapNetwork) -> None:
+        super().__init__()
+        self.model = model
+        _check_fusible(model.spec)
+        self._stem = [_layer(model.stem, model.spec.stem_act)]
+        pairs = zip(model.blocks, model.spec.blocks, strict=True)
+        self._blocks = [_layers(module, block) for module, block in pairs]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the maps of images (N, channels, height, width)."""
+        model = self.model
+        x, maps = _apply(self._stem, 0, False, x), []
+        for index, (layers, shortcut_width) in enumerate(self._blocks):
+            if index == model.tapped:
+                # A strided block has no shortcut around both parts.
+                *expand, depthwise, project = layers
+                maps = [_apply(expand, 0, False, x) if expand else x]
+                layers, x = [depthwise, project], maps[0]
+            x = _apply(layers, shortcut_width, False, x)
+        if model.penultimate is not None:
+            layer = _layer(model.penultimate, model.spec.penultimate_act)
+            x = _apply([layer], 0, False, x)
+        return [*maps, x]
+
+
+def _check_fusible(spec: NetSpec) -> None:
+    if not can_fuse(spec):
+        raise ValueError(f"{spec.name} has activations before shortcuts, which cannot be fused")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,40 +39,50 @@ def _title(search: SearchRun) -> str:
     )
 
 
-def _page(search: SearchRun, found: list[Group], svg: str) -> str:
-    environment = Environment(
+def environment() -> Environment:
+    """Return what renders the templates of all pages."""
+    found = Environment(
         loader=PackageLoader("rexnet.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    found.filters |= {
         "percent": text.percent,
+        "share": text.share,
         "millions": text.millions,
         "duration": text.duration,
     }
+    return found
+
+
+def _page(search: SearchRun, found: list[Group], svg: str) -> str:
     ranked = complete(search.rows)
     best = ranked[0]
     held_out = search.identity["data"]["num_held_out"]
     # Of a share p of n images, the binomial standard error is sqrt(p (1 - p) / n).
     counting_error = (best["accuracy"] * (1 - best["accuracy"]) / held_out) ** 0.5
-    return environment.get_template("search.html").render(
-        title=_title(search),
-        figure=svg[svg.index("<svg") :],
-        search=search,
-        data=search.identity["data"],
-        space=search.identity["space"],
-        protocol=search.identity["protocol"],
-        sampler=search.identity["sampler"],
-        budget=search.budget,
-        groups=found,
-        ranked=ranked,
-        unranked=[row for row in search.rows if row["state"] != "complete"],
-        best=best,
-        widest=max(max(row["widths"]) for row in search.rows),
-        noise=noise(search.rows),
-        counting_error=counting_error,
-        gap=found[0].mean("accuracy") - found[-1].mean("accuracy"),
-        seconds=sum(row["seconds"] for row in search.rows),
+    return (
+        environment()
+        .get_template("search.html")
+        .render(
+            title=_title(search),
+            figure=svg[svg.index("<svg") :],
+            search=search,
+            data=search.identity["data"],
+            space=search.identity["space"],
+            protocol=search.identity["protocol"],
+            sampler=search.identity["sampler"],
+            budget=search.budget,
+            groups=found,
+            ranked=ranked,
+            unranked=[row for row in search.rows if row["state"] != "complete"],
+            best=best,
+            widest=max(max(row["widths"]) for row in search.rows),
+            noise=noise(search.rows),
+            counting_error=counting_error,
+            gap=found[0].mean("accuracy") - found[-1].mean("accuracy"),
+            seconds=sum(row["seconds"] for row in search.rows),
+        )
     )

@@ -6,6 +6,11 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}"
 
 
+def share(value: float | None) -> str:
+    """Return a share as a percentage without the sign; ``-`` if it is not known."""
+    return "-" if value is None else percent(value)
+
+
 def millions(count: float) -> str:
     """Return a count in millions with three significant digits: 204_300 -> ``0.204M``."""
     value = count / 1e6

@@ -1,0 +1,1 @@
+"""Detection: SSDLite on any backbone, COCO-format data, training and average precision."""

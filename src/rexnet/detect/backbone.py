@@ -1,0 +1,128 @@
+"""Backbones of a detector: networks that give the two maps SSDLite starts from."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from rexnet.errors import UserError
+from rexnet.nn.features import TapNetwork
+from rexnet.nn.network import create_model
+from rexnet.preprocessing import Preprocessing
+
+STRIDES = (16, 32)
+"""Strides of the two maps of a model of timm."""
+
+
+class TimmBackbone(nn.Module):
+    """A model of timm without its classifier.
+
+    Of an EfficientNet the maps are those of ``TapNetwork``, of other models the features that
+    timm lists at strides 16 and 32.
+
+    Attributes:
+        name: ``timm:`` and timm's name.
+        widths: Channels of the two maps.
+        strides: Input pixels for one pixel of each map.
+        preprocessing: What an image goes through before the model sees it.
+
+    Raises:
+        UserError: timm knows no such model, its weights cannot be had, or it has no such features.
+    """
+
+    def __init__(self, name: str, weights: str | None = None) -> None:
+        super().__init__()
+        from timm.models.efficientnet import EfficientNet
+
+        model = _timm_model(name, weights)
+        self.name, self.strides = f"timm:{name}", STRIDES
+        self.preprocessing = _preprocessing(model)
+        if isinstance(model, EfficientNet):
+            self.features, self.widths = _cut(model)
+        else:
+            self.features, self.widths = _listed(name, weights, model.feature_info)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Map images (N, channels, H, W) to maps (N, width, H / stride, W / stride)."""
+        return self.features(x)
+
+
+class _Stages(nn.ModuleList):
+    """Modules one after another, all of whose outputs are returned."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = [x]
+        for stage in self:
+            maps.append(stage(maps[-1]))
+        return maps[1:]
+
+
+Backbone = TapNetwork | TimmBackbone
+
+
+def create_backbone(source: str, weights: str | None = None) -> Backbone:
+    """Build a backbone.
+
+    Args:
+        source: What ``create_model`` takes as a network, or ``timm:NAME``.
+        weights: What ``create_model`` takes as weights; of a model of timm ``timm``, for those that
+            the name stands for, or a file of timm's.
+
+    Raises:
+        UserError: There is no such network, its weights cannot be had, or it has no such maps.
+    """
+    scheme, _, name = source.partition(":")
+    if scheme == "timm":
+        return TimmBackbone(name, weights)
+    # The classifier is left out, so weights with any number of classes will do.
+    return TapNetwork(create_model(source, weights, num_classes=1))
+
+
+def _timm_model(name: str, weights: str | None, **options: Any) -> Any:
+    import timm
+
+    if not timm.is_model(name):
+        raise UserError(f"timm knows no model {name!r}; timm.list_models() names them")
+    file = "" if weights in (None, "timm") else str(weights)
+    if file and not Path(file).is_file():
+        raise UserError(f"cannot read the weights {file}: no such file")
+    try:
+        return timm.create_model(
+            name, pretrained=weights == "timm", checkpoint_path=file, **options
+        )
+    except Exception as error:  # noqa: BLE001 (its transport's errors come through as well)
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(
+            f"cannot load {name} with weights {weights}: {reason}; pass a file of timm's"
+        ) from None
+
+
+def _preprocessing(model: Any) -> Preprocessing:
+    from timm.data import resolve_model_data_config
+
+    known = resolve_model_data_config(model)
+    return Preprocessing(
+        resolution=known["input_size"][-1],
+        interpolation=known["interpolation"],
+        mean=tuple(known["mean"]),
+        std=tuple(known["std"]),
+    )
+
+
+def _cut(model: Any) -> tuple[nn.Module, tuple[int, int]]:
+    """Cut an EfficientNet of timm behind the expansion of its last strided block."""
+    blocks = [block for stage in model.blocks for block in stage]
+    strided = max(i for i, block in enumerate(blocks) if block.conv_dw.stride[0] > 1)
+    expand, norm, *rest = blocks[strided].children()
+    start = nn.Sequential(model.conv_stem, model.bn1, *blocks[:strided], expand, norm)
+    end = nn.Sequential(*rest, *blocks[strided + 1 :], model.conv_head, model.bn2)
+    return _Stages([start, end]), (expand.out_channels, model.conv_head.out_channels)
+
+
+def _listed(name: str, weights: str | None, info: Any) -> tuple[nn.Module, tuple[int, int]]:
+    strides = [stage["reduction"] for stage in info]
+    if not set(STRIDES) <= set(strides):
+        raise UserError(f"timm:{name} lists no features at strides 16 and 32, only {strides}")
+    indices = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES)
+    model = _timm_model(name, weights, features_only=True, out_indices=indices)
+    return model, tuple(model.feature_info.channels())

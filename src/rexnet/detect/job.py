@@ -1,0 +1,313 @@
+"""The training job of detectors: a backbone, images with boxes and a recipe in, a detector out."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rexnet import runs
+from rexnet.data.coco import CocoImages, aligned, find_part, read_coco
+from rexnet.data.loader import TrainingBatches, evaluation_batches
+from rexnet.detect import boxes
+from rexnet.detect import recipe as recipes
+from rexnet.detect.backbone import create_backbone
+from rexnet.detect.config import DetectTrainConfig
+from rexnet.detect.cost import count
+from rexnet.detect.evaluate import METRICS, average_precision, by_image, detect
+from rexnet.detect.recipe import DetectionRecipe
+from rexnet.detect.samples import DetectionSamples
+from rexnet.detect.ssdlite import Raw, SSDLite, of_detector
+from rexnet.detect.store import save_detector
+from rexnet.errors import UserError
+from rexnet.nn.features import TapNetwork
+from rexnet.nn.fused import FusedTap, can_fuse
+from rexnet.preprocessing import Preprocessing
+from rexnet.spec import NetSpec
+from rexnet.train import folder as folders
+from rexnet.train.config import num_readers
+from rexnet.train.folder import Data, OnRead
+from rexnet.train.loop import Batch, Loop, OnProgress, Progress, Task, optimizer_of
+from rexnet.train.world import World, joined, resolved_precision
+
+EVALUATION_BATCH = 16
+
+
+def run(config: DetectTrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[str, Any]:
+    """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
+
+    Args:
+        config: What to train.
+        on_progress: Called after every step.
+        on_read: Called with the number of images that were checked and of all images.
+
+    Raises:
+        UserError: The config, the data, the weights or the run folder cannot be used, or the loss
+            became infinite or not a number.
+    """
+    recipe, folder = recipes.load(config.recipe, config.set), Path(config.out)
+    recipe = recipe.from_scratch() if config.from_scratch else recipe
+    if not (folder / "train.json").exists():
+        runs.check_new(folder, "train.json")
+    with joined(config.device) as world:
+        parts = open_parts(config)
+        data = folders.sound(parts, folder, world, config.skip_corrupt, on_read)
+        size = min(recipe.batch_size, len(data.train))
+        recipe = dataclasses.replace(recipe, batch_size=size)
+        model = _model(config, recipe, data.train)
+        trainer = _Trainer(config, recipe, model, data, world, on_progress)
+        with runs.locked(folder) if world.leads else nullcontext(), folders.failures(recipe):
+            if world.leads:
+                identity = _identity(config, recipe, model, data, world)
+                folders.prepare(folder, config, identity, data, _spec(model))
+            return trainer.run()
+
+
+def open_parts(config: DetectTrainConfig) -> tuple[CocoImages, CocoImages]:
+    """Read the annotations to train on and those to validate on.
+
+    Raises:
+        UserError: They cannot be read, or their categories differ.
+    """
+    if config.data is not None:
+        places = [find_part(config.data, part) for part in ("train", "val")]
+    else:
+        names = (config.annotations, config.images), (config.val_annotations, config.val_images)
+        places = [(Path(str(a)), Path(str(b))) for a, b in names]
+    train, val = (read_coco(*p, skip_degenerate=config.skip_corrupt) for p in places)
+    val = aligned(val, train.classes, train.category_ids)
+    for part in (train, val):
+        if not (~part.truth.crowd).any():
+            raise UserError(f"{part.name} has no boxes but of crowds; nothing can be learnt of it")
+    return train, val
+
+
+class _Trainer:
+    """A detector in training: what the loop is made of, and what is left when it ends."""
+
+    def __init__(
+        self,
+        config: DetectTrainConfig,
+        recipe: DetectionRecipe,
+        model: SSDLite,
+        data: Data[CocoImages],
+        world: World,
+        on_progress: OnProgress,
+    ) -> None:
+        self._config, self._recipe, self._world, self._data = config, recipe, world, data
+        self._folder, self._on_progress = Path(config.out), on_progress
+        if recipe.sync_bn and world.size > 1 and world.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self._model = model.to(memory_format=torch.channels_last).to(world.device)
+        self._dtype = resolved_precision(recipe.precision, world.device)
+        self._readers = num_readers(config.workers, world.device.type, world.size, from_files=True)
+        self._batches = TrainingBatches(
+            DetectionSamples(data.train, model.preprocessing, augment=recipe.augment),
+            batch_size=recipe.batch_size,
+            seed=config.seed,
+            rank=world.rank,
+            world=world.size,
+            accumulate=recipe.accumulate,
+            num_workers=self._readers,
+            pin_memory=world.device.type == "cuda",
+        )
+        folders.check_batch(recipe, world)
+        # An optimiser that timm does not know is told before anything is written.
+        optimizer_of(model, recipe)
+        self._writer = folders.board(self._folder) if config.tensorboard and world.leads else None
+        self._rows: list[dict[str, Any]] | None = None
+        self._found: dict[str, Any] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end, write the detector and the result, and return the result."""
+        path = self._folder / "result.json"
+        result = self._world.from_leader(runs.read_json(path) if path.exists() else None)
+        if result:
+            return dict(result)
+        loop = Loop(
+            self._model,
+            training_module(self._model, self._world.device, self._dtype),
+            self._batches,
+            Task(loss=self._loss, evaluate=self._evaluate, metric="ap"),
+            recipe=self._recipe,
+            world=self._world,
+            folder=self._folder,
+            seed=self._config.seed,
+            checkpoint_seconds=self._config.checkpoint_seconds,
+            on_progress=self._show,
+        )
+        history = loop.run()
+        if self._rows is None:
+            # Killed after its last checkpoint, a run has only this left to do.
+            self._evaluate(loop.kept)
+        assert self._rows is not None
+        result = self._result(history)
+        if self._world.leads:
+            assert isinstance(loop.kept, SSDLite)
+            save_detector(loop.kept, self._folder / "model")
+            folder = self._folder / "validation"
+            write_detections(folder, self._data.val, self._rows, self._found)
+            runs.write_json(path, result)
+        if self._writer:
+            self._writer.close()
+        return result
+
+    def _loss(self, forward: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch
+        raw = forward(x.contiguous(memory_format=torch.channels_last))
+        labels, offsets = boxes.matched(self._model.anchors, y)
+        return boxes.loss(raw, labels, offsets, self._recipe.loss)
+
+    def _evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        assert isinstance(model, SSDLite)
+        world, val = self._world, self._data.val
+        batches = evaluation_batches(
+            DetectionSamples(val, model.preprocessing, augment=False),
+            batch_size=EVALUATION_BATCH,
+            rank=world.rank,
+            world=world.size,
+            num_workers=self._readers,
+            pin_memory=world.device.type == "cuda",
+        )
+        self._rows = detect(model, val, batches, world, self._dtype)
+        found = average_precision(val, self._rows) if world.leads else None
+        self._found = world.from_leader(found)
+        return {name: self._found[name] for name in ("ap", "ap50", "ap75")}
+
+    def _show(self, progress: Progress) -> None:
+        folders.write_scalars(self._writer, progress)
+        self._on_progress(progress)
+
+    def _result(self, history: list[dict[str, Any]]) -> dict[str, Any]:
+        best = max(history, key=lambda row: row["ap"])
+        total = count(self._model)
+        return {
+            **{name: self._found[name] for name in METRICS},
+            "best_ap": best["ap"],
+            "best_epoch": best["epoch"],
+            "epochs": len(history),
+            "num_images": len(self._data.val),
+            "params": total.params,
+            "macs": total.macs,
+            "num_train": len(self._data.train),
+            "num_corrupt": sum(map(len, self._data.corrupt)),
+            "num_clipped": [part.num_clipped for part in (self._data.train, self._data.val)],
+            "num_degenerate": [part.num_degenerate for part in (self._data.train, self._data.val)],
+            "seconds": round(sum(row["seconds"] for row in history), 1),
+        }
+
+
+class FusedDetector(nn.Module):
+    """The training-mode forward of a detector with its backbone's passes by hand, on a CPU.
+
+    Raises:
+        ValueError: The backbone cannot be fused.
+    """
+
+    def __init__(self, model: SSDLite) -> None:
+        super().__init__()
+        assert isinstance(model.backbone, TapNetwork)
+        self.model, self._body = model, FusedTap(model.backbone)
+
+    def forward(self, x: Tensor) -> Raw:
+        """Map images (N, 3, resolution, resolution) to logits and offsets for every anchor."""
+        return self.model.heads(self._body(x))
+
+
+def training_module(model: SSDLite, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Return what is called in training: on a CPU the passes by hand, where they know the network.
+
+    Args:
+        model: The detector, on ``device``.
+        device: What it is trained on.
+        dtype: What convolutions are computed in.
+    """
+    spec, on_cpu = _spec(model), device.type == "cpu" and dtype == torch.float32
+    return FusedDetector(model) if spec and on_cpu and can_fuse(spec) else model
+
+
+def write_detections(
+    folder: Path, images: CocoImages, rows: list[dict[str, Any]], found: Mapping[str, Any]
+) -> None:
+    """Write a validation: ``result.json`` and, a line each, classes, images and recalls.
+
+    ``detections.json`` holds the detections in COCO's format.
+
+    Raises:
+        UserError: The folder cannot be written to, or the disk is full.
+    """
+    counts = np.bincount(images.truth.labels[~images.truth.crowd], minlength=len(images.classes))
+    by_class = zip(images.classes, counts.tolist(), found["ap_by_class"], strict=True)
+    lines = [{"class": name, "num_boxes": number, "ap": ap} for name, number, ap in by_class]
+    runs.write_text(folder / "detections.json", json.dumps(rows))
+    runs.write_jsonl(folder / "classes.jsonl", lines)
+    runs.write_jsonl(folder / "curve.jsonl", found["curve"])
+    runs.write_jsonl(folder / "images.jsonl", by_image(images, rows))
+    numbers = {name: found[name] for name in METRICS}
+    runs.write_json(folder / "result.json", {**numbers, "num_images": len(images)})
+
+
+def _model(config: DetectTrainConfig, recipe: DetectionRecipe, train: CocoImages) -> SSDLite:
+    """Return the detector to train, its backbone with new weights or those to start from.
+
+    Raises:
+        UserError: The backbone is unknown, or its weights cannot be had or do not fit.
+    """
+    weights = config.weights
+    if recipe.pretrained and weights is None:
+        weights = config.backbone
+        if not (Path(weights) / "model").is_dir():
+            raise UserError(
+                f"recipe {config.recipe} starts from a trained backbone: give --weights timm, "
+                "official:PATH, PATH, hf:USER/REPO or a run folder (or --from-scratch)"
+            )
+    torch.manual_seed(config.seed)
+    resumes = (Path(config.out) / "last.pt").exists()
+    # The weights to start from may be gone when a checkpoint has taken their place.
+    backbone = create_backbone(config.backbone, None if resumes else weights)
+    if resumes:
+        known = Preprocessing.from_config(
+            runs.read_json(Path(config.out) / "train.json")["preprocessing"]
+        )
+    else:
+        known = of_detector(backbone.preprocessing, recipe.resolution)
+    return SSDLite(
+        backbone, train.classes, train.category_ids, preprocessing=known, loss=recipe.loss
+    )
+
+
+def _identity(
+    config: DetectTrainConfig,
+    recipe: DetectionRecipe,
+    model: SSDLite,
+    data: Data[CocoImages],
+    world: World,
+) -> dict[str, Any]:
+    """Return what makes two trainings the same."""
+    spec = _spec(model)
+    return {
+        "data": {
+            "name": data.train.name,
+            "num_train": len(data.train),
+            "num_val": len(data.val),
+            "categories": dict(zip(model.classes, model.category_ids, strict=True)),
+            "fingerprints": list(data.fingerprints),
+        },
+        "backbone": {"name": model.backbone.name, "spec_id": spec.spec_id if spec else None},
+        "preprocessing": model.preprocessing.to_config(),
+        "weights": config.weights,
+        "recipe": dataclasses.asdict(recipe),
+        "precision": str(resolved_precision(recipe.precision, world.device)).split(".")[1],
+        "device": world.device.type,
+        "seed": config.seed,
+    }
+
+
+def _spec(model: SSDLite) -> NetSpec | None:
+    backbone = model.backbone
+    return backbone.spec if isinstance(backbone, TapNetwork) else None

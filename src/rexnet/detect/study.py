@@ -1,0 +1,105 @@
+"""Detectors on several backbones, trained alike (Tables A3 and A4)."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rexnet import runs
+from rexnet.detect.config import DetectionStudy, DetectTrainConfig
+from rexnet.train.several import StudyProgress, train_all, trainings_at_a_time
+
+A3 = {
+    "timm:tf_efficientnet_b0.ns_jft_in1k": (23.6, 39.4, 23.3),
+    "rexnet_0.9": (24.6, 41.2, 24.6),
+    "timm:tf_efficientnet_b1.ns_jft_in1k": (25.6, 42.2, 25.8),
+    "rexnet_1.0": (25.2, 41.9, 25.3),
+    "timm:tf_efficientnet_b2.ns_jft_in1k": (26.4, 43.4, 26.6),
+    "rexnet_1.3": (27.1, 44.7, 27.4),
+}
+"""AP, AP50 and AP75 in percent on COCO's val2017 with pretrained backbones, Table A3."""
+
+A4 = {
+    "timm:efficientnet_b0": (23.9, 39.6, 24.1),
+    "rexnet_0.9": (25.3, 41.4, 25.9),
+    "timm:efficientnet_b1": (25.6, 41.9, 26.0),
+    "rexnet_1.0": (25.9, 42.6, 26.3),
+    "timm:efficientnet_b2": (26.5, 43.3, 26.7),
+    "rexnet_1.3": (27.7, 45.1, 28.0),
+}
+"""The same from scratch, Table A4."""
+
+METRICS = ("ap", "ap50", "ap75")
+
+
+def run(
+    config: DetectionStudy, on_progress: Callable[[StudyProgress], None]
+) -> list[dict[str, Any]]:
+    """Train what is not trained yet, and return the lines of ``table.json``.
+
+    The folder then holds ``trainings.jsonl``, a line a training, too.
+
+    Raises:
+        UserError: The config cannot be used, or a training failed; the others are not harmed.
+    """
+    from rexnet.detect import job
+
+    folder = Path(config.out)
+    # A study that is stopped has as many seeds of one backbone as of another.
+    jobs = {
+        folder / f"{name.replace(':', '-').replace('/', '-')}-{seed}": (name, seed)
+        for seed, name in itertools.product(range(config.seeds), config.backbones)
+    }
+    with runs.locked(folder):
+        configs = [_training(config, name, seed, place) for place, (name, seed) in jobs.items()]
+        parallel = trainings_at_a_time(config.parallel, config.device)
+        train_all(job.run, configs, parallel, on_progress)
+        rows = [
+            {"backbone": name, "seed": seed, **runs.read_json(place / "result.json")}
+            for place, (name, seed) in jobs.items()
+        ]
+        table = summarise(rows, A4 if config.from_scratch else A3)
+        runs.write_jsonl(folder / "trainings.jsonl", rows)
+        runs.write_json(folder / "table.json", {"table": table})
+    return table
+
+
+def summarise(
+    rows: Sequence[dict[str, Any]], paper: dict[str, tuple[float, float, float]]
+) -> list[dict[str, Any]]:
+    """Return a line for each backbone of ``rows``, the lines of ``trainings.jsonl``.
+
+    Means and standard errors over seeds are in percent; the error of a single seed is None.
+    """
+    table = []
+    for name in dict.fromkeys(row["backbone"] for row in rows):
+        mine = [row for row in rows if row["backbone"] == name]
+        line: dict[str, Any] = {"backbone": name, "seeds": len(mine)}
+        published = paper.get(name, (None, None, None))
+        for metric, value in zip(METRICS, published, strict=True):
+            values = 100 * np.array([row[metric] for row in mine])
+            error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
+            line |= {
+                metric: float(values.mean()),
+                f"{metric}_stderr": None if error is None else float(error),
+                f"paper_{metric}": value,
+            }
+        table.append(line | {"params": mine[0]["params"], "macs": mine[0]["macs"]})
+    return table
+
+
+def _training(config: DetectionStudy, name: str, seed: int, place: Path) -> DetectTrainConfig:
+    return DetectTrainConfig(
+        backbone=name,
+        data=config.data,
+        recipe=config.recipe,
+        set=config.set,
+        weights=None if config.from_scratch else config.weights,
+        from_scratch=config.from_scratch,
+        out=str(place),
+        seed=seed,
+        device=config.device,
+        skip_corrupt=config.skip_corrupt,
+    )

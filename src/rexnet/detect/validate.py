@@ -1,0 +1,124 @@
+"""The validation and the prediction job of detectors."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from rexnet.data.coco import CocoImages, aligned, find_part, read_coco
+from rexnet.data.images import read_upright
+from rexnet.data.loader import counted, evaluation_batches
+from rexnet.data.splits import checked
+from rexnet.detect.boxes import detections
+from rexnet.detect.config import DetectValidateConfig
+from rexnet.detect.evaluate import IOU, NUM_BOXES, average_precision, detect
+from rexnet.detect.job import write_detections
+from rexnet.detect.samples import DetectionSamples, Input
+from rexnet.detect.ssdlite import SSDLite
+from rexnet.detect.store import load_detector
+from rexnet.errors import UserError
+from rexnet.train.config import num_readers
+from rexnet.train.world import joined
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """A validation: on what, with which result, and where it is written."""
+
+    images: CocoImages
+    result: dict[str, Any]
+    folder: Path
+
+
+def validate(config: DetectValidateConfig, on_progress: Callable[[int, int], None]) -> Validated:
+    """Evaluate a detector and write ``result.json``, ``classes.jsonl`` and ``detections.json``.
+
+    Args:
+        config: What to evaluate.
+        on_progress: Called with the number of images done and of all images.
+
+    Raises:
+        UserError: The detector or the data cannot be had or do not belong together.
+    """
+    model = load_detector(config.detector)
+    images = read_coco(*_places(config), skip_degenerate=config.skip_corrupt)
+    images = aligned(images, model.classes, model.category_ids)
+    with joined(config.device) as world:
+        images, _ = checked(images, config.skip_corrupt, on_progress)
+        batches = evaluation_batches(
+            DetectionSamples(images, model.preprocessing, augment=False),
+            batch_size=config.batch_size,
+            rank=world.rank,
+            world=world.size,
+            num_workers=num_readers(config.workers, world.device.type, world.size, from_files=True),
+            pin_memory=world.device.type == "cuda",
+        )
+        model.to(memory_format=torch.channels_last).to(world.device)
+        told = counted(batches, len(images), on_progress)
+        rows = detect(model, images, told, world)
+        found = average_precision(images, rows) if world.leads else None
+        result = world.from_leader(found)
+        folder = Path(config.out) if config.out else Path(config.detector) / "validation"
+        if world.leads:
+            write_detections(folder, images, rows, result)
+    return Validated(images=images, result=result, folder=folder)
+
+
+def predict(
+    model: SSDLite, paths: Sequence[str], score: float
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield each image's path and what is on it, the highest score first.
+
+    Args:
+        model: A trained detector.
+        paths: Files of images.
+        score: The lowest score to be told.
+
+    Raises:
+        UserError: An image cannot be read; it is named.
+    """
+    from torchvision.transforms.v2.functional import pil_to_tensor
+
+    transform = Input(model.preprocessing)
+    model.eval()
+    for path in paths:
+        if Path(path).is_dir():
+            raise UserError(f"{path} is a folder; give files of images, such as {path}/*")
+        picture = read_upright(path)
+        with torch.inference_mode():
+            raw = model(transform(pil_to_tensor(picture))[None])
+            (found,) = detections(
+                raw, model.anchors, model.loss, score=score, iou=IOU, num_boxes=NUM_BOXES
+            )
+        sides = torch.tensor([picture.width, picture.height]).repeat(2)
+        columns = (found.boxes * sides).tolist(), found.scores.tolist(), found.labels.tolist()
+        yield (
+            path,
+            [
+                {
+                    "class": model.classes[label],
+                    "category_id": model.category_ids[label],
+                    "score": round(value, 4),
+                    "box": [round(edge, 1) for edge in box],
+                }
+                for box, value, label in zip(*columns, strict=True)
+            ],
+        )
+
+
+def _places(config: DetectValidateConfig) -> tuple[str | Path, str | Path]:
+    """Return where annotations and images are."""
+    if config.annotations and config.images:
+        return config.annotations, config.images
+    if config.data:
+        return find_part(config.data, "val")
+    path = Path(config.detector) / "config.yaml"
+    if not path.is_file():
+        raise UserError("give --data, or --annotations with --images: what to evaluate on")
+    own = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if own["data"]:
+        return find_part(own["data"], "val")
+    return own["val_annotations"], own["val_images"]

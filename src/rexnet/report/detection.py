@@ -1,0 +1,184 @@
+"""The figures of a detector's training and the page of its validation, from their folders."""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from rexnet import runs
+from rexnet.errors import UserError
+from rexnet.report.figures import STYLE, render
+from rexnet.report.page import environment
+
+SHOWN = 24
+"""Images on a page."""
+
+SIDE = 420
+"""The longer side of an image there, in pixels."""
+
+RIGHT, WRONG, MISSED = "#2ca02c", "#d62728", "#ffb000"
+
+
+def write_curves(folder: Path) -> Path:
+    """Draw ``curves.png`` of the training in ``folder`` and return its path.
+
+    Raises:
+        UserError: ``metrics.jsonl`` is missing, damaged or empty.
+    """
+    path = folder / "curves.png"
+    runs.write_bytes(path, render(curves(_rows(folder / "metrics.jsonl")), "png"))
+    return path
+
+
+def write_page(folder: Path) -> list[Path]:
+    """Draw ``report.html`` and ``precision.png`` of the validation in ``folder``.
+
+    The page shows the images with the most mistakes first: the truth on the left, what was found on
+    the right.
+
+    Raises:
+        UserError: A file of the validation is missing or damaged, or an image cannot be read.
+    """
+    figure = precision(_rows(folder / "curve.jsonl"))
+    rows = _rows(folder / "images.jsonl")
+    rows.sort(key=lambda row: (-row["missed"] - row["wrong"], row["image_id"]))
+    paths = [folder / "report.html", folder / "precision.png"]
+    page = (
+        environment()
+        .get_template("detection.html")
+        .render(
+            result=runs.read_json(folder / "result.json"),
+            classes=_rows(folder / "classes.jsonl"),
+            figure=_embedded(render(figure, "png"), "png"),
+            images=list(_pictures(rows[:SHOWN])),
+            num_images=len(rows),
+            colors={"right": RIGHT, "wrong": WRONG, "missed": MISSED},
+        )
+    )
+    runs.write_text(paths[0], page)
+    runs.write_bytes(paths[1], render(figure, "png"))
+    return paths
+
+
+def curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw loss, average precision and the learning rate over epochs."""
+    epochs = [row["epoch"] for row in rows]
+    panels = {"training loss": ("train_loss",), "AP (%)": ("ap", "ap50", "ap75"), "lr": ("lr",)}
+    with rc_context(STYLE):
+        figure = Figure(figsize=(11, 3.6), layout="constrained")
+        for axes, (title, names) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+            scale = 100 if title.startswith("AP") else 1
+            for name in names:
+                values = [scale * row[name] for row in rows]
+                axes.plot(epochs, values, "o-", markersize=3, label=name)
+            axes.set_ylabel(title)
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if len(names) > 1:
+                axes.legend(frameon=False)
+    return figure
+
+
+def precision(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the mean precision of the classes over recall."""
+    names = {"ap50": "IoU 0.5", "ap75": "IoU 0.75", "ap": "IoU 0.5 to 0.95"}
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        axes = figure.subplots()
+        for key, title in names.items():
+            values = [100 * row[key] for row in rows]
+            label = f"{title} (mean {sum(values) / len(values):.1f})"
+            axes.plot([100 * row["recall"] for row in rows], values, label=label)
+        axes.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 100))
+        axes.legend(frameon=False)
+    return figure
+
+
+def draw(picture: Image.Image, boxes: Sequence[tuple[Sequence[float], str, str]]) -> Image.Image:
+    """Return the picture with boxes (x1, y1, x2, y2 in its pixels), colours and captions."""
+    picture = picture.convert("RGB")
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
+    for box, color, caption in boxes:
+        pen.rectangle([round(edge) for edge in box], outline=color, width=2)
+        if caption:
+            left, top = max(0, box[0]), max(0, box[1] - 13)
+            pen.rectangle(pen.textbbox((left + 1, top), caption, font=font), fill=color)
+            pen.text((left + 1, top), caption, fill="black", font=font)
+    return picture
+
+
+def write_picture(folder: Path, path: str, found: Sequence[Mapping[str, Any]]) -> Path:
+    """Write a picture with the boxes of what was found on it, under its own name.
+
+    Raises:
+        UserError: The picture cannot be read.
+    """
+    boxes = [
+        (row["box"], RIGHT, f"{row['class']} {100 * row['score']:.0f}") for row in reversed(found)
+    ]
+    target = folder / f"{Path(path).stem}.png"
+    buffer = BytesIO()
+    draw(_upright(path), boxes).save(buffer, "PNG")
+    runs.write_bytes(target, buffer.getvalue())
+    return target
+
+
+def _upright(path: str) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            return ImageOps.exif_transpose(picture).convert("RGB")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+
+
+def _pictures(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        upright = _upright(row["path"])
+        upright.thumbnail((SIDE, SIDE))
+        scale = upright.width / row["size"][0], upright.height / row["size"][1]
+
+        def placed(box: Sequence[float], by: tuple[float, float] = scale) -> list[float]:
+            return [edge * by[place % 2] for place, edge in enumerate(box)]
+
+        truth = [
+            (placed(t["box"]), MISSED if t["missed"] else RIGHT, t["class"]) for t in row["truth"]
+        ]
+        found = [
+            (
+                placed(f["box"]),
+                RIGHT if f["right"] else WRONG,
+                f"{f['class']} {100 * f['score']:.0f}",
+            )
+            # The highest score is drawn last, on top.
+            for f in reversed(row["found"])
+        ]
+        yield {
+            "name": Path(row["path"]).name,
+            "missed": row["missed"],
+            "wrong": row["wrong"],
+            "truth": _jpeg(draw(upright, truth)),
+            "found": _jpeg(draw(upright, found)),
+        }
+
+
+def _jpeg(picture: Image.Image) -> str:
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return _embedded(buffer.getvalue(), "jpeg")
+
+
+def _embedded(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    rows = runs.read_jsonl(path)
+    if not rows:
+        raise UserError(f"{path} is empty; run the job that writes it again")
+    return rows

@@ -1,0 +1,60 @@
+import pytest
+from scenes import SETTINGS
+
+from rexnet import UserError, runs
+from rexnet.detect import study
+from rexnet.detect.config import DetectionStudy
+
+
+def config(**changes):
+    settings = {"data": "scenes", "backbones": ("toy.json", "other.json"), "out": "S", "seeds": 2}
+    quick = (*SETTINGS, "epochs=1")
+    return DetectionStudy(**settings | {"set": quick, "device": "cpu"} | changes)
+
+
+def row(backbone, ap, seed=0):
+    return {"backbone": backbone, "seed": seed, "params": 7, "macs": 5} | dict.fromkeys(
+        study.METRICS, ap
+    )
+
+
+def test_the_table_has_means_and_standard_errors_beside_the_papers_numbers():
+    rows = [row("rexnet_1.0", 0.2), row("toy", 0.5), row("rexnet_1.0", 0.24, seed=1)]
+    first, second = study.summarise(rows, study.A4)
+    assert first["ap"] == pytest.approx(22)
+    assert first["ap_stderr"] == pytest.approx(2)
+    assert (first["paper_ap"], first["paper_ap75"]) == (25.9, 26.3)
+    assert (second["seeds"], second["ap_stderr"], second["paper_ap"]) == (1, None, None)
+
+
+def test_the_papers_gains_are_those_of_its_text():
+    gains = []
+    for number, width in (("0", "0.9"), ("1", "1.0"), ("2", "1.3")):
+        theirs = study.A4[f"timm:efficientnet_b{number}"][0]
+        gains.append(round(study.A4[f"rexnet_{width}"][0] - theirs, 1))
+    assert gains == [1.4, 0.3, 1.2]
+
+
+def test_a_study_trains_every_backbone_with_every_seed(here):
+    (here / "other.json").write_bytes((here / "toy.json").read_bytes())
+    seen = []
+    table = study.run(config(parallel=1), seen.append)
+    assert [line["backbone"] for line in table] == ["toy.json", "other.json"]
+    assert [line["seeds"] for line in table] == [2, 2]
+    assert (seen[-1].trained, seen[-1].total) == (4, 4)
+    assert len(runs.read_jsonl(here / "S" / "trainings.jsonl")) == 4
+    assert runs.read_json(here / "S" / "table.json")["table"] == table
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"backbones": ()}, "at least one"),
+        ({"backbones": ("a", "a")}, "must be different"),
+        ({"seeds": 0}, "seeds 0 must be from 1"),
+        ({"from_scratch": True, "weights": "timm"}, "give no --weights"),
+    ],
+)
+def test_a_wrong_setting_is_told(changes, wanted):
+    with pytest.raises(UserError, match=wanted):
+        config(**changes)

@@ -1,0 +1,92 @@
+import pytest
+from PIL import Image
+
+from rexnet import UserError, runs
+from rexnet.report.detection import curves, draw, precision, write_curves, write_page, write_picture
+
+RECALLS = [{"recall": r / 100, "ap50": 1 - r / 100, "ap75": 0.5, "ap": 0.25} for r in range(101)]
+
+
+def line(number, missed, wrong, path):
+    box = {"class": "cat", "box": [10, 10, 30, 30]}
+    return {
+        "image_id": number,
+        "path": str(path),
+        "size": [80, 40],
+        "missed": missed,
+        "wrong": wrong,
+        "truth": [box | {"crowd": False, "missed": missed > 0}],
+        "found": [box | {"score": 0.9, "right": wrong == 0}],
+    }
+
+
+def validation(folder, lines):
+    result = dict.fromkeys(("ap", "ap50", "ap75", "ap_medium", "ap_large"), 0.25)
+    runs.write_json(folder / "result.json", {**result, "ap_small": None})
+    classes = [
+        {"class": "cat<b>", "num_boxes": 2, "ap": 0.5},
+        {"class": "d", "num_boxes": 0, "ap": None},
+    ]
+    runs.write_jsonl(folder / "classes.jsonl", classes)
+    runs.write_jsonl(folder / "curve.jsonl", RECALLS)
+    runs.write_jsonl(folder / "images.jsonl", lines)
+
+
+def test_the_page_shows_the_worst_images_first(tmp_path):
+    for name in "ab":
+        Image.new("RGB", (40, 20), "blue").save(tmp_path / f"{name}.png")
+    lines = [line(1, 0, 0, tmp_path / "a.png"), line(2, 1, 2, tmp_path / "b.png")]
+    validation(tmp_path, lines)
+    page, figure = write_page(tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert text.index("b.png: 1 missed, 2 wrong") < text.index("a.png: 0 missed, 0 wrong")
+    assert "cat&lt;b&gt;" in text
+    assert "AP small</th><td>-" in text
+    assert str(tmp_path) not in text
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_boxes_are_drawn_where_they_are():
+    picture = draw(Image.new("RGB", (60, 40), "black"), [([10, 12, 50, 30], "#ff0000", "")])
+    red = [(x, y) for x in range(60) for y in range(40) if picture.getpixel((x, y)) == (255, 0, 0)]
+    assert min(x for x, _ in red) == 10
+    assert max(x for x, _ in red) == 50
+    assert min(y for _, y in red) == 12
+    assert max(y for _, y in red) == 30
+    assert (30, 20) not in red
+
+
+def test_a_picture_is_written_under_its_own_name(tmp_path):
+    Image.new("RGB", (60, 40)).save(tmp_path / "x.jpg")
+    row = {"class": "cat", "box": [10, 12, 50, 30], "score": 0.5}
+    target = write_picture(tmp_path / "out", str(tmp_path / "x.jpg"), [row])
+    assert target.name == "x.png"
+    with Image.open(target) as picture:
+        assert picture.size == (60, 40)
+
+
+def test_the_curves_show_every_epoch(tmp_path):
+    row = {"ap": 0.1, "ap50": 0.2, "ap75": 0.05, "lr": 0.1, "train_loss": 2.0}
+    rows = [{"epoch": number, **row} for number in (1, 2, 3)]
+    losses, precisions, rates = curves(rows).axes
+    assert list(losses.lines[0].get_ydata()) == [2, 2, 2]
+    assert [item.get_label() for item in precisions.lines] == ["ap", "ap50", "ap75"]
+    assert list(precisions.lines[1].get_ydata()) == pytest.approx([20, 20, 20])
+    assert list(rates.lines[0].get_xdata()) == [1, 2, 3]
+    runs.write_jsonl(tmp_path / "metrics.jsonl", rows)
+    assert write_curves(tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_precision_is_told_with_its_mean():
+    (axes,) = precision(RECALLS).axes
+    assert [item.get_label() for item in axes.lines] == [
+        "IoU 0.5 (mean 50.0)",
+        "IoU 0.75 (mean 50.0)",
+        "IoU 0.5 to 0.95 (mean 25.0)",
+    ]
+
+
+def test_a_validation_without_images_is_told(tmp_path):
+    validation(tmp_path, [])
+    with pytest.raises(UserError, match=r"images\.jsonl"):
+        write_page(tmp_path)
