@@ -188,28 +188,16 @@ def design_network(arguments: Namespace) -> None:
 
 def train(arguments: Namespace) -> None:
     """Train a network, then draw its curves and the confusion picture."""
-    from rexnet.console import Bar, plain_console, table, train_status
+    from rexnet.console import plain_console, table
     from rexnet.report.text import percent
     from rexnet.report.training import write_confusion, write_curves
     from rexnet.train import job
     from rexnet.train.config import TrainConfig
-    from rexnet.train.loop import Progress
 
     config = config_of(TrainConfig, arguments)
     console = plain_console()
-    leads = os.environ.get("RANK", "0") == "0"
-    opening = "Ctrl-C stops the training; the same command goes on with it."
-    with Bar(console, "training", opening) as bar:
-
-        def show(progress: Progress) -> None:
-            if leads:
-                bar.update(progress.share, train_status(progress), progress.ended_epoch or None)
-
-        def show_reading(done: int, total: int) -> None:
-            bar.update(done / total, f"{done:,}/{total:,} images looked at", line=False)
-
-        result = job.run(config, show, show_reading)
-    if not leads:
+    result = trained(console, job.run, config)
+    if result is None:
         return
     folder = Path(config.out)
     print_left_out(console, folder)
@@ -230,6 +218,26 @@ def train(arguments: Namespace) -> None:
     print_paths(console, "Made:", [*made, *(folder / name for name in names)])
     console.print(f"\nNext:\n  {program()} validate {folder}", soft_wrap=True)
     console.print(f"  {program()} predict {folder} IMAGE...", soft_wrap=True)
+
+
+def trained(console: Any, run: Callable[..., dict[str, Any]], config: Any) -> dict[str, Any] | None:
+    """Train with a progress bar, and return the result, or None in a process that does not lead."""
+    from rexnet.console import Bar, train_status
+    from rexnet.train.loop import Progress
+
+    leads = os.environ.get("RANK", "0") == "0"
+    opening = "Ctrl-C stops the training; the same command goes on with it."
+    with Bar(console, "training", opening) as bar:
+
+        def show(progress: Progress) -> None:
+            if leads:
+                bar.update(progress.share, train_status(progress), progress.ended_epoch or None)
+
+        def show_reading(done: int, total: int) -> None:
+            bar.update(done / total, f"{done:,}/{total:,} images looked at", line=False)
+
+        result = run(config, show, show_reading)
+    return result if leads else None
 
 
 def validate(arguments: Namespace) -> None:

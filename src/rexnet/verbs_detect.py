@@ -1,7 +1,6 @@
 """What the verbs of ``rexnet detect`` do and print; see ``verbs``."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from jsonargparse import Namespace
 
 from rexnet import runs
 from rexnet.errors import UserError
-from rexnet.verbs import config_of, print_left_out, print_paths, program
+from rexnet.verbs import config_of, print_left_out, print_paths, program, trained
 
 MAX_CLASSES = 20
 """Classes that a validation prints; the rest is in its file."""
@@ -17,28 +16,16 @@ MAX_CLASSES = 20
 
 def train(arguments: Namespace) -> None:
     """Train a detector, then draw its curves and the page of its validation."""
-    from rexnet.console import Bar, plain_console, table, train_status
+    from rexnet.console import plain_console, table
     from rexnet.detect import job
     from rexnet.detect.config import DetectTrainConfig
     from rexnet.report.detection import write_curves, write_page
     from rexnet.report.text import share
-    from rexnet.train.loop import Progress
 
     config = config_of(DetectTrainConfig, arguments)
     console = plain_console()
-    leads = os.environ.get("RANK", "0") == "0"
-    opening = "Ctrl-C stops the training; the same command goes on with it."
-    with Bar(console, "training", opening) as bar:
-
-        def show(progress: Progress) -> None:
-            if leads:
-                bar.update(progress.share, train_status(progress), progress.ended_epoch or None)
-
-        def show_reading(done: int, total: int) -> None:
-            bar.update(done / total, f"{done:,}/{total:,} images looked at", line=False)
-
-        result = job.run(config, show, show_reading)
-    if not leads:
+    result = trained(console, job.run, config)
+    if result is None:
         return
     folder = Path(config.out)
     print_left_out(console, folder)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from rexnet import runs
 from rexnet.data.coco import CocoImages, aligned, find_part, read_coco
-from rexnet.data.loader import TrainingBatches, evaluation_batches
 from rexnet.detect import boxes
 from rexnet.detect import recipe as recipes
 from rexnet.detect.backbone import create_backbone
@@ -30,12 +29,10 @@ from rexnet.nn.fused import FusedTap, can_fuse
 from rexnet.preprocessing import Preprocessing
 from rexnet.spec import NetSpec
 from rexnet.train import folder as folders
-from rexnet.train.config import num_readers
 from rexnet.train.folder import Data, OnRead
-from rexnet.train.loop import Batch, Loop, OnProgress, Progress, Task, optimizer_of
+from rexnet.train.loop import Batch, OnProgress
+from rexnet.train.trainer import Trainer
 from rexnet.train.world import World, joined, resolved_precision
-
-EVALUATION_BATCH = 16
 
 
 def run(config: DetectTrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[str, Any]:
@@ -60,7 +57,7 @@ def run(config: DetectTrainConfig, on_progress: OnProgress, on_read: OnRead) -> 
         size = min(recipe.batch_size, len(data.train))
         recipe = dataclasses.replace(recipe, batch_size=size)
         model = _model(config, recipe, data.train)
-        trainer = _Trainer(config, recipe, model, data, world, on_progress)
+        trainer = _Detector(config, recipe, model, data, world, on_progress)
         with runs.locked(folder) if world.leads else nullcontext(), folders.failures(recipe):
             if world.leads:
                 identity = _identity(config, recipe, model, data, world)
@@ -87,8 +84,11 @@ def open_parts(config: DetectTrainConfig) -> tuple[CocoImages, CocoImages]:
     return train, val
 
 
-class _Trainer:
-    """A detector in training: what the loop is made of, and what is left when it ends."""
+class _Detector(Trainer):
+    """A detector in training."""
+
+    metric = "ap"
+    evaluation_batch = 16
 
     def __init__(
         self,
@@ -99,93 +99,43 @@ class _Trainer:
         world: World,
         on_progress: OnProgress,
     ) -> None:
-        self._config, self._recipe, self._world, self._data = config, recipe, world, data
-        self._folder, self._on_progress = Path(config.out), on_progress
         if recipe.sync_bn and world.size > 1 and world.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        self._model = model.to(memory_format=torch.channels_last).to(world.device)
-        self._dtype = resolved_precision(recipe.precision, world.device)
-        self._readers = num_readers(config.workers, world.device.type, world.size, from_files=True)
-        self._batches = TrainingBatches(
+        self._recipe, self._detector, self._data = recipe, model, data
+        super().__init__(
+            config,
+            recipe,
+            model,
             DetectionSamples(data.train, model.preprocessing, augment=recipe.augment),
-            batch_size=recipe.batch_size,
-            seed=config.seed,
-            rank=world.rank,
-            world=world.size,
-            accumulate=recipe.accumulate,
-            num_workers=self._readers,
-            pin_memory=world.device.type == "cuda",
+            DetectionSamples(data.val, model.preprocessing, augment=False),
+            from_files=True,
+            world=world,
+            on_progress=on_progress,
         )
-        folders.check_batch(recipe, world)
-        # An optimiser that timm does not know is told before anything is written.
-        optimizer_of(model, recipe)
-        self._writer = folders.board(self._folder) if config.tensorboard and world.leads else None
-        self._rows: list[dict[str, Any]] | None = None
+        self._rows: list[dict[str, Any]] = []
         self._found: dict[str, Any] = {}
 
-    def run(self) -> dict[str, Any]:
-        """Train to the end, write the detector and the result, and return the result."""
-        path = self._folder / "result.json"
-        result = self._world.from_leader(runs.read_json(path) if path.exists() else None)
-        if result:
-            return dict(result)
-        loop = Loop(
-            self._model,
-            training_module(self._model, self._world.device, self._dtype),
-            self._batches,
-            Task(loss=self._loss, evaluate=self._evaluate, metric="ap"),
-            recipe=self._recipe,
-            world=self._world,
-            folder=self._folder,
-            seed=self._config.seed,
-            checkpoint_seconds=self._config.checkpoint_seconds,
-            on_progress=self._show,
-        )
-        history = loop.run()
-        if self._rows is None:
-            # Killed after its last checkpoint, a run has only this left to do.
-            self._evaluate(loop.kept)
-        assert self._rows is not None
-        result = self._result(history)
-        if self._world.leads:
-            assert isinstance(loop.kept, SSDLite)
-            save_detector(loop.kept, self._folder / "model")
-            folder = self._folder / "validation"
-            write_detections(folder, self._data.val, self._rows, self._found)
-            runs.write_json(path, result)
-        if self._writer:
-            self._writer.close()
-        return result
+    @property
+    def forward(self) -> nn.Module:
+        return training_module(self._detector, self.world.device, self.dtype)
 
-    def _loss(self, forward: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, forward: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
         raw = forward(x.contiguous(memory_format=torch.channels_last))
-        labels, offsets = boxes.matched(self._model.anchors, y)
+        labels, offsets = boxes.matched(self._detector.anchors, y)
         return boxes.loss(raw, labels, offsets, self._recipe.loss)
 
-    def _evaluate(self, model: nn.Module) -> Mapping[str, float]:
+    def evaluate(self, model: nn.Module, batches: Iterator[Batch]) -> Mapping[str, float]:
         assert isinstance(model, SSDLite)
-        world, val = self._world, self._data.val
-        batches = evaluation_batches(
-            DetectionSamples(val, model.preprocessing, augment=False),
-            batch_size=EVALUATION_BATCH,
-            rank=world.rank,
-            world=world.size,
-            num_workers=self._readers,
-            pin_memory=world.device.type == "cuda",
-        )
-        self._rows = detect(model, val, batches, world, self._dtype)
-        found = average_precision(val, self._rows) if world.leads else None
-        self._found = world.from_leader(found)
+        self._rows = detect(model, self._data.val, batches, self.world, self.dtype)
+        leads = self.world.leads
+        found = average_precision(self._data.val, self._rows) if leads else None
+        self._found = self.world.from_leader(found)
         return {name: self._found[name] for name in ("ap", "ap50", "ap75")}
 
-    def _show(self, progress: Progress) -> None:
-        folders.write_scalars(self._writer, progress)
-        self._on_progress(progress)
-
-    def _result(self, history: list[dict[str, Any]]) -> dict[str, Any]:
+    def result(self, history: list[dict[str, Any]]) -> dict[str, Any]:
         best = max(history, key=lambda row: row["ap"])
-        total = count(self._model)
+        total, parts = count(self._detector), (self._data.train, self._data.val)
         return {
             **{name: self._found[name] for name in METRICS},
             "best_ap": best["ap"],
@@ -196,10 +146,15 @@ class _Trainer:
             "macs": total.macs,
             "num_train": len(self._data.train),
             "num_corrupt": sum(map(len, self._data.corrupt)),
-            "num_clipped": [part.num_clipped for part in (self._data.train, self._data.val)],
-            "num_degenerate": [part.num_degenerate for part in (self._data.train, self._data.val)],
+            "num_clipped": [part.num_clipped for part in parts],
+            "num_degenerate": [part.num_degenerate for part in parts],
             "seconds": round(sum(row["seconds"] for row in history), 1),
         }
+
+    def write(self, kept: nn.Module) -> None:
+        assert isinstance(kept, SSDLite)
+        save_detector(kept, self.folder / "model")
+        write_detections(self.folder / "validation", self._data.val, self._rows, self._found)
 
 
 class FusedDetector(nn.Module):

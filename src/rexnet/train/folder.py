@@ -14,7 +14,6 @@ from rexnet import runs
 from rexnet.data.splits import C, checked
 from rexnet.errors import UserError
 from rexnet.spec import NetSpec
-from rexnet.train.loop import Progress
 from rexnet.train.recipe import LoopRecipe
 from rexnet.train.world import World
 
@@ -79,23 +78,6 @@ def sound(
     )
 
 
-def check_batch(recipe: LoopRecipe, world: World) -> None:
-    """Check that batch norm sees more than one image at a time.
-
-    Args:
-        recipe: Its batch size is at most the number of images.
-        world: The processes that train together.
-
-    Raises:
-        UserError: It does not.
-    """
-    if recipe.batch_size == world.size * recipe.accumulate:
-        raise UserError(
-            f"batch_size {recipe.batch_size} leaves batch norm a single image at a time, which "
-            "has no variance; set a larger one"
-        )
-
-
 def prepare(
     folder: Path, config: Any, identity: Mapping[str, Any], data: Data[Any], spec: NetSpec | None
 ) -> None:
@@ -143,23 +125,3 @@ def failures(recipe: LoopRecipe) -> Iterator[None]:
             raise
         reason = str(error).splitlines()[0]
         raise UserError(f"a process that reads images ended: {reason}; try --workers 0") from None
-
-
-def board(folder: Path) -> Any:
-    """Return what writes metrics for TensorBoard into ``folder``.
-
-    Raises:
-        UserError: TensorBoard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError("--tensorboard needs `pip install tensorboard`") from None
-    return SummaryWriter(str(folder / "tensorboard"))
-
-
-def write_scalars(writer: Any, progress: Progress) -> None:
-    """Hand the metrics of an epoch that has just ended to ``board``'s writer, if there is one."""
-    if writer and progress.ended_epoch:
-        for name, value in progress.results.items():
-            writer.add_scalar(name, value, progress.results["epoch"])

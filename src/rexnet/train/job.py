@@ -1,7 +1,7 @@
 """The training job: a network, images and a recipe in, a trained model in a run folder out."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rexnet import cost, runs
-from rexnet.data.loader import LabelledImages, TrainingBatches, evaluation_batches
+from rexnet.data.loader import LabelledImages
 from rexnet.data.splits import FileImages, Images, open_images
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
 from rexnet.errors import UserError
@@ -21,14 +21,13 @@ from rexnet.nn.network import Network, create_model, resolve
 from rexnet.preprocessing import Preprocessing
 from rexnet.train import folder as folders
 from rexnet.train import recipe as recipes
-from rexnet.train.config import TrainConfig, num_readers
+from rexnet.train.config import TrainConfig
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
 from rexnet.train.folder import Data, OnRead
-from rexnet.train.loop import Batch, Loop, OnProgress, Progress, Task, optimizer_of
+from rexnet.train.loop import Batch, OnProgress
 from rexnet.train.recipe import Recipe
+from rexnet.train.trainer import Trainer
 from rexnet.train.world import World, joined, resolved_precision
-
-EVALUATION_BATCH = 128
 
 
 def run(config: TrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def run(config: TrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[s
         size = min(recipe.batch_size, len(data.train))
         recipe = dataclasses.replace(recipe, batch_size=size)
         model = _model(config, recipe, data)
-        trainer = _Trainer(config, recipe, model, data, world, on_progress)
+        trainer = _Classifier(config, recipe, model, data, world, on_progress)
         with runs.locked(folder) if world.leads else nullcontext(), folders.failures(recipe):
             if world.leads:
                 identity = _identity(config, recipe, model, data, world)
@@ -61,8 +60,11 @@ def run(config: TrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[s
             return trainer.run()
 
 
-class _Trainer:
-    """A classifier in training: what the loop is made of, and what is left when it ends."""
+class _Classifier(Trainer):
+    """A classifier in training."""
+
+    metric = "top1"
+    evaluation_batch = 128
 
     def __init__(
         self,
@@ -73,69 +75,27 @@ class _Trainer:
         world: World,
         on_progress: OnProgress,
     ) -> None:
-        self._config, self._recipe, self._world, self._data = config, recipe, world, data
-        self._folder, self._on_progress = Path(config.out), on_progress
-        self._model = model.to(memory_format=torch.channels_last).to(world.device)
-        self._dtype = resolved_precision(recipe.precision, world.device)
-        from_files = isinstance(data.train, FileImages)
-        self._num_workers = num_readers(
-            config.workers, world.device.type, world.size, from_files=from_files
+        self._recipe, self._network, self._data = recipe, model, data
+        preprocessing = model.preprocessing
+        augmentation = augmentation_of(recipe)
+        super().__init__(
+            config,
+            recipe,
+            model,
+            LabelledImages(data.train, training_transform(preprocessing, augmentation)),
+            LabelledImages(data.val, evaluation_transform(preprocessing)),
+            from_files=isinstance(data.train, FileImages),
+            world=world,
+            on_progress=on_progress,
         )
-        self._batches = TrainingBatches(
-            LabelledImages(
-                data.train, training_transform(model.preprocessing, augmentation_of(recipe))
-            ),
-            batch_size=recipe.batch_size,
-            seed=config.seed,
-            rank=world.rank,
-            world=world.size,
-            accumulate=recipe.accumulate,
-            num_workers=self._num_workers,
-            pin_memory=world.device.type == "cuda",
-        )
-        folders.check_batch(recipe, world)
         self._mix = _mixing(recipe, len(data.train.classes))
-        # An optimiser that timm does not know is told before anything is written.
-        optimizer_of(model, recipe)
-        self._writer = folders.board(self._folder) if config.tensorboard and world.leads else None
-        self._evaluation: Evaluation | None = None
+        self._found: Evaluation | None = None
 
-    def run(self) -> dict[str, Any]:
-        """Train to the end, write the model and the result, and return the result."""
-        path = self._folder / "result.json"
-        result = self._world.from_leader(runs.read_json(path) if path.exists() else None)
-        if result:
-            return dict(result)
-        loop = Loop(
-            self._model,
-            training_module(self._model, self._world.device, self._dtype),
-            self._batches,
-            Task(loss=self._loss, evaluate=self._evaluate, metric="top1"),
-            recipe=self._recipe,
-            world=self._world,
-            folder=self._folder,
-            seed=self._config.seed,
-            checkpoint_seconds=self._config.checkpoint_seconds,
-            on_progress=self._show,
-        )
-        history = loop.run()
-        if self._evaluation is None:
-            # Killed after its last checkpoint, a run has only this left to do.
-            self._evaluate(loop.kept)
-        assert self._evaluation is not None
-        result = self._result(history, self._evaluation)
-        if self._world.leads:
-            assert isinstance(loop.kept, Network)
-            save_pretrained(loop.kept, self._folder / "model")
-            write_evaluation(
-                self._folder / "validation", self._evaluation, self._data.train.classes
-            )
-            runs.write_json(path, result)
-        if self._writer:
-            self._writer.close()
-        return result
+    @property
+    def forward(self) -> nn.Module:
+        return training_module(self._network, self.world.device, self.dtype)
 
-    def _loss(self, forward: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, forward: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
         x = x.contiguous(memory_format=torch.channels_last)
         if self._mix is None:
@@ -145,30 +105,18 @@ class _Trainer:
         x, targets = self._mix(x, y)
         return F.cross_entropy(forward(x).float(), targets)
 
-    def _evaluate(self, model: nn.Module) -> Mapping[str, float]:
-        assert isinstance(model, Network)
-        world, val = self._world, self._data.val
-        batches = evaluation_batches(
-            LabelledImages(val, evaluation_transform(model.preprocessing)),
-            batch_size=EVALUATION_BATCH,
-            rank=world.rank,
-            world=world.size,
-            num_workers=self._num_workers,
-            pin_memory=world.device.type == "cuda",
-        )
-        self._evaluation = found = evaluate(model, batches, len(val.classes), world, self._dtype)
+    def evaluate(self, model: nn.Module, batches: Iterator[Batch]) -> Mapping[str, float]:
+        num_classes = len(self._data.val.classes)
+        self._found = found = evaluate(model, batches, num_classes, self.world, self.dtype)
         return {"top1": found.top1, "top5": found.top5, "val_loss": found.loss}
 
-    def _show(self, progress: Progress) -> None:
-        folders.write_scalars(self._writer, progress)
-        self._on_progress(progress)
-
-    def _result(self, history: list[dict[str, Any]], evaluation: Evaluation) -> dict[str, Any]:
+    def result(self, history: list[dict[str, Any]]) -> dict[str, Any]:
+        assert self._found is not None
         best = max(history, key=lambda row: row["top1"])
-        total = cost.count(self._model.spec)
+        total, summary = cost.count(self._network.spec), self._found.summary()
         return {
-            **{key: evaluation.summary()[key] for key in ("top1", "top5", "loss", "num_images")},
-            "top1_stderr": evaluation.standard_error,
+            **{key: summary[key] for key in ("top1", "top5", "loss", "num_images")},
+            "top1_stderr": self._found.standard_error,
             "best_top1": best["top1"],
             "best_epoch": best["epoch"],
             "epochs": len(history),
@@ -178,6 +126,12 @@ class _Trainer:
             "num_corrupt": sum(map(len, self._data.corrupt)),
             "seconds": round(sum(row["seconds"] for row in history), 1),
         }
+
+    def write(self, kept: nn.Module) -> None:
+        assert isinstance(kept, Network)
+        assert self._found is not None
+        save_pretrained(kept, self.folder / "model")
+        write_evaluation(self.folder / "validation", self._found, self._data.train.classes)
 
 
 def training_module(model: Network, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -1,0 +1,163 @@
+"""What the training jobs share: a model in training in a run folder, up to its result."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rexnet import runs
+from rexnet.data.loader import Samples, TrainingBatches, evaluation_batches
+from rexnet.errors import UserError
+from rexnet.train.config import num_readers
+from rexnet.train.loop import Batch, Loop, OnProgress, Progress, Task, optimizer_of
+from rexnet.train.recipe import LoopRecipe
+from rexnet.train.world import World, resolved_precision
+
+
+class Trainer(ABC):
+    """A model in training: what the loop is made of, and what is left when it ends.
+
+    A job says what is learnt, evaluated and written.
+
+    Args:
+        config: The options: ``out``, ``seed``, ``workers``, ``checkpoint_seconds`` and
+            ``tensorboard``.
+        recipe: How to train.
+        model: What is trained.
+        train: The samples to train on.
+        val: The samples to evaluate on.
+        from_files: Whether samples are read from files.
+        world: The processes that train together.
+        on_progress: Called after every step.
+
+    Raises:
+        UserError: The recipe does not fit the samples or the device.
+    """
+
+    metric: ClassVar[str]
+    """The result that the best checkpoint has the highest of."""
+
+    evaluation_batch: ClassVar[int]
+    """Samples that a process evaluates at a time."""
+
+    def __init__(
+        self,
+        config: Any,
+        recipe: LoopRecipe,
+        model: nn.Module,
+        train: Samples,
+        val: Samples,
+        *,
+        from_files: bool,
+        world: World,
+        on_progress: OnProgress,
+    ) -> None:
+        self._config, self._loop_recipe, self.world = config, recipe, world
+        self.folder, self._val, self._on_progress = Path(config.out), val, on_progress
+        self.model = model.to(memory_format=torch.channels_last).to(world.device)
+        self.dtype = resolved_precision(recipe.precision, world.device)
+        device = world.device.type
+        self._readers = num_readers(config.workers, device, world.size, from_files=from_files)
+        self._batches = TrainingBatches(
+            train,
+            batch_size=recipe.batch_size,
+            seed=config.seed,
+            rank=world.rank,
+            world=world.size,
+            accumulate=recipe.accumulate,
+            num_workers=self._readers,
+            pin_memory=device == "cuda",
+        )
+        if self._batches.batch_size == world.size * recipe.accumulate:
+            raise UserError(
+                f"batch_size {recipe.batch_size} leaves batch norm a single image at a time, which "
+                "has no variance; set a larger one"
+            )
+        # An optimiser that timm does not know is told before anything is written.
+        optimizer_of(model, recipe)
+        self._writer = _board(self.folder) if config.tensorboard and world.leads else None
+
+    @property
+    @abstractmethod
+    def forward(self) -> nn.Module:
+        """What is called in training; it has the parameters of the model."""
+
+    @abstractmethod
+    def loss(self, forward: nn.Module, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch."""
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, batches: Iterator[Batch]) -> Mapping[str, float]:
+        """Return the results of ``metrics.jsonl``; ``result`` and ``write`` tell of the last."""
+
+    @abstractmethod
+    def result(self, history: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return what ``result.json`` holds, from the lines of ``metrics.jsonl``."""
+
+    @abstractmethod
+    def write(self, kept: nn.Module) -> None:
+        """Write the trained model and its evaluation."""
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end, write the model and the result, and return the result."""
+        path = self.folder / "result.json"
+        result = self.world.from_leader(runs.read_json(path) if path.exists() else None)
+        if result:
+            return dict(result)
+        evaluations = 0
+
+        def evaluate(model: nn.Module) -> Mapping[str, float]:
+            nonlocal evaluations
+            evaluations += 1
+            return self.evaluate(model, self._evaluation_batches())
+
+        loop = Loop(
+            self.model,
+            self.forward,
+            self._batches,
+            Task(loss=self.loss, evaluate=evaluate, metric=self.metric),
+            recipe=self._loop_recipe,
+            world=self.world,
+            folder=self.folder,
+            seed=self._config.seed,
+            checkpoint_seconds=self._config.checkpoint_seconds,
+            on_progress=self._show,
+        )
+        history = loop.run()
+        if not evaluations:
+            # Killed after its last checkpoint, a run has only this left to do.
+            evaluate(loop.kept)
+        result = self.result(history)
+        if self.world.leads:
+            self.write(loop.kept)
+            runs.write_json(path, result)
+        if self._writer:
+            self._writer.close()
+        return result
+
+    def _evaluation_batches(self) -> Iterator[Batch]:
+        return evaluation_batches(
+            self._val,
+            batch_size=self.evaluation_batch,
+            rank=self.world.rank,
+            world=self.world.size,
+            num_workers=self._readers,
+            pin_memory=self.world.device.type == "cuda",
+        )
+
+    def _show(self, progress: Progress) -> None:
+        if self._writer and progress.ended_epoch:
+            for name, value in progress.results.items():
+                self._writer.add_scalar(name, value, progress.results["epoch"])
+        self._on_progress(progress)
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("--tensorboard needs `pip install tensorboard`") from None
+    return SummaryWriter(str(folder / "tensorboard"))
