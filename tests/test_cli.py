@@ -182,6 +182,10 @@ MISTAKES = {
     "detector": (["detect", "validate", "nowhere"], ["nowhere holds no detector"]),
     "score": (["detect", "predict", "D", "a.png", "--score", "2"], ["score 2.0 must be from 0"]),
     "summary of nothing": (["summary"], ["give a name or the path of a spec"]),
+    "backbone of nothing": (
+        ["summary", "rexnet_1.0", "--backbone", "rexnet_1.0"],
+        ["--backbone goes with --detector ssdlite"],
+    ),
     "detector on nothing": (["summary", "--detector", "ssdlite"], ["give --backbone"]),
     "study": (["study", "activation"], ["did you mean activations?"]),
     "option of a study": (

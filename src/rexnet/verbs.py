@@ -45,6 +45,8 @@ def summarise(arguments: Namespace) -> None:
         return
     if arguments.network is None:
         raise UserError("give a name or the path of a spec")
+    if arguments.backbone is not None:
+        raise UserError("--backbone goes with --detector ssdlite")
     spec = families.resolve(arguments.network)
     resolution = spec.resolution if arguments.resolution is None else arguments.resolution
     total = cost.count(spec, resolution)

@@ -54,11 +54,14 @@ def test_another_model_of_timm_gives_the_features_it_lists():
     [
         ("timm:efficientnet_z9", None, "timm knows no model 'efficientnet_z9'"),
         ("timm:efficientnet_b0", "nowhere.pth", "cannot read the weights nowhere.pth"),
+        ("timm:efficientnet_b0", "damaged.pth", "damaged.pth does not fit timm's efficientnet_b0"),
         ("timm:vit_tiny_patch16_224", None, "lists no features at strides 16 and 32"),
         ("rexnet_1.O", None, "unknown model"),
     ],
 )
-def test_what_is_no_backbone_is_told_in_one_line(source, weights, wanted):
+def test_what_is_no_backbone_is_told_in_one_line(source, weights, wanted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "damaged.pth").write_bytes(b"nothing")
     with pytest.raises(UserError) as error:
         create_backbone(source, weights)
     assert wanted in str(error.value)
@@ -72,3 +75,24 @@ def test_weights_of_any_number_of_classes_start_a_backbone(tmp_path):
     save_pretrained(model, tmp_path)
     backbone = create_backbone("rexnet_0.6", str(tmp_path))
     assert torch.equal(backbone.stem.conv.weight, model.stem.conv.weight)
+
+
+def test_weights_of_timm_start_its_model(tmp_path):
+    from safetensors.torch import save_file
+
+    torch.manual_seed(1)
+    model = timm.create_model("efficientnet_b0")
+    save_file(model.state_dict(), tmp_path / "b0.safetensors")
+    backbone = create_backbone("timm:efficientnet_b0", str(tmp_path / "b0.safetensors"))
+    assert torch.equal(backbone.features[0][0].weight, model.conv_stem.weight)
+
+
+def test_weights_that_cannot_be_downloaded_are_told_in_one_line(monkeypatch):
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def fail(*args, **options):
+        raise LocalEntryNotFoundError("a long story")
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(UserError, match="cannot download efficientnet_b0 from the hub: the hub"):
+        create_backbone("timm:efficientnet_b0", "timm")

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from rexnet import UserError
+from rexnet import UserError, load_model
 from rexnet.detect.backbone import create_backbone
 from rexnet.detect.ssdlite import SSDLite, of_detector
 from rexnet.detect.store import load_detector, save_detector
@@ -52,3 +52,9 @@ def test_what_is_no_detector_is_told_in_one_line(tmp_path):
         load_detector(tmp_path)
     with pytest.raises(UserError, match="holds no detector"):
         load_detector(tmp_path / "nowhere")
+
+
+def test_a_detector_is_no_classifier(tmp_path):
+    save_detector(detector("rexnet_0.6"), tmp_path)
+    with pytest.raises(UserError, match="describes a detector, no classifier; see `rexnet detect`"):
+        load_model(tmp_path)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from rexnet.errors import UserError
 from rexnet.nn.features import TapNetwork
+from rexnet.nn.hub import downloading
 from rexnet.nn.network import create_model
 from rexnet.preprocessing import Preprocessing
 
@@ -83,18 +84,18 @@ def _timm_model(name: str, weights: str | None, **options: Any) -> Any:
 
     if not timm.is_model(name):
         raise UserError(f"timm knows no model {name!r}; timm.list_models() names them")
-    file = "" if weights in (None, "timm") else str(weights)
-    if file and not Path(file).is_file():
-        raise UserError(f"cannot read the weights {file}: no such file")
+    if weights == "timm":
+        with downloading(name):
+            return timm.create_model(name, pretrained=True, **options)
+    if weights is None:
+        return timm.create_model(name, **options)
+    if not Path(weights).is_file():
+        raise UserError(f"cannot read the weights {weights}: no such file")
     try:
-        return timm.create_model(
-            name, pretrained=weights == "timm", checkpoint_path=file, **options
-        )
-    except Exception as error:  # noqa: BLE001 (its transport's errors come through as well)
+        return timm.create_model(name, checkpoint_path=weights, **options)
+    except Exception as error:  # noqa: BLE001 (for a damaged file torch raises almost anything)
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(
-            f"cannot load {name} with weights {weights}: {reason}; pass a file of timm's"
-        ) from None
+        raise UserError(f"{weights} does not fit timm's {name}: {reason}") from None
 
 
 def _preprocessing(model: Any) -> Preprocessing:

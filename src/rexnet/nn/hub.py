@@ -8,7 +8,8 @@ import dataclasses
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,8 @@ def _read_config(folder: Path) -> _Config:
             fields = read_json(path)
             if not isinstance(fields, dict) or not {"spec", "architecture"} & fields.keys():
                 raise UserError(f"{path} describes no model: it has no spec and no architecture")
+            if fields.get("architecture") == "ssdlite":
+                raise UserError(f"{path} describes a detector, no classifier; see `rexnet detect`")
             return _Config(path=path, fields=fields)
     raise UserError(f"{folder} holds no model: neither {CONFIG} nor model/{CONFIG}")
 
@@ -216,20 +219,34 @@ def _read_config(folder: Path) -> _Config:
 def _download(repository: str) -> Path:
     """Return the folder in the hub's cache that holds the config and the weights."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError
 
     name, _, revision = repository.partition("@")
-    # It tells of every retry, and the error below tells the end of them.
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
+    with downloading(name):
         folder = Path(hf_hub_download(name, CONFIG, revision=revision or None)).parent
         # The folder is named after the commit: the weights are to be of the config's.
         try:
             hf_hub_download(name, WEIGHTS[0], revision=folder.name)
         except EntryNotFoundError:
             hf_hub_download(name, WEIGHTS[1], revision=folder.name)
+    return folder
+
+
+@contextmanager
+def downloading(name: str) -> Iterator[None]:
+    """Tell in one line why ``name`` could not be had from the hub.
+
+    Raises:
+        UserError: Anything was raised within.
+    """
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    # It tells of every retry, and the error below tells the end of them.
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
     except Exception as error:  # noqa: BLE001 (its transport's errors come through as well)
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         if isinstance(error, LocalEntryNotFoundError):
@@ -239,7 +256,6 @@ def _download(repository: str) -> Path:
         ) from None
     finally:
         logger.setLevel(level)
-    return folder
 
 
 def _timm_repository(spec: NetSpec) -> str:
