@@ -20,6 +20,7 @@ from rexnet.detect.samples import DetectionSamples, Input
 from rexnet.detect.ssdlite import SSDLite
 from rexnet.detect.store import load_detector
 from rexnet.errors import UserError
+from rexnet.nn.fuse import fuse
 from rexnet.train.config import num_readers
 from rexnet.train.world import joined
 
@@ -82,14 +83,14 @@ def predict(
     """
     from torchvision.transforms.v2.functional import pil_to_tensor
 
-    transform = Input(model.preprocessing)
-    model.eval()
+    transform, fused = Input(model.preprocessing), fuse(model)
     for path in paths:
         if Path(path).is_dir():
             raise UserError(f"{path} is a folder; give files of images, such as {path}/*")
         picture = read_upright(path)
         with torch.inference_mode():
-            raw = model(transform(pil_to_tensor(picture))[None])
+            x = transform(pil_to_tensor(picture))[None]
+            raw = fused(x.contiguous(memory_format=torch.channels_last))
             (found,) = detections(
                 raw, model.anchors, model.loss, score=score, iou=IOU, num_boxes=NUM_BOXES
             )
