@@ -321,6 +321,18 @@ def write_run(folder, rows, *, num_trials=None, reason="", **data):
 
 
 @contextmanager
+def quick():
+    """Let torch use one thread, and let no file wait for the disk."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with no_sync():
+        yield
+    torch.set_num_threads(threads)
+
+
+@contextmanager
 def no_sync():
     """Let nothing wait for the disk: only a power cut could tell the difference."""
     from sqlalchemy import event

@@ -1,5 +1,4 @@
 import pytest
-import torch
 import toys
 from scenes import write_scenes
 
@@ -14,9 +13,5 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True, scope="package")
 def quick():
-    """Use one thread, and let no file wait for the disk."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with toys.no_sync():
+    with toys.quick():
         yield
-    torch.set_num_threads(threads)
