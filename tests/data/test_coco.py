@@ -96,6 +96,10 @@ FLAWS = {
         document(images=[{"id": 1, "file_name": "a.png"}]),
         "image 1 needs an id, file_name, width and height",
     ),
+    "image with a huge id": (
+        document(images=[{"id": 10**30, "file_name": "a.png", "width": 40, "height": 20}]),
+        "needs an id, file_name, width and height",
+    ),
     "image twice": (
         document(images=[{"id": 1, "file_name": "a.png", "width": 40, "height": 20}] * 2),
         "two images have the id 1",

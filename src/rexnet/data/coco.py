@@ -355,7 +355,11 @@ class _Boxes:
 def _is_entry(entry: Any, kinds: Mapping[str, type]) -> bool:
     if not isinstance(entry, dict):
         return False
-    return all(isinstance(entry.get(name), kind) for name, kind in kinds.items())
+    found = [entry.get(name) for name in kinds]
+    # Ids beyond 64 bits fit no array.
+    return all(map(isinstance, found, kinds.values())) and all(
+        abs(value) < 2**63 for value in found if isinstance(value, int)
+    )
 
 
 def _is_number(value: Any) -> bool:
