@@ -26,7 +26,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "")
     """Return a table with its first column to the left and the others to the right."""
     result = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left")
     for index, name in enumerate(header):
-        result.add_column(name, justify="left" if index == 0 else "right")
+        # A name that is cut off cannot be copied.
+        result.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         result.add_row(*row)
     return result
