@@ -1,3 +1,7 @@
+import base64
+import re
+from io import BytesIO
+
 import pytest
 from PIL import Image
 
@@ -44,6 +48,24 @@ def test_the_page_shows_the_worst_images_first(tmp_path):
     assert "AP small</th><td>-" in text
     assert str(tmp_path) not in text
     assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("crowd", "missed", "color"),
+    [(True, False, (176, 176, 176)), (False, True, (255, 176, 0)), (False, False, (44, 160, 44))],
+)
+def test_the_truth_is_drawn_as_found_missed_or_a_crowd(tmp_path, crowd, missed, color):
+    Image.new("RGB", (80, 40)).save(tmp_path / "a.png")
+    row = line(1, int(missed), 0, tmp_path / "a.png")
+    row["truth"][0]["crowd"] = crowd
+    validation(tmp_path, [row])
+    page, _ = write_page(tmp_path)
+    encoded = re.search(r'base64,([^"]+)" alt="Truth"', page.read_text(encoding="utf-8"))
+    assert encoded
+    with Image.open(BytesIO(base64.b64decode(encoded[1]))) as picture:
+        drawn = picture.convert("RGB").getpixel((10, 20))
+    # JPEG keeps colours nearly; the three are further apart.
+    assert drawn == pytest.approx(color, abs=60)
 
 
 def test_boxes_are_drawn_where_they_are():

@@ -22,7 +22,7 @@ SHOWN = 24
 SIDE = 420
 """The longer side of an image there, in pixels."""
 
-RIGHT, WRONG, MISSED = "#2ca02c", "#d62728", "#ffb000"
+RIGHT, WRONG, MISSED, CROWD = "#2ca02c", "#d62728", "#ffb000", "#b0b0b0"
 
 
 def write_curves(folder: Path) -> Path:
@@ -58,7 +58,7 @@ def write_page(folder: Path) -> list[Path]:
             figure=_embedded(render(figure, "png"), "png"),
             images=list(_pictures(rows[:SHOWN])),
             num_images=len(rows),
-            colors={"right": RIGHT, "wrong": WRONG, "missed": MISSED},
+            colors={"right": RIGHT, "wrong": WRONG, "missed": MISSED, "crowd": CROWD},
         )
     )
     runs.write_text(paths[0], page)
@@ -146,9 +146,7 @@ def _pictures(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         def placed(box: Sequence[float], by: tuple[float, float] = scale) -> list[float]:
             return [edge * by[place % 2] for place, edge in enumerate(box)]
 
-        truth = [
-            (placed(t["box"]), MISSED if t["missed"] else RIGHT, t["class"]) for t in row["truth"]
-        ]
+        truth = [(placed(t["box"]), _truth_color(t), t["class"]) for t in row["truth"]]
         found = [
             (
                 placed(f["box"]),
@@ -165,6 +163,12 @@ def _pictures(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             "truth": _jpeg(draw(upright, truth)),
             "found": _jpeg(draw(upright, found)),
         }
+
+
+def _truth_color(truth: Mapping[str, Any]) -> str:
+    if truth["crowd"]:
+        return CROWD
+    return MISSED if truth["missed"] else RIGHT
 
 
 def _jpeg(picture: Image.Image) -> str:
