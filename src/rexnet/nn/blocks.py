@@ -7,6 +7,18 @@ from rexnet.nn.layers import ConvNorm, SqueezeExcite, activation, stochastic_dep
 from rexnet.spec import BlockSpec
 
 
+class Shortcut(nn.Module):
+    """Adds the input of a block to the first channels of what the block made of it."""
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """Map (N, width, H, W) and (N, width_in, H, W), not wider, to (N, width, H, W)."""
+        width = x.shape[1]
+        if width == y.shape[1]:
+            return y + x
+        # differs: the official in-place add to a slice draws trace warnings at export.
+        return torch.cat([y[:, :width] + x, y[:, width:]], dim=1)
+
+
 class Block(nn.Module):
     """A BlockSpec made a module: [expand] -> depthwise -> [SE] -> project (+ shortcut).
 
@@ -20,11 +32,13 @@ class Block(nn.Module):
         self.expand = ConvNorm(width_in, expanded) if spec.expansion != 1 else None
         self.expand_act = activation(spec.expand_act)
         self.depthwise = ConvNorm(expanded, expanded, spec.kernel, spec.stride, groups=expanded)
-        self.se = SqueezeExcite(expanded, spec.squeeze_width(expanded)) if spec.se_divisor else None
+        squeezed = spec.squeeze_width(expanded) if spec.se_divisor else 0
+        self.se: nn.Module | None = SqueezeExcite(expanded, squeezed) if squeezed else None
         self.depthwise_act = activation(spec.depthwise_act)
         self.project = ConvNorm(expanded, spec.width)
         self.project_act = activation(spec.project_act)
         self.shortcut_width = width_in if spec.has_shortcut(width_in) else 0
+        self.shortcut: nn.Module | None = Shortcut() if self.shortcut_width else None
         drops = drop_path > 0 and self.shortcut_width > 0
         self.drop_path = stochastic_depth(drop_path) if drops else None
 
@@ -42,11 +56,6 @@ class Block(nn.Module):
         if self.se is not None:
             y = self.se(y)
         y = self.project_act(self.project(self.depthwise_act(y)))
-        if self.shortcut_width == 0:
+        if self.shortcut is None:
             return y
-        if self.drop_path is not None:
-            y = self.drop_path(y)
-        if self.shortcut_width == y.shape[1]:
-            return y + x
-        # differs: the official in-place add to a slice draws trace warnings at export.
-        return torch.cat([y[:, : self.shortcut_width] + x, y[:, self.shortcut_width :]], dim=1)
+        return self.shortcut(y if self.drop_path is None else self.drop_path(y), x)

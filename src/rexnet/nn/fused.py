@@ -169,6 +169,7 @@ def _layer(module: ConvNorm, act: Activation) -> _Layer:
 def _layers(block: nn.Module, spec: BlockSpec) -> tuple[list[_Layer], int]:
     """Return the layers of a block and the width of its shortcut."""
     assert isinstance(block, Block)
+    assert block.se is None or isinstance(block.se, SqueezeExcite)
     conv, norm = block.depthwise.conv, block.depthwise.norm
     depthwise = _Layer(conv=conv, norm=norm, act=spec.depthwise_act, se=block.se)
     conv, norm = block.project.conv, block.project.norm

@@ -1,0 +1,30 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from strategies import randomise, specs
+from torch import nn
+
+from rexnet import create_model
+from rexnet.nn.filled import MULTIPLE, fill
+
+
+@pytest.mark.parametrize("name", ["rexnet_0.6", "rexnet_plain", "rexnet_lite_1.0", "mobilenet_v2"])
+def test_a_filled_network_gives_the_same_logits_from_widths_in_multiples(name):
+    model = create_model(name, num_classes=10).eval()
+    randomise(model)
+    filled = fill(model)
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(filled(images), model(images), rtol=1e-4, atol=1e-4)
+    convs = [module for module in filled.modules() if isinstance(module, nn.Conv2d)]
+    widths = {conv.out_channels for conv in convs if conv.kernel_size != (1, 1)}
+    assert widths
+    assert all(width % MULTIPLE == 0 for width in widths)
+
+
+@settings(max_examples=25, deadline=None)
+@given(specs())
+def test_any_network_can_be_filled(spec):
+    model = create_model(spec).double().eval()
+    randomise(model)
+    images = torch.randn(1, 3, 32, 32).double()
+    torch.testing.assert_close(fill(model)(images), model(images))
