@@ -21,10 +21,12 @@ ALL = {
     "processes",
     "train",
     "detect",
+    "deploy",
     "report",
     "search",
     "console",
     "verbs",
+    "verbs_deploy",
     "verbs_detect",
     "cli",
 }
@@ -37,10 +39,12 @@ ALLOWED = {
     "processes": {"core", "processes"},
     "train": {"core", "allocator", "nn", "data", "options", "processes", "report", "train"},
     "detect": {"core", "nn", "data", "train", "report", "detect"},
+    "deploy": {"core", "allocator", "nn", "data", "train", "detect", "report", "deploy"},
     "report": {"core", "report"},
     "search": {"core", "nn", "data", "processes", "train", "report", "search"},
     "console": {"core", "report", "search", "train"},
     "verbs": ALL,
+    "verbs_deploy": ALL,
     "verbs_detect": ALL,
     "cli": ALL,
 }
@@ -53,6 +57,10 @@ HEAVY = {
     "matplotlib",
     "jsonargparse",
     "PIL",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "executorch",
     "yaml",
 }
 

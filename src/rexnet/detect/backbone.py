@@ -35,7 +35,7 @@ class TimmBackbone(nn.Module):
         super().__init__()
         from timm.models.efficientnet import EfficientNet
 
-        model = _timm_model(name, weights)
+        model = timm_model(name, weights)
         self.name, self.strides = f"timm:{name}", STRIDES
         self.preprocessing = _preprocessing(model)
         if isinstance(model, EfficientNet):
@@ -79,7 +79,18 @@ def create_backbone(source: str, weights: str | None = None) -> Backbone:
     return TapNetwork(create_model(source, weights, num_classes=1))
 
 
-def _timm_model(name: str, weights: str | None, **options: Any) -> Any:
+def timm_model(name: str, weights: str | None = None, **options: Any) -> Any:
+    """Return a model of timm.
+
+    Args:
+        name: timm's.
+        weights: ``timm`` for those that the name stands for, or a file of timm's; random by
+            default.
+        options: More arguments of ``timm.create_model``.
+
+    Raises:
+        UserError: timm knows no such model, or its weights cannot be had.
+    """
     import timm
 
     if not timm.is_model(name):
@@ -125,5 +136,5 @@ def _listed(name: str, weights: str | None, info: Any) -> tuple[nn.Module, tuple
     if not set(STRIDES) <= set(strides):
         raise UserError(f"timm:{name} lists no features at strides 16 and 32, only {strides}")
     indices = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES)
-    model = _timm_model(name, weights, features_only=True, out_indices=indices)
+    model = timm_model(name, weights, features_only=True, out_indices=indices)
     return model, tuple(model.feature_info.channels())

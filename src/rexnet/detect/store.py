@@ -41,11 +41,11 @@ def load_detector(folder: str | Path) -> SSDLite:
         UserError: The folder holds no detector, or its files do not fit together.
     """
     folder = Path(folder)
-    path = next((p for p in (folder, folder / "model") if (p / "config.json").is_file()), None)
+    path = _place(folder)
     if path is None:
         raise UserError(f"{folder} holds no detector: neither config.json nor model/config.json")
     config = read_json(path / "config.json")
-    if not isinstance(config, dict) or config.get("architecture") != ARCHITECTURE:
+    if not _describes_detector(config):
         raise UserError(f"{path / 'config.json'} describes no detector of this package")
     try:
         model = _built(config, path)
@@ -57,6 +57,24 @@ def load_detector(folder: str | Path) -> SSDLite:
         reason = str(error).splitlines()[0]
         raise UserError(f"cannot read {path / 'model.safetensors'}: {reason}") from None
     return model.eval()
+
+
+def is_detector(folder: str | Path) -> bool:
+    """Tell whether ``load_detector`` can be asked for a folder.
+
+    Raises:
+        UserError: A config in it is damaged.
+    """
+    path = _place(Path(folder))
+    return path is not None and _describes_detector(read_json(path / "config.json"))
+
+
+def _place(folder: Path) -> Path | None:
+    return next((p for p in (folder, folder / "model") if (p / "config.json").is_file()), None)
+
+
+def _describes_detector(config: Any) -> bool:
+    return isinstance(config, dict) and config.get("architecture") == ARCHITECTURE
 
 
 def _config(model: SSDLite) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Measured, exported networks: runtimes, timings, files and the latency of a design."""

@@ -1,0 +1,129 @@
+"""What can be measured and exported: networks, trained models, detectors and models of timm."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from rexnet import cost
+from rexnet.detect.backbone import timm_model
+from rexnet.detect.ssdlite import SSDLite
+from rexnet.detect.store import is_detector, load_detector
+from rexnet.errors import UserError
+from rexnet.nn.filled import fill
+from rexnet.nn.fuse import fold
+from rexnet.nn.hub import load_model
+from rexnet.nn.network import Network, create_model
+from rexnet.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model with what it needs.
+
+    Attributes:
+        name: What it was asked for by.
+        module: In evaluation mode; maps images (N, channels, side, side) to its outputs.
+        preprocessing: What an image goes through before the model sees it.
+        classes: The names of the classes; empty if they are not known.
+        outputs: The names of what the module gives: logits; of a detector logits and offsets.
+        trained: Whether the weights are more than random.
+    """
+
+    name: str
+    module: nn.Module
+    preprocessing: Preprocessing
+    classes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ("logits",)
+    trained: bool = False
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        side = self.preprocessing.resolution
+        return self.preprocessing.num_channels, side, side
+
+    @property
+    def params(self) -> int:
+        """Learnable parameters."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of convolutions and linear layers for one image."""
+        if isinstance(self.module, Network):
+            return cost.count(self.module.spec, self.preprocessing.resolution).macs
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.module(torch.zeros(1, *self.size))
+        return counter.get_total_flops() // 2
+
+
+def load(source: str, weights: str | None = None) -> Model:
+    """Return the model that ``source`` names, in evaluation mode.
+
+    Args:
+        source: A name of ``rexnet list``, a spec in JSON, a run folder, a model folder,
+            ``hf:USER/REPO``, or ``timm:NAME`` for a model of timm.
+        weights: What ``create_model`` takes; of a model of timm ``timm``, or a file of timm's. By
+            default those of a trained source, else random ones.
+
+    Raises:
+        UserError: There is no such model, or its weights cannot be had.
+    """
+    scheme, _, name = source.partition(":")
+    if scheme == "timm":
+        from timm.data import resolve_model_data_config
+
+        module = timm_model(name, weights).eval()
+        preprocessing = Preprocessing.from_config(resolve_model_data_config(module))
+        trained = weights is not None
+        return Model(name=source, module=module, preprocessing=preprocessing, trained=trained)
+    folder = Path(source)
+    if weights is None and is_detector(folder):
+        return _described(source, load_detector(folder), True)
+    if weights is not None:
+        return _described(source, create_model(source, weights).eval(), True)
+    if scheme == "hf" or _holds_model(folder) or folder.suffix in (".safetensors", ".pth"):
+        return _described(source, load_model(source), True)
+    return _described(source, create_model(source).eval(), False)
+
+
+def exportable(model: Model) -> nn.Module:
+    """Return a copy of the module in the form that runtimes compute fastest."""
+    module = model.module
+    return fill(module) if isinstance(module, Network) else fold(module)
+
+
+def at_resolution(model: Model, resolution: int | None) -> Model:
+    """Return the model for images of another side, in pixels.
+
+    Raises:
+        UserError: The resolution is out of range, or the model is a detector of another one.
+    """
+    if resolution is None or resolution == model.preprocessing.resolution:
+        return model
+    if isinstance(model.module, SSDLite):
+        raise UserError(
+            f"{model.name} is a detector for {model.preprocessing.resolution} pixels, which cannot "
+            f"be changed to {resolution}"
+        )
+    preprocessing = replace(model.preprocessing, resolution=resolution)
+    return replace(model, preprocessing=preprocessing)
+
+
+def _holds_model(folder: Path) -> bool:
+    return any((place / "config.json").is_file() for place in (folder, folder / "model"))
+
+
+def _described(name: str, module: "Network | SSDLite", trained: bool) -> Model:
+    outputs = ("logits", "offsets") if isinstance(module, SSDLite) else ("logits",)
+    return Model(
+        name=name,
+        module=module,
+        preprocessing=module.preprocessing,
+        classes=module.classes,
+        outputs=outputs,
+        trained=trained,
+    )
