@@ -21,11 +21,13 @@ ALL = {
     "processes",
     "train",
     "detect",
+    "deploy",
     "report",
     "search",
     "console",
     "verbs",
     "verbs_detect",
+    "verbs_deploy",
     "cli",
 }
 ALLOWED = {
@@ -37,11 +39,13 @@ ALLOWED = {
     "processes": {"core", "processes"},
     "train": {"core", "allocator", "nn", "data", "options", "processes", "report", "train"},
     "detect": {"core", "nn", "data", "train", "report", "detect"},
+    "deploy": {"core", "deploy"},
     "report": {"core", "report"},
     "search": {"core", "nn", "data", "processes", "train", "report", "search"},
     "console": {"core", "report", "search", "train"},
     "verbs": ALL,
     "verbs_detect": ALL,
+    "verbs_deploy": ALL,
     "cli": ALL,
 }
 HEAVY = {
