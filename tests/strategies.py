@@ -34,6 +34,16 @@ def specs(draw, max_blocks=5, max_width=24, in_channels=COLOUR):
     )
 
 
+@st.composite
+def stage_wise(draw):
+    """Draw a small network whose widths are those of at most four stages."""
+    spec = draw(specs(max_blocks=8))
+    stages = draw(st.lists(st.integers(1, 48), min_size=1, max_size=4))
+    count = len(spec.blocks)
+    widths = draw(st.lists(st.sampled_from(stages), min_size=count, max_size=count))
+    return spec.with_widths(sorted(widths))
+
+
 def blocks(width):
     """Return a strategy for any block of ``width`` output channels."""
     return st.builds(

@@ -147,7 +147,7 @@ def in_process(*arguments, **options):
 
 
 MISTAKES = {
-    "no command": ([], ["no command", "search, report, fit, design, train, validate, predict"]),
+    "no command": ([], ["no command", "search, report, fit, design, redesign, train, validate"]),
     "nothing to train": (["train"], ["give --model and --data and --recipe"]),
     "no data to train on": (["train", *TRAIN, "--data", "nowhere"], ["no images at 'nowhere'"]),
     "recipe": (["train", *TRAIN, "--recipe", "imagnet"], ["did you mean imagenet?"]),
@@ -280,6 +280,13 @@ MISTAKES = {
         ["design", "--params", "4M", "--macs", "1G", "--classes", "0"],
         ["num_classes 0"],
     ),
+    "redesign": (["redesign"], ["give a name or the path of a spec"]),
+    "redesign name": (["redesign", "mobilenet_v9"], ["'mobilenet_v9' (did you mean mobilenet_v"]),
+    "redesign budget": (
+        ["redesign", "mobilenet_v1", "--budget", "half"],
+        ["--budget", "'half' is not one of 'same'"],
+    ),
+    "redesign out": (["redesign", "mobilenet_v1", "--out", "."], ["cannot read the spec ."]),
 }
 
 
@@ -740,6 +747,35 @@ def test_a_design_keeps_its_budget_and_its_file(capsys):
         capsys, "design", "--params", "5M", "--macs", "400M"
     )
     assert Path("spec.json").read_bytes() == before
+
+
+def test_a_redesign_shows_both_networks_and_keeps_a_file_of_another(capsys):
+    assert cli.main(["redesign", "mobilenet_v2"]) == 0
+    printed = capsys.readouterr().out
+    assert list(Path().iterdir()) == []
+    assert "3,504,872" in printed
+    assert "uses 95.9 % of the params and 99.8 % of the MACs of mobilenet_v2." in printed
+    assert "padded" in printed
+    assert cli.main(["redesign", "mobilenet_v1", "--out", "spec.json"]) == 0
+    printed = capsys.readouterr().out
+    spec, total = NetSpec.load("spec.json"), count(families.get("mobilenet_v1"))
+    assert f"{count(spec).params:,}" in printed
+    assert f"{total.params:,}" in printed
+    assert "padded" not in printed
+    before = Path("spec.json").read_bytes()
+    assert cli.main(["redesign", "mobilenet_v1", "--out", "spec.json"]) == 0
+    message = refused(capsys, "redesign", "mobilenet_v2", "--out", "spec.json")
+    assert "spec.json holds another network; give another --out" in message
+    assert Path("spec.json").read_bytes() == before
+
+
+def test_a_redesign_takes_a_run_folder_and_says_what_a_line_cannot_use(capsys):
+    Path("run").mkdir()
+    # Most params are in the last width, of which a line has less.
+    spec = families.search_network((8, 8, 8, 8, 8, 8, 400), 10)
+    runs.write_text(Path("run/spec.json"), spec.to_json())
+    assert cli.main(["redesign", "run"]) == 0
+    assert "cannot use up both" in capsys.readouterr().out
 
 
 def test_the_command_line_is_loaded_without_the_heavy_libraries():

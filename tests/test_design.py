@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import specs
+from strategies import specs, stage_wise
 
 from rexnet import UserError, channels, count, families
-from rexnet.design import Budget, Proposal, design, largest_inside, priced, propose
+from rexnet.design import Budget, Proposal, design, largest_inside, priced, propose, redesign
 from rexnet.spec import MAX_WIDTH
 
 # The limits of Table 3 of the paper and the number of blocks.
@@ -284,3 +284,72 @@ def test_inside_and_fills_count_both_limits(params, macs, inside, fills):
     budget = Budget(params=1000, macs=2000)
     proposal = Proposal(spec=search_template(3), params=params, macs=macs)
     assert (proposal.inside(budget), proposal.fills(budget)) == (inside, fills)
+
+
+@settings(deadline=None, max_examples=150)
+@given(stage_wise())
+def test_a_redesign_keeps_the_cost_and_all_but_widths_and_equal_shortcuts(backbone):
+    proposal = redesign(backbone)
+    widths, limits, total = proposal.spec.widths, count(backbone), count(proposal.spec)
+    assert list(widths) == sorted(widths)
+    assert (proposal.params, proposal.macs) == (total.params, total.macs)
+    assert total.params <= limits.params
+    assert total.macs <= limits.macs
+    back = proposal.spec.with_widths(backbone.widths)
+    pairs = list(zip(back.blocks, backbone.blocks, strict=True))
+    assert all(
+        new.shortcut == {"equal": "pad"}.get(old.shortcut, old.shortcut) for new, old in pairs
+    )
+    blocks = tuple(dataclasses.replace(new, shortcut=old.shortcut) for new, old in pairs)
+    assert dataclasses.replace(back, name=backbone.name, blocks=blocks) == backbone
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "macs", "first", "last"),
+    [
+        # Both limits of MobileNetV1 bind. Steeper lines spend more params a MAC, but even from a
+        # single channel on, a line at the MACs of MobileNetV2 has not all of its params.
+        ("mobilenet_v1", 4_230_000, 568_600_000, 7, 902),
+        ("mobilenet_v2", 3_362_000, 300_200_000, 1, 169),
+    ],
+)
+def test_a_redesign_of_a_mobilenet_fills_its_cost_with_a_line(name, params, macs, first, last):
+    backbone = families.get(name)
+    proposal = redesign(backbone)
+    total = count(backbone)
+    assert proposal.fills(Budget(params=total.params, macs=total.macs))
+    assert proposal.params == pytest.approx(params, rel=0.01)
+    assert proposal.macs == pytest.approx(macs, rel=0.01)
+    assert (proposal.spec.widths[0], proposal.spec.widths[-1]) == pytest.approx(
+        (first, last), abs=2
+    )
+    assert channels.fit_line([proposal.spec.widths]).r2 > 0.999
+    assert proposal.spec.name == f"{name}_line"
+
+
+def test_a_redesign_of_mobilenet_v1_has_the_macs_of_rexnet_plain_and_more_params():
+    line, plain = redesign(families.get("mobilenet_v1")), count(families.get("rexnet_plain"))
+    assert line.macs == pytest.approx(plain.macs, rel=0.01)
+    assert line.params == pytest.approx(1.24 * plain.params, rel=0.01)
+
+
+def test_a_redesign_of_mobilenet_v2_has_a_shortcut_at_every_block_of_stride_1():
+    def shortcuts(spec):
+        pairs = zip(spec.blocks, spec.widths_in, strict=True)
+        return sum(block.has_shortcut(width) for block, width in pairs)
+
+    backbone = families.get("mobilenet_v2")
+    # The first block is narrower than the stem.
+    at_stride_1 = sum(block.stride == 1 for block in backbone.blocks) - 1
+    assert shortcuts(redesign(backbone).spec) == at_stride_1 > shortcuts(backbone)
+
+
+@pytest.mark.parametrize("name", ["rexnet_0.9", "rexnet_2.2"])
+def test_a_redesign_of_a_line_is_that_line(name):
+    backbone = families.get(name)
+    assert redesign(backbone).spec.widths == backbone.widths
+
+
+def test_a_redesign_of_equal_widths_keeps_them():
+    backbone = search_template(5).with_widths([24] * 5)
+    assert set(redesign(backbone).spec.widths) == {24}

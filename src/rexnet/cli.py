@@ -7,11 +7,12 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Literal
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
-from rexnet import __version__, verbs
+from rexnet import __version__, verbs, verbs_deploy
 from rexnet.detect.config import DetectionStudy, DetectTrainConfig, DetectValidateConfig
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError, closest
@@ -105,6 +106,8 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     parsers["report"].add_argument("folder", type=str, help="The run folder of a search")
     parsers["fit"].add_argument("folder", type=str, help="The run folder of a search")
     _add_design(parsers["design"])
+    _add_redesign(parsers["redesign"])
+    parsers["doctor"].add_argument("--json", action="store_true", help="Print one JSON object")
     _add_training(parsers)
     for name, verb in parsers.items():
         subcommands.add_subcommand(name, verb, help=HELP[name])
@@ -123,6 +126,15 @@ def _add_design(parser: ArgumentParser) -> None:
     parser.add_argument("--resolution", type=int, default=224, help="Side in pixels")
     parser.add_argument("--classes", type=int, default=1000, help="Classes to tell apart")
     parser.add_argument("--out", type=str, default="spec.json", help="Where the spec is written")
+
+
+def _add_redesign(parser: ArgumentParser) -> None:
+    words = "A name, the path of a spec in JSON, or a run folder"
+    parser.add_argument("backbone", type=str, help=words)
+    parser.add_argument(
+        "--budget", type=Literal["same"], default="same", help="Params and MACs: the backbone's"
+    )
+    parser.add_argument("--out", type=str | None, help="Where the spec is written, if anywhere")
 
 
 def _add_training(parsers: dict[str, ArgumentParser]) -> None:
@@ -231,6 +243,7 @@ def _explain(message: str, arguments: Sequence[str], parsers: dict[str, Argument
             "model": "a run folder or another trained model" if verb != "train" else "--model",
             "detector": "a run folder of a detector",
             "images": "images",
+            "backbone": "a name or the path of a spec" if verb == "redesign" else "--backbone",
         }
         return f"give {' and '.join(positional.get(name, f'--{name}') for name in names)}"
     verb = f"{verb} {second}" if known else verb
@@ -243,6 +256,7 @@ RUN: dict[str, Verb] = {
     "report": verbs.report,
     "fit": verbs.fit_line,
     "design": verbs.design_network,
+    "redesign": verbs_deploy.redesign,
     "train": verbs.train,
     "validate": verbs.validate,
     "predict": verbs.predict,
@@ -250,6 +264,7 @@ RUN: dict[str, Verb] = {
     "study": verbs.study,
     "summary": verbs.summarise,
     "list": verbs.list_models,
+    "doctor": verbs_deploy.doctor,
 }
 
 DETECT = ("train", "validate", "predict")
@@ -262,6 +277,7 @@ HELP = {
     "report": "Draw the figures and the page of a search",
     "fit": "Fit a line to a search's best networks and write the network on it",
     "design": "Go from a budget to a network on a line, without a search",
+    "redesign": "Go from a backbone to the network on a line at its cost",
     "train": "Train a network by a recipe",
     "validate": "Evaluate a trained model on labelled images",
     "predict": "Name what is on images",
@@ -269,6 +285,7 @@ HELP = {
     "study": "Run a study of the paper: activations (Table A2), detection (A3, A4)",
     "summary": "Print the layers of a network with their params and MACs",
     "list": "Name the known networks",
+    "doctor": "Tell what timings on this machine depend on, and what makes them lie",
 }
 
 

@@ -1,4 +1,4 @@
-"""From a budget to widths: the scale and offset of a shape that fill it; the line that does."""
+"""From a budget, or a backbone's cost, to widths: the scale and offset of a shape that fill it."""
 
 import dataclasses
 import math
@@ -158,6 +158,24 @@ def design(
             high = middle
     template = dataclasses.replace(rexnet(low), name=f"rexnet_line_{num_blocks}b")
     return propose(template, np.linspace(0.0, 1.0, num_blocks), budget)
+
+
+def redesign(spec: NetSpec) -> Proposal:
+    """Return ``spec`` with block widths on a line that fills its own cost (sections 4.4 and B.2).
+
+    All but the widths stays: blocks, strides, expansions, activations, SE, stem and penultimate
+    layer. Only shortcuts that need equal widths, which a line does not have, become ReXNet's padded
+    ones. Both limits are used up as far as a line that starts at 1 channel or more can; the paper's
+    own line under MobileNetV1, ``rexnet_plain``, keeps a wider start and spends fewer params.
+    """
+    blocks = tuple(
+        dataclasses.replace(block, shortcut="pad") if block.shortcut == "equal" else block
+        for block in spec.blocks
+    )
+    template = dataclasses.replace(spec, name=f"{spec.name}_line", blocks=blocks)
+    total = cost.count(spec)
+    budget = Budget(params=total.params, macs=total.macs)
+    return propose(template, np.linspace(0.0, 1.0, len(blocks)), budget)
 
 
 @dataclass(frozen=True, kw_only=True)

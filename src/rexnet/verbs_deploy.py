@@ -1,0 +1,114 @@
+"""What the verbs around deployment do and print; see ``verbs``."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import Namespace
+
+from rexnet import cost, design, runs
+from rexnet.errors import UserError
+from rexnet.spec import NetSpec
+
+if TYPE_CHECKING:
+    from rexnet.deploy.doctor import Machine
+
+
+def doctor(arguments: Namespace) -> None:
+    """Print what timings on this machine depend on, and what makes them lie."""
+    from rexnet.console import plain_console
+    from rexnet.deploy.doctor import examine, findings
+
+    machine = examine()
+    found = findings(machine)
+    if arguments.json:
+        facts = dataclasses.asdict(machine)
+        print(json.dumps(facts | {"findings": [dataclasses.asdict(f) for f in found]}))  # noqa: T201
+        return
+    console = plain_console()
+    for name, value in _facts(machine):
+        console.print(f"{name:<13}{value}", soft_wrap=True)
+    console.print(f"\n{'Likely to make timings lie:' if found else 'No reason to doubt timings.'}")
+    for finding in found:
+        console.print(f"  {finding.what}: {finding.mend}", soft_wrap=True)
+
+
+def _facts(machine: "Machine") -> list[tuple[str, str]]:
+    """Return the facts as names and words."""
+    from rexnet.deploy.doctor import EXTRAS, gib
+
+    def known(value: object) -> str:
+        return "unknown" if value is None else str(value)
+
+    def missing(name: str) -> str:
+        extra = f"rexnet[{EXTRAS[name]}]" if name in EXTRAS else "rexnet"
+        return f"not installed: pip install '{extra}'"
+
+    quota = "no quota" if machine.cpu_quota is None else f"a quota of {machine.cpu_quota:g}"
+    memory = [
+        "unknown" if size is None else gib(size)
+        for size in (machine.memory_bytes, machine.free_bytes, machine.swap_bytes)
+    ]
+    gpus = [
+        f"{gpu.name}, {gib(gpu.memory_bytes)}, driver {known(gpu.driver)}" for gpu in machine.gpus
+    ]
+    omp = "unset" if machine.omp_num_threads is None else machine.omp_num_threads
+    return [
+        *((name, found or missing(name)) for name, found in machine.versions.items()),
+        ("system", machine.system),
+        ("processor", machine.processor),
+        (
+            "cores",
+            f"{known(machine.num_physical_cores)} physical, {known(machine.num_logical_cores)} "
+            f"logical; this process may use {machine.num_allowed_cores}, {quota}",
+        ),
+        ("threads", f"{machine.num_threads} of torch, OMP_NUM_THREADS {omp}"),
+        ("instructions", ", ".join(machine.instructions) or "none that matter"),
+        ("memory", f"{memory[0]}, {memory[1]} free; {memory[2]} of swap in use"),
+        *(("GPU", gpu) for gpu in gpus or ["none"]),
+        ("load", known(machine.load)),
+        ("governor", ", ".join(machine.governors) or "unknown"),
+    ]
+
+
+def redesign(arguments: Namespace) -> None:
+    """Print a backbone beside the network on a line at its cost, and write the spec of that."""
+    from rexnet.nn.network import resolve
+
+    backbone = resolve(arguments.backbone)
+    line = design.redesign(backbone).spec
+    if arguments.out is not None:
+        path = Path(arguments.out)
+        if path.exists() and NetSpec.load(path) != line:
+            raise UserError(f"{path} holds another network; give another --out")
+        runs.write_text(path, line.to_json() + "\n")
+    _print_redesign(backbone, line)
+    if arguments.out is not None:
+        print(f"Written to {arguments.out}")  # noqa: T201
+
+
+def _print_redesign(backbone: NetSpec, line: NetSpec) -> None:
+    """Print the widths and costs of two networks side by side."""
+    from rexnet.console import plain_console, table
+    from rexnet.report.text import percent
+
+    before, after = cost.count(backbone), cost.count(line)
+    pairs = zip(backbone.widths, line.widths, strict=True)
+    rows = [(f"block {number}", *map(str, pair)) for number, pair in enumerate(pairs, 1)]
+    rows.append(("params", f"{before.params:,}", f"{after.params:,}"))
+    rows.append(("MACs", f"{before.macs:,}", f"{after.macs:,}"))
+    console = plain_console()
+    console.print(table(("output channels", backbone.name, line.name), rows))
+    params, macs = after.params / before.params, after.macs / before.macs
+    least = min(params, macs) < design.FILL
+    console.print(
+        f"{line.name} uses {percent(params)} % of the params and {percent(macs)} % of the MACs of "
+        f"{backbone.name}{'; a line of its blocks cannot use up both' if least else ''}.",
+        soft_wrap=True,
+    )
+    if any(block.shortcut == "equal" for block in backbone.blocks):
+        console.print(
+            "Shortcuts that need equal widths are ReXNet's padded ones on the line.",
+            soft_wrap=True,
+        )
