@@ -1,4 +1,4 @@
-"""The command line of the tools that turn run folders into results, tables and figures."""
+"""The command line of the tools that turn what commands wrote into results, tables and figures."""
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
@@ -16,23 +16,23 @@ from rexnet.report.figures import render
 def run_results(
     doc: str | None,
     *,
-    line: Callable[[Path], Row],
+    lines: Callable[[Path], list[Row]],
     tables: Callable[[Path], Iterator[tuple[str, Sequence[str], list[list[str]]]]],
-    drawn: Callable[[Path], Iterator[tuple[str, Figure]]],
+    drawn: Callable[[Path], Iterator[tuple[str, Figure]]] = lambda results: iter(()),
 ) -> None:
-    """Collect run folders, print the tables, or draw the figures, as the command line says.
+    """Collect what commands wrote, print the tables, or draw the figures, as the command line says.
 
     Args:
         doc: What the tool is for.
-        line: From a run folder to a line of ``results/``.
+        lines: From a run folder, or a file, to lines of ``results/``.
         tables: From ``results/`` to title, header and rows of every table.
         drawn: From ``results/`` to the figures with their names.
     """
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
     collecting = verbs.add_parser("collect")
-    collecting.add_argument("folders", type=Path, nargs="+")
-    collecting.add_argument("--command", required=True, help="What made the runs")
+    collecting.add_argument("places", type=Path, nargs="+")
+    collecting.add_argument("--command", required=True, help="What made them")
     collecting.add_argument("--commit", help="The code that made them (default: this one)")
     collecting.add_argument("--out", type=Path, required=True)
     verbs.add_parser("tables")
@@ -43,7 +43,8 @@ def run_results(
         if arguments.verb == "collect":
             first = {**provenance(), "command": arguments.command}
             first["commit"] = arguments.commit or first["commit"]
-            runs.write_jsonl(arguments.out, [first, *map(line, arguments.folders)])
+            found = (line for place in arguments.places for line in lines(place))
+            runs.write_jsonl(arguments.out, [first, *found])
         elif arguments.verb == "tables":
             for title, header, rows in tables(RESULTS):
                 print(f"{title}\n\n{markdown(header, rows)}\n")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from collecting import run_collected
+from collecting import run_results
 from tables import Table
 from trainings import Row
 
@@ -174,4 +174,4 @@ def _timing(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run_collected(__doc__, lines=lines, tables=tables)
+    run_results(__doc__, lines=lines, tables=tables)

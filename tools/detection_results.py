@@ -89,4 +89,4 @@ def drawn(results: Path) -> Iterator[tuple[str, Figure]]:
 
 
 if __name__ == "__main__":
-    run_results(__doc__, line=line, tables=tables, drawn=drawn)
+    run_results(__doc__, lines=lambda folder: [line(folder)], tables=tables, drawn=drawn)

@@ -156,4 +156,4 @@ def words(rows: list[Row]) -> str:
 
 
 if __name__ == "__main__":
-    run_results(__doc__, line=line, tables=tables, drawn=drawn)
+    run_results(__doc__, lines=lambda folder: [line(folder)], tables=tables, drawn=drawn)
