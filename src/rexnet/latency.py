@@ -1,5 +1,6 @@
 """A budget of time, and what predicts the time of a network from networks that were measured."""
 
+import bisect
 import dataclasses
 import hashlib
 import json
@@ -257,8 +258,9 @@ def largest(
         predict: Gives the milliseconds of a network.
         milliseconds: The time to keep.
     """
-    fast = (at for at in reversed(multiples) if predict(family(at)) <= milliseconds)
-    return next(fast, None)
+    # Wider takes longer, but for what rounding does.
+    place = bisect.bisect_right(multiples, milliseconds, key=lambda at: predict(family(at)))
+    return multiples[place - 1] if place else None
 
 
 def same_device(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

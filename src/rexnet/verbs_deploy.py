@@ -168,9 +168,9 @@ def clock_of(budget: LatencyBudget, console: Any) -> "Stopwatch":
             started.append(monotonic())
         left = (monotonic() - started[-1]) / done * (total - done)
         words = f"{done // 2}/{total // 2} networks measured, time left {duration(left)}"
-        with_end = done == total
-        bars[-1].update(done / total, words)
-        if with_end:
+        # One network at a time is not worth a line of a file.
+        bars[-1].update(done / total, words, None if total > 2 else False)
+        if done == total:
             bars.pop().__exit__(None, None, None)
 
     return clock(budget.runtime, show)

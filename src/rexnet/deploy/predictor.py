@@ -212,7 +212,7 @@ def measured(
     runtime: str,
     threads: int,
     on_progress: OnProgress = lambda done, total: None,
-    rounds: int = ROUNDS,
+    rounds: int | None = None,
 ) -> list[Measured]:
     """Measure networks with random weights on one image, in turns.
 
@@ -221,7 +221,7 @@ def measured(
         runtime: ``onnxruntime`` or ``openvino``.
         threads: Threads that compute.
         on_progress: Called while networks are made and measured.
-        rounds: Calls of each that are timed.
+        rounds: Calls of each that are timed; ``ROUNDS`` by default.
 
     Raises:
         UserError: The runtime is not installed.
@@ -239,7 +239,7 @@ def measured(
             on_progress(number + 1, total)
         timings = take_turns(
             calls,
-            rounds,
+            rounds or ROUNDS,
             lambda done, of: on_progress(len(specs) + len(specs) * done // of, total),
         )
     return [

@@ -14,8 +14,8 @@ from rexnet.spec import NetSpec
 STEP = 2 ** (1 / 16)
 """Between multiples that are measured for a predictor: few, so that they are met again."""
 
-REACH = 5
-"""Multiples measured on either side of the likely one."""
+REACH, CLOSE = 5, 2
+"""Multiples measured on either side of the likely one, and how near that has to be met."""
 
 NEAR = (0.96, 1.0, 1.04)
 """Of the time to keep: what the networks of a short list are predicted to take."""
@@ -123,6 +123,8 @@ def _around(
         # Time rises by about the power 1.6 of the width; narrow networks have their fixed costs.
         step = round(math.log(budget.milliseconds / milliseconds, STEP) / 1.6)
         place = min(max(place + step, lowest), highest)
+        if abs(step) <= CLOSE:
+            break
     places = range(max(place - REACH, lowest), min(place + REACH, highest) + 1)
     return [_at(place, multiples) for place in places]
 

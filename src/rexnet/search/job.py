@@ -151,8 +151,8 @@ def _limit(
     path, known = folder / "latency.json", folder / "search.json"
     if known.exists():
         # Before minutes of measuring: only what predicts may differ, where a kill left none.
-        old = (runs.read_json(known).get("latency") or {}).get("predictor")
-        mine = {"budget": str(budget), "predictor": old}
+        old = runs.read_json(known).get("latency") or {}
+        mine = {**old, "budget": str(budget)}
         runs.check_same(known, {**search_identity, "latency": mine}, "search")
     if path.exists():
         limit = Limit(budget=budget, predictor=Predictor.load(path))
