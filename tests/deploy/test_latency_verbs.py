@@ -116,7 +116,7 @@ def test_a_search_under_a_time_in_onnx_runtime_ends_with_measured_times(
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(job, "LocalExecutor", toys.inline)
     monkeypatch.setattr(job, "Evaluator", lambda **arguments: toys.Toy())
-    monkeypatch.setattr(job, "NUM_MEASURED", 4)
+    monkeypatch.setattr(job, "NUM_MEASURED", 2)
     monkeypatch.setattr(predictor, "ROUNDS", 3)
     images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
     np.savez(folder / "photos.npz", images=images, labels=np.arange(40) % 10)
