@@ -85,12 +85,12 @@ def search(arguments: Namespace) -> None:
     config = search_config(arguments)
     console = plain_console()
     opening = "Ctrl-C stops the search; the same command goes on with it."
-    clock = None
-    if config.budget.latency:
-        from rexnet.verbs_deploy import clock_of
-
-        clock = clock_of(config.budget.latency, console)
     with Bar(console, "searching", opening) as bar:
+        clock = None
+        if config.budget.latency:
+            from rexnet.verbs_deploy import clock_of
+
+            clock = clock_of(config.budget.latency, bar)
         num_new = job.run(config, lambda p: bar.update(p.share, search_status(p)), clock)
     if num_new == 0:
         console.print(f"The search in {config.out} is done; nothing was left to train.")

@@ -14,6 +14,7 @@ from rexnet.latency import LatencyBudget, Predictor
 from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
+    from rexnet.console import Bar
     from rexnet.deploy.doctor import Machine
     from rexnet.deploy.predictor import Stopwatch
 
@@ -119,7 +120,7 @@ def _print_redesign(backbone: NetSpec, line: NetSpec) -> None:
 
 def design_in_time(arguments: Namespace) -> None:
     """Write the spec of the largest network that keeps a time on this machine."""
-    from rexnet.console import plain_console
+    from rexnet.console import Bar, plain_console
     from rexnet.deploy import within
     from rexnet.verbs import show
 
@@ -134,8 +135,10 @@ def design_in_time(arguments: Namespace) -> None:
         family, multiples = within.lines(limits, *sizes)
     family(multiples[0])
     console = plain_console()
-    clock = clock_of(arguments.latency, console)
-    found = within.find(family, multiples, arguments.latency, clock)
+    opening = "Ctrl-C stops measuring; the same command goes on with it."
+    with Bar(console, "measuring", opening) as bar:
+        clock = clock_of(arguments.latency, bar)
+        found = within.find(family, multiples, arguments.latency, clock)
     if path.exists() and NetSpec.load(path) != found.spec:
         raise UserError(
             f"{path} holds another network than {found.spec.name}, which keeps "
@@ -152,26 +155,26 @@ def design_in_time(arguments: Namespace) -> None:
     show(found.spec, total.params, total.macs, path)
 
 
-def clock_of(budget: LatencyBudget, console: Any) -> "Stopwatch":
-    """Return what measures networks in the runtime of a budget, and shows how far it is."""
-    from rexnet.console import Bar
+def clock_of(budget: LatencyBudget, bar: "Bar") -> "Stopwatch":
+    """Return what measures networks in the runtime of a budget, and shows on ``bar`` how far it is.
+
+    Raises:
+        UserError: The runtime is not installed.
+    """
     from rexnet.deploy.predictor import clock
     from rexnet.report.text import duration
 
-    started: list[float] = []
-    bars: list[Bar] = []
+    begun = [0.0]
 
     def show(done: int, total: int) -> None:
-        # Every set of networks has a bar of its own.
-        if not bars:
-            bars.append(Bar(console, "measuring"))
-            started.append(monotonic())
-        left = (monotonic() - started[-1]) / done * (total - done)
-        words = f"{done // 2}/{total // 2} networks measured, time left {duration(left)}"
+        # The first of two steps a network: before it, nothing tells the time.
+        if done == 1:
+            begun[0] = monotonic()
+        left = (monotonic() - begun[0]) / max(done - 1, 1) * (total - done)
+        told = duration(left) if done > 1 else "-"
+        words = f"{done // 2}/{total // 2} networks measured, time left {told}"
         # One network at a time is not worth a line of a file.
-        bars[-1].update(done / total, words, None if total > 2 else False)
-        if done == total:
-            bars.pop().__exit__(None, None, None)
+        bar.update(done / total, words, None if total > 2 else False)
 
     return clock(budget.runtime, show)
 
