@@ -10,7 +10,17 @@ import rexnet
 ROOT = Path(rexnet.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-CORE = ("spec", "channels", "cost", "families", "design", "runs", "errors", "preprocessing")
+CORE = (
+    "spec",
+    "channels",
+    "cost",
+    "families",
+    "design",
+    "latency",
+    "runs",
+    "errors",
+    "preprocessing",
+)
 CORE_LIBRARIES = {"numpy", "filelock"}
 ALL = {
     "core",

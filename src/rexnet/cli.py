@@ -16,6 +16,7 @@ from rexnet import __version__, verbs, verbs_deploy
 from rexnet.detect.config import DetectionStudy, DetectTrainConfig, DetectValidateConfig
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError, closest
+from rexnet.latency import LatencyBudget
 from rexnet.options import explained, options_of
 from rexnet.search.config import Count, SearchConfig
 from rexnet.train.config import ActivationStudy, TrainConfig, ValidateConfig
@@ -80,6 +81,9 @@ def _silence_stdout() -> None:
 
 def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     register_type(Count, serializer=int, deserializer=Count, fail_already_registered=False)
+    register_type(
+        LatencyBudget, serializer=str, deserializer=LatencyBudget, fail_already_registered=False
+    )
     parser = ArgumentParser(
         prog="rexnet",
         description="Find the channel dimensions that fit your data and your budget.",
@@ -120,8 +124,10 @@ def _parser() -> ArgumentParser:
 
 
 def _add_design(parser: ArgumentParser) -> None:
-    parser.add_argument("--params", type=Count, required=True, help="Most params, such as 4.8M")
-    parser.add_argument("--macs", type=Count, required=True, help="Most MACs, such as 400M")
+    parser.add_argument("--params", type=Count | None, help="Most params, such as 4.8M")
+    parser.add_argument("--macs", type=Count | None, help="Most MACs, such as 400M")
+    words = "Most time for an image on this machine, such as 20ms@openvino; or onnxruntime"
+    parser.add_argument("--latency", type=LatencyBudget | None, help=words)
     parser.add_argument("--blocks", type=int, default=16, help="Inverted bottlenecks")
     parser.add_argument("--resolution", type=int, default=224, help="Side in pixels")
     parser.add_argument("--classes", type=int, default=1000, help="Classes to tell apart")

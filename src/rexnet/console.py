@@ -85,7 +85,8 @@ class Bar:
         self._bar.update(self._task, completed=share, status=status)
         tenths = int(10 * share)
         due = tenths > self._lines if line is None else line
-        self._lines = max(tenths, self._lines)
+        # It falls where another part of the job begins.
+        self._lines = tenths
         if not self._console.is_terminal and due:
             self._console.print(status, soft_wrap=True)
 

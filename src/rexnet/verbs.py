@@ -86,11 +86,20 @@ def search(arguments: Namespace) -> None:
     console = plain_console()
     opening = "Ctrl-C stops the search; the same command goes on with it."
     with Bar(console, "searching", opening) as bar:
-        num_new = job.run(config, lambda p: bar.update(p.share, search_status(p)))
+        clock = None
+        if config.budget.latency:
+            from rexnet.verbs_deploy import clock_of
+
+            clock = clock_of(config.budget.latency, bar)
+        num_new = job.run(config, lambda p: bar.update(p.share, search_status(p)), clock)
     if num_new == 0:
         console.print(f"The search in {config.out} is done; nothing was left to train.")
     folder = Path(config.out)
     _conclude(folder, console, config.data)
+    if config.budget.latency:
+        from rexnet.verbs_deploy import print_short_list
+
+        print_short_list(folder, console)
 
 
 def search_config(arguments: Namespace) -> SearchConfig:
@@ -170,11 +179,21 @@ def fit_line(arguments: Namespace) -> None:
         f"{line.num_networks} networks: slope {line.slope:.2f}{spread} channels a block, intercept "
         f"{line.intercept:.1f}, R² {line.r2:.3f}"
     )
-    _show(proposal.spec, proposal.params, proposal.macs, Path(arguments.folder) / "spec.json")
+    show(proposal.spec, proposal.params, proposal.macs, Path(arguments.folder) / "spec.json")
 
 
 def design_network(arguments: Namespace) -> None:
     """Write the spec of the network that fills a budget."""
+    given = [name for name in ("params", "macs") if arguments[name] is not None]
+    missing = [f"--{name}" for name in ("params", "macs") if name not in given]
+    if missing and (given or arguments.latency is None):
+        instead = "" if given else ", or --latency"
+        raise UserError(f"give {' and '.join(missing)}{instead}")
+    if arguments.latency is not None:
+        from rexnet.verbs_deploy import design_in_time
+
+        design_in_time(arguments)
+        return
     proposal = design(
         Budget(params=arguments.params, macs=arguments.macs),
         num_blocks=arguments.blocks,
@@ -185,7 +204,7 @@ def design_network(arguments: Namespace) -> None:
     if path.exists() and NetSpec.load(path) != proposal.spec:
         raise UserError(f"{path} holds another network; give another --out")
     runs.write_text(path, proposal.spec.to_json() + "\n")
-    _show(proposal.spec, proposal.params, proposal.macs, path)
+    show(proposal.spec, proposal.params, proposal.macs, path)
 
 
 def train(arguments: Namespace) -> None:
@@ -374,7 +393,8 @@ def print_paths(console: Any, title: str, paths: Sequence[Path]) -> None:
         console.print(f"  {path}", soft_wrap=True)
 
 
-def _show(spec: NetSpec, params: int, macs: int, path: Path) -> None:
+def show(spec: NetSpec, params: int, macs: int, path: Path) -> None:
+    """Print the widths and the cost of a network that was written to ``path``."""
     widths = "-".join(str(width) for width in spec.widths)
     print(f"{widths}: {params:,} params, {macs:,} MACs, written to {path}")  # noqa: T201
 

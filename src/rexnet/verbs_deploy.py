@@ -3,16 +3,20 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
 from rexnet import cost, design, runs
 from rexnet.errors import UserError
+from rexnet.latency import LatencyBudget, Predictor
 from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
+    from rexnet.console import Bar
     from rexnet.deploy.doctor import Machine
+    from rexnet.deploy.predictor import Stopwatch
 
 
 def doctor(arguments: Namespace) -> None:
@@ -110,5 +114,113 @@ def _print_redesign(backbone: NetSpec, line: NetSpec) -> None:
     if any(block.shortcut == "equal" for block in backbone.blocks):
         console.print(
             "Shortcuts that need equal widths are ReXNet's padded ones on the line.",
+            soft_wrap=True,
+        )
+
+
+def design_in_time(arguments: Namespace) -> None:
+    """Write the spec of the largest network that keeps a time on this machine."""
+    from rexnet.console import Bar, plain_console
+    from rexnet.deploy import within
+    from rexnet.verbs import show
+
+    path, sizes = Path(arguments.out), (arguments.blocks, arguments.classes, arguments.resolution)
+    if path.exists():
+        # Before minutes of measuring: another time gives another network.
+        NetSpec.load(path)
+    if arguments.params is None:
+        family, multiples = within.rexnets(*sizes)
+    else:
+        limits = design.Budget(params=arguments.params, macs=arguments.macs)
+        family, multiples = within.lines(limits, *sizes)
+    family(multiples[0])
+    console = plain_console()
+    opening = "Ctrl-C stops measuring; the same command goes on with it."
+    with Bar(console, "measuring", opening) as bar:
+        clock = clock_of(arguments.latency, bar)
+        found = within.find(family, multiples, arguments.latency, clock)
+    if path.exists() and NetSpec.load(path) != found.spec:
+        raise UserError(
+            f"{path} holds another network than {found.spec.name}, which keeps "
+            f"{arguments.latency}; give another --out"
+        )
+    runs.write_text(path, found.spec.to_json() + "\n")
+    total, its = cost.count(found.spec), found.measured
+    console.print(
+        f"{found.spec.name} takes {its.median:.3g} ms (quartiles {its.quartiles[0]:.3g} to "
+        f"{its.quartiles[1]:.3g}, fastest {its.fastest:.3g}), measured on {_where(clock.device)}; "
+        f"its fastest was predicted as {found.predicted:.3g} ms; {found.predictor.told()}.",
+        soft_wrap=True,
+    )
+    show(found.spec, total.params, total.macs, path)
+
+
+def clock_of(budget: LatencyBudget, bar: "Bar") -> "Stopwatch":
+    """Return what measures networks in the runtime of a budget, and shows on ``bar`` how far it is.
+
+    Raises:
+        UserError: The runtime is not installed.
+    """
+    from rexnet.deploy.predictor import clock
+    from rexnet.report.text import duration
+
+    begun = [0.0]
+
+    def show(done: int, total: int) -> None:
+        # The first of two steps a network: before it, nothing tells the time.
+        if done == 1:
+            begun[0] = monotonic()
+        left = (monotonic() - begun[0]) / max(done - 1, 1) * (total - done)
+        told = duration(left) if done > 1 else "-"
+        words = f"{done // 2}/{total // 2} networks measured, time left {told}"
+        # One network at a time is not worth a line of a file.
+        bar.update(done / total, words, None if total > 2 else False)
+
+    return clock(budget.runtime, show)
+
+
+def _where(device: dict[str, Any]) -> str:
+    runtime, threads = device["runtime"], device["threads"]
+    plural = "s" if threads != 1 else ""
+    return (
+        f"{device['processor']} with {runtime} {device['versions'][runtime]}, {threads} "
+        f"thread{plural}, {device['precision']}"
+    )
+
+
+def print_short_list(folder: Path, console: Any) -> None:
+    """Print what the best networks of a search under a budget of time took."""
+    from rexnet.console import table
+    from rexnet.report.text import percent
+
+    if not (folder / "short_list.json").exists():
+        return
+    found = runs.read_json(folder / "short_list.json")
+    rows = [
+        (
+            f"trial {row['number']}",
+            percent(row["accuracy"]),
+            f"{row['predicted']:.3g}",
+            f"{row['median']:.3g} ({row['quartiles'][0]:.3g} to {row['quartiles'][1]:.3g})",
+            f"{row['fastest']:.3g}",
+            "yes" if row["keeps"] else "no",
+        )
+        for row in found["networks"]
+    ]
+    keeps = f"keeps {found['budget']}"
+    header = ("the most accurate", "accuracy (%)", "predicted", "measured ms", "fastest", keeps)
+    console.print(table(header, rows))
+    told = Predictor.load(folder / "latency.json").told()
+    console.print(f"Measured on {_where(found['device'])}; {told}.", soft_wrap=True)
+    if found["best"] is None:
+        console.print(
+            f"None of them keeps {found['budget']} when measured; best.json is the most accurate "
+            "of all. Search with a lower --budget.latency.",
+            soft_wrap=True,
+        )
+    else:
+        console.print(
+            f"best.json is trial {found['best']}, the most accurate that keeps {found['budget']} "
+            "when measured.",
             soft_wrap=True,
         )

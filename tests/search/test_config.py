@@ -94,7 +94,7 @@ def test_resolving_fills_every_default_in_and_is_stable():
     config = SearchConfig(budget=BUDGET).resolved()
     fields = {**vars(config), **vars(config.budget)}
     unset = {name for name, value in fields.items() if value is None}
-    assert unset == {"preset", "resolution", "address", "storage"}
+    assert unset == {"preset", "resolution", "address", "storage", "latency"}
     assert config.workers >= 1
     assert config.resolved() == config
 

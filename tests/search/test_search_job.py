@@ -27,7 +27,7 @@ from rexnet.search.protocol import Protocol
 
 TESTS = Path(__file__).parents[1]
 FIELDS = {"number", "state", "widths", "params", "macs", "accuracy", "accuracies", "seed"}
-FIELDS |= {"seconds", "total_params", "spec_id", "protocol_id", "reason"}
+FIELDS |= {"seconds", "total_params", "spec_id", "protocol_id", "reason", "latency_ms"}
 STARTUP = 5
 """So few random proposals that most come from TPE."""
 

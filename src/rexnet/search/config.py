@@ -8,6 +8,7 @@ from typing import Literal
 
 from rexnet.design import Budget
 from rexnet.errors import UserError
+from rexnet.latency import LatencyBudget
 from rexnet.search.protocol import Protocol
 
 
@@ -57,11 +58,14 @@ class BudgetConfig:
         macs: Most multiply-accumulates for one image, such as 30M.
         count_classifier: Whether params counts the final linear layer (default: yes; no with a
             preset).
+        latency: Most time for one image in a runtime on this device, such as 20ms@openvino
+            (default: any).
     """
 
     params: Count | None = None
     macs: Count | None = None
     count_classifier: bool | None = None
+    latency: LatencyBudget | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +133,11 @@ class SearchConfig:
             raise UserError(f"gpus_per_trial {self.gpus_per_trial} must be from 0 to 64")
         if self.executor == "local" and (self.address or self.gpus_per_trial):
             raise UserError("--address and --gpus_per_trial need --executor ray")
+        if self.storage and self.budget.latency:
+            raise UserError(
+                "--budget.latency is of one device, and --storage is for searches on several: "
+                "leave out one of them"
+            )
         if self.resolution is not None and not 8 <= self.resolution <= 512:
             raise UserError(f"resolution {self.resolution} must be from 8 to 512 pixels")
 
@@ -156,6 +165,7 @@ class SearchConfig:
                 params=params,
                 macs=macs,
                 count_classifier=preset is None if counted is None else counted,
+                latency=self.budget.latency,
             ),
             blocks=blocks,
             workers=self.workers or (os.cpu_count() or 1 if self.executor == "local" else None),

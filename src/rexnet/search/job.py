@@ -22,10 +22,12 @@ from rexnet.data.batches import statistics
 from rexnet.data.images import ImageSet
 from rexnet.design import FILL, Proposal
 from rexnet.errors import UserError
+from rexnet.latency import Clock, Limit, Predictor, same_device
+from rexnet.search import short_list
 from rexnet.search.config import SearchConfig
 from rexnet.search.executor import Evaluate, LocalExecutor, Result
 from rexnet.search.protocol import Evaluator, Protocol
-from rexnet.search.space import Space, check_reachable
+from rexnet.search.space import Space, check_fast_enough, check_reachable, sample
 
 if TYPE_CHECKING:
     from rexnet.search.cluster import RayExecutor
@@ -42,6 +44,9 @@ ENDED = ("complete", "pruned", "diverged", "died")
 MAX_DEATHS = 5
 """Candidates in a row that died, after which a search gives up."""
 
+NUM_MEASURED = 33
+"""Networks that are measured for a budget of time, those held out included."""
+
 REFRESH_SECONDS = 0.5
 
 SYNC_SECONDS, LIFE_SECONDS = 5.0, 60.0
@@ -55,7 +60,7 @@ class Progress:
     Attributes:
         trained: Networks that were trained, or failed to be.
         total: Networks to train.
-        rejected: Shapes that cannot use 90 % of both limits.
+        rejected: Shapes that cannot use 90 % of both limits, or are too slow.
         best: The best held-out accuracy; None before the first.
         share: What part of all training is done, from 0 to 1.
         seconds_left: Estimated wall time to the end; None before it can be told.
@@ -72,8 +77,13 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-def run(config: SearchConfig, on_progress: OnProgress) -> int:
+def run(config: SearchConfig, on_progress: OnProgress, clock: Clock | None = None) -> int:
     """Run or resume a search in ``config.out`` and return how many networks this call trained.
+
+    Args:
+        config: The search.
+        on_progress: Called about twice a second while networks are trained.
+        clock: What measures networks, for a config with a budget of time.
 
     Raises:
         UserError: The config, the data or the run folder cannot be used; nothing there is harmed.
@@ -96,11 +106,15 @@ def run(config: SearchConfig, on_progress: OnProgress) -> int:
     evaluate = Evaluator(
         images=image_set, protocol=protocol, device=config.device, prunes=config.pruner != "none"
     )
+    search_identity = identity(space, protocol, image_set, config.device, config.pruner)
     with runs.locked(folder):
-        share = prepare(
-            folder, config, identity(space, protocol, image_set, config.device, config.pruner)
-        )
-        return search(
+        limit = _limit(folder, config, space, search_identity, clock)
+        if limit:
+            search_identity["latency"] = limit.identity
+        share = prepare(folder, config, search_identity)
+        if limit:
+            limit.predictor.save(folder / "latency.json")
+        num_new = search(
             folder,
             space,
             partial(_executor, config, evaluate, folder / "candidates"),
@@ -108,8 +122,45 @@ def run(config: SearchConfig, on_progress: OnProgress) -> int:
             num_trials=config.trials,
             share=share,
             pruner=config.pruner,
+            limit=limit,
             on_progress=on_progress,
         )
+        if limit and clock:
+            rows = runs.read_jsonl(folder / "trials.jsonl")
+            short_list.choose(folder, space.template, rows, limit, clock)
+        return num_new
+
+
+def _limit(
+    folder: Path,
+    config: SearchConfig,
+    space: Space,
+    search_identity: Mapping[str, Any],
+    clock: Clock | None,
+) -> Limit | None:
+    """Return the budget of time, with the predictor of the folder or one that is made now.
+
+    Raises:
+        UserError: The folder holds another search, its times are of another device, or no network
+            is fast enough.
+    """
+    budget = config.budget.latency
+    if not budget:
+        return None
+    assert clock is not None, "a budget of time needs what measures"
+    path, known = folder / "latency.json", folder / "search.json"
+    if known.exists():
+        # Before minutes of measuring: only what predicts may differ, where a kill left none.
+        old = runs.read_json(known).get("latency") or {}
+        mine = {**old, "budget": str(budget)}
+        runs.check_same(known, {**search_identity, "latency": mine}, "search")
+    if path.exists():
+        limit = Limit(budget=budget, predictor=Predictor.load(path))
+        same_device(path, limit.predictor.device, clock.device)
+        return limit
+    limit = Limit(budget=budget, predictor=clock.calibrate(sample(space, NUM_MEASURED)))
+    check_fast_enough(space, limit)
+    return limit
 
 
 def _executor(config: SearchConfig, evaluate: Evaluate, folder: Path) -> "Executor":
@@ -182,6 +233,8 @@ def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, An
     runs.write_json(path, search_identity)
     settings = dataclasses.asdict(config)
     settings["budget"] |= {key: int(settings["budget"][key]) for key in ("params", "macs")}
+    # None or plain text: YAML knows no class of ours.
+    settings["budget"]["latency"] = config.budget.latency and str.__str__(config.budget.latency)
     settings["storage"] = share and _without_password(share.url)
     runs.write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
     runs.write_json(folder / "environment.json", runs.environment("torch", "numpy", "optuna"))
@@ -217,6 +270,7 @@ def search(
     num_trials: int,
     share: Share | None = None,
     pruner: str = "none",
+    limit: Limit | None = None,
     on_progress: OnProgress,
 ) -> int:
     """Train networks of ``space`` until ``folder`` holds ``num_trials``; return how many are new.
@@ -229,12 +283,13 @@ def search(
         num_trials: Networks to train, those in the study included.
         share: The study, if it is not the folder's own.
         pruner: What ends trainings early: ``none``, ``halving`` or ``median``.
+        limit: The budget of time; networks that are predicted to pass it are not trained.
         on_progress: Called about twice a second.
 
     Raises:
         UserError: The folder cannot be used, or candidate after candidate dies.
     """
-    leader = _Leader(folder, space, protocol, num_trials, share, pruner)
+    leader = _Leader(folder, space, protocol, num_trials, share, pruner, limit)
     try:
         with make_executor() as executor:
             executor.judge = leader.judge
@@ -263,10 +318,12 @@ class _Leader:
         num_trials: int,
         share: Share | None,
         pruner: str,
+        limit: Limit | None,
     ) -> None:
         from rexnet.search.study import Study
 
         self._folder, self._space, self._protocol = folder, space, protocol
+        self._limit = limit
         self._is_shared = share is not None
         self._owner = share.owner if share else ""
         if share:
@@ -378,6 +435,9 @@ class _Leader:
         proposal = self._pending.pop(result.number)
         accuracies = result.evaluation.accuracies if result.evaluation else ()
         accuracy = sum(accuracies) / len(accuracies) if accuracies else None
+        if self._limit and accuracy is not None:
+            row = {"number": result.number, "state": result.outcome, "accuracy": accuracy}
+            short_list.keep(self._folder, result.number, weights, [*self._rows, row])
         is_best = accuracy is not None and (accuracy, -result.number) > self._own_best
         if is_best and weights.exists():
             # Before the study is told: killed in between, the same training gives them again.
@@ -395,6 +455,8 @@ class _Leader:
         self._add_row(result.number, result.outcome, accuracy, record, is_own=True)
         runs.append_jsonl(self._folder / "trials.jsonl", self._rows[-1])
         self.num_new += 1
+        if self._limit:
+            short_list.forget(self._folder, self._rows)
         self._write_result("running")
         last = [row["state"] for row in self._rows[-MAX_DEATHS:]]
         if self.num_new >= MAX_DEATHS and set(last) == {"died"}:
@@ -435,7 +497,10 @@ class _Leader:
         from rexnet.search.study import Exhausted
 
         if self._num_asks >= MAX_ASKS * self._num_trials:
-            self._stopped = f"{self._num_asks} proposals were made, most could not fill the budget"
+            failed = "fill or keep" if self._limit else "fill"
+            self._stopped = (
+                f"{self._num_asks} proposals were made, most could not {failed} the budget"
+            )
             return
         if self._lost:
             proposal = self._study.ask_again(self._lost.pop())
@@ -447,10 +512,9 @@ class _Leader:
                 return
         self._num_asks += 1
         self._seen.add(proposal.spec.spec_id)
-        budget = self._space.budget
-        if not proposal.fills(budget):
-            used = min(proposal.params / budget.params, proposal.macs / budget.macs)
-            self._study.reject(self._record(proposal), shortfall=FILL - used)
+        shortfall = self._shortfall(proposal)
+        if shortfall is not None:
+            self._study.reject(self._record(proposal), shortfall=shortfall)
             self._num_rejected += 1
             return
         number = self._study.start(self._record(proposal), self._num_trials)
@@ -458,6 +522,14 @@ class _Leader:
             self._sync()
         else:
             self._submit(executor, number, proposal)
+
+    def _shortfall(self, proposal: Proposal) -> float | None:
+        """Return by what share a proposal misses the budget; None if it does not."""
+        budget = self._space.budget
+        if not proposal.fills(budget):
+            return FILL - min(proposal.params / budget.params, proposal.macs / budget.macs)
+        excess = self._limit.excess(proposal.spec) if self._limit else 0.0
+        return excess or None
 
     def _is_new(self, proposal: Proposal) -> bool:
         return proposal.spec.spec_id not in self._seen
@@ -467,12 +539,14 @@ class _Leader:
         executor.submit(number, proposal.spec)
 
     def _record(self, proposal: Proposal) -> dict[str, Any]:
+        predicted = self._limit.predictor.predict(proposal.spec) if self._limit else None
         return {
             "spec_id": proposal.spec.spec_id,
             "widths": list(proposal.spec.widths),
             "params": proposal.params,
             "total_params": cost.count(proposal.spec).params,
             "macs": proposal.macs,
+            "latency_ms": predicted and round(predicted, 6),
             "seed": self._protocol.seed,
             "protocol_id": self._protocol.protocol_id,
         }
@@ -515,6 +589,8 @@ def _row(
         "state": state,
         "accuracy": accuracy,
         **{field: record[field] for field in noted},
+        # Earlier studies noted none.
+        "latency_ms": record.get("latency_ms"),
     }
 
 

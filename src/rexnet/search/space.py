@@ -11,6 +11,7 @@ from rexnet import channels
 from rexnet.design import FILL, Budget, Proposal, priced, propose
 from rexnet.errors import UserError
 from rexnet.families import search_network
+from rexnet.latency import Limit
 from rexnet.spec import NetSpec
 
 MAX_SEGMENTS = 8
@@ -133,4 +134,39 @@ def check_reachable(space: Space) -> float:
         f"no network of {space.num_blocks} blocks at {space.resolution} px keeps params "
         f"{budget.params:,} and MACs {budget.macs:,} and uses {FILL:.0%} of both; the nearest "
         f"budget that can be filled is params {params:,} with MACs {macs:,}"
+    )
+
+
+def sample(space: Space, num_networks: int) -> list[NetSpec]:
+    """Return random networks that use 90 % of both limits, all different, the same every time.
+
+    There are fewer where ``PROBES`` draws do not give so many, and the nearest to filling the
+    budget if none fills it.
+    """
+    generator = np.random.default_rng(0)
+    proposals = [space.propose(space.draw(generator)) for _ in range(PROBES)]
+    filled = [proposal.spec for proposal in proposals if proposal.fills(space.budget)]
+    nearest = max(proposals, key=lambda p: (p.macs, p.params)).spec
+    found = {spec.spec_id: spec for spec in filled or [nearest]}
+    return list(found.values())[:num_networks]
+
+
+def check_fast_enough(space: Space, limit: Limit) -> float:
+    """Check that networks of the space are predicted to keep the latency.
+
+    Returns:
+        The share of random networks that use 90 % of both limits and do.
+
+    Raises:
+        UserError: None does; the fastest prediction is named.
+    """
+    specs = sample(space, PROBES)
+    share = sum(limit.excess(spec) == 0 for spec in specs) / len(specs)
+    if share:
+        return share
+    fastest = min(limit.predictor.predict(spec) for spec in specs)
+    raise UserError(
+        f"no network that uses {FILL:.0%} of params and MACs is predicted to keep {limit.budget}: "
+        f"the fastest of {len(specs)} takes {fastest:.3g} ms; raise --budget.latency, or lower "
+        "--budget.params and --budget.macs"
     )

@@ -1,0 +1,137 @@
+"""The largest network of a family that keeps a time on this device, by measurement."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rexnet import families
+from rexnet.deploy.predictor import Stopwatch
+from rexnet.design import Budget, design
+from rexnet.errors import UserError
+from rexnet.latency import LatencyBudget, Measured, Predictor, largest, scaled
+from rexnet.spec import NetSpec
+
+STEP = 2 ** (1 / 16)
+"""Between multiples that are measured for a predictor: few, so that they are met again."""
+
+REACH, CLOSE = 5, 2
+"""Multiples measured on either side of the likely one, and how near that has to be met."""
+
+NEAR = (0.96, 1.0, 1.04)
+"""Of the time to keep: what the networks of a short list are predicted to take."""
+
+MAX_LISTS, MAX_STEPS = 4, 6
+"""Short lists that are measured, and steps towards the likely multiple."""
+
+WIDEST = 5.0
+
+Family = Callable[[float], NetSpec]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A network that keeps a time.
+
+    Attributes:
+        spec: The network.
+        measured: What it took.
+        predicted: The fastest round that was predicted, in milliseconds.
+        predictor: What predicted it.
+    """
+
+    spec: NetSpec
+    measured: Measured
+    predicted: float
+    predictor: Predictor
+
+
+def rexnets(num_blocks: int, num_classes: int, resolution: int) -> tuple[Family, list[float]]:
+    """Return ReXNets by their width multiplier, and the multipliers to choose among."""
+
+    def family(width: float) -> NetSpec:
+        return families.rexnet(round(width, 3), num_blocks, num_classes, resolution)
+
+    return family, [number / 1000 for number in range(100, int(1000 * WIDEST) + 1)]
+
+
+def lines(
+    budget: Budget, num_blocks: int, num_classes: int, resolution: int
+) -> tuple[Family, list[float]]:
+    """Return the line that fills a budget, its block widths times multiples of at most 1.
+
+    Raises:
+        UserError: No ReXNet of that depth keeps the budget.
+    """
+    spec = design(
+        budget, num_blocks=num_blocks, num_classes=num_classes, resolution=resolution
+    ).spec
+    return lambda at: scaled(spec, spec.widths, at), [number / 1000 for number in range(50, 1001)]
+
+
+def find(
+    family: Family, multiples: Sequence[float], budget: LatencyBudget, clock: Stopwatch
+) -> Found:
+    """Return the largest network of a family whose measured median keeps the budget.
+
+    Networks around the likely multiple are measured once, and a predictor is fitted to them; those
+    that it puts near the budget are measured in turns.
+
+    Args:
+        family: Gives the network at a multiple.
+        multiples: What to choose among, in rising order.
+        budget: The time to keep.
+        clock: Measures.
+
+    Raises:
+        UserError: None of the networks that were measured keeps the budget; the fastest is named.
+    """
+    around = _around(family, multiples, budget, clock)
+    predictor = clock.calibrate([family(at) for at in around])
+    wanted, tried = budget.milliseconds, []
+    for _ in range(MAX_LISTS):
+        ats = [largest(family, multiples, predictor.predict, near * wanted) for near in NEAR]
+        specs = list({s.spec_id: s for s in (family(at or multiples[0]) for at in ats)}.values())
+        found = clock.measure(specs)
+        tried += list(zip(specs, found, strict=True))
+        inside = [pair for pair in tried if pair[1].median <= budget.milliseconds]
+        if inside:
+            # The list rises in width, and a later one was made for less time.
+            spec, its = max(inside, key=lambda pair: predictor.predict(pair[0]))
+            predicted = predictor.predict(spec)
+            return Found(spec=spec, measured=its, predicted=predicted, predictor=predictor)
+        # What a round takes over the prediction, it will take of the next list too.
+        wanted *= 0.98 * min(budget.milliseconds / its.median for its in found)
+        if specs[0].spec_id == family(multiples[0]).spec_id:
+            break
+    spec, its = min(tried, key=lambda pair: pair[1].median)
+    raise UserError(
+        f"no network that was measured keeps {budget}: the fastest, {spec.name}, takes "
+        f"{its.median:.3g} ms; raise --latency to at least that"
+    )
+
+
+def _around(
+    family: Family, multiples: Sequence[float], budget: LatencyBudget, clock: Stopwatch
+) -> list[float]:
+    """Return multiples around the one that is likely to take the time, in rising order."""
+    lowest, highest = _index(multiples[0]), _index(multiples[-1])
+    place = min(0, highest)
+    seen: set[int] = set()
+    while place not in seen and len(seen) < MAX_STEPS:
+        seen.add(place)
+        milliseconds = clock.times([family(_at(place, multiples))])[0]
+        # Time rises by about the power 1.6 of the width; narrow networks have their fixed costs.
+        step = round(math.log(budget.milliseconds / milliseconds, STEP) / 1.6)
+        place = min(max(place + step, lowest), highest)
+        if abs(step) <= CLOSE:
+            break
+    places = range(max(place - REACH, lowest), min(place + REACH, highest) + 1)
+    return [_at(place, multiples) for place in places]
+
+
+def _index(multiple: float) -> int:
+    return round(math.log(multiple, STEP))
+
+
+def _at(place: int, multiples: Sequence[float]) -> float:
+    return min(max(STEP**place, multiples[0]), multiples[-1])

@@ -1,0 +1,277 @@
+"""A budget of time, and what predicts the time of a network from networks that were measured."""
+
+import bisect
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from rexnet import runs
+from rexnet.errors import UserError, closest
+from rexnet.spec import MAX_WIDTH, NetSpec
+
+RUNTIMES = ("onnxruntime", "openvino")
+
+LEAST_MS, MOST_MS = 0.01, 10_000.0
+
+MULTIPLE = 16
+"""Exported networks have widths filled up to multiples of it."""
+
+PRIOR = 0.1
+"""How strongly costs are held to an even split of the time; what is measured is soon stronger."""
+
+
+class LatencyBudget(str):
+    """The time that a runtime may take for one image, such as ``20ms@openvino``."""
+
+    milliseconds: float
+    runtime: str
+
+    def __new__(cls, text: str) -> "LatencyBudget":
+        """Parse ``text``.
+
+        Raises:
+            UserError: It is no such text, the runtime is unknown, or the time is out of range.
+        """
+        match = re.fullmatch(r"\s*(\d*\.?\d+|\d+\.)\s*ms@([\w-]+)\s*", str(text))
+        if not match:
+            raise UserError(f"{text!r} is no latency: give a time and a runtime: 20ms@openvino")
+        milliseconds, runtime = float(match[1]), match[2]
+        if runtime not in RUNTIMES:
+            hint = closest(runtime, RUNTIMES)
+            raise UserError(
+                f"unknown runtime {runtime!r} of {text!r}{hint}; a latency is of one of "
+                f"{', '.join(RUNTIMES)}"
+            )
+        if not LEAST_MS <= milliseconds <= MOST_MS:
+            raise UserError(f"latency {text!r} must be from {LEAST_MS} to {MOST_MS:,.0f} ms")
+        self = super().__new__(cls, f"{milliseconds:g}ms@{runtime}")
+        self.milliseconds, self.runtime = milliseconds, runtime
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a network took in rounds of measuring, in milliseconds.
+
+    Attributes:
+        median: Of all rounds.
+        quartiles: The quarter of the rounds below and above.
+        fastest: The fastest round.
+    """
+
+    median: float
+    quartiles: tuple[float, float]
+    fastest: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """The time of networks that differ from measured ones in their widths.
+
+    It predicts the fastest round: what else the machine does only ever adds to it.
+
+    Attributes:
+        device: What was measured on: ``processor``, ``threads``, ``runtime``, ``precision`` and
+            ``versions``.
+        costs: Milliseconds a unit of ``work``.
+        num_measured: Networks that the costs were fitted to.
+        num_held_out: Networks that were measured and not fitted to.
+        error: The median over the held-out networks of how far the prediction is off, as a share;
+            None without any.
+    """
+
+    device: dict[str, Any]
+    costs: dict[str, float]
+    num_measured: int
+    num_held_out: int
+    error: float | None
+
+    def predict(self, spec: NetSpec) -> float:
+        """Return the milliseconds that ``spec`` takes for one image."""
+        return sum(self.costs.get(name, 0.0) * amount for name, amount in work(spec).items())
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits of all of it."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def told(self) -> str:
+        """Return how far predictions are off, in words."""
+        if self.error is None:
+            return "no network was left to tell the error of the prediction"
+        plural = "s" if self.num_held_out != 1 else ""
+        return (
+            f"predicted within {100 * self.error:.1f} % (median of {self.num_held_out} held-out "
+            f"network{plural})"
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the predictor as JSON.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        runs.write_json(path, dataclasses.asdict(self))
+
+    @staticmethod
+    def load(path: Path) -> "Predictor":
+        """Read what ``save`` wrote.
+
+        Raises:
+            UserError: The file is missing or damaged.
+        """
+        fields = runs.read_json(path)
+        try:
+            predictor = Predictor(**fields)
+            costs = {str(name): float(cost) for name, cost in predictor.costs.items()}
+        except (TypeError, ValueError, AttributeError):
+            raise UserError(f"{path} is damaged: it holds no predictor of latency") from None
+        return dataclasses.replace(predictor, costs=costs)
+
+
+class Clock(Protocol):
+    """What measures networks on a device."""
+
+    @property
+    def device(self) -> dict[str, Any]:
+        """What the times depend on."""
+
+    def calibrate(self, specs: Sequence[NetSpec]) -> Predictor:
+        """Measure networks of one kind and fit a predictor to most of them."""
+
+    def measure(self, specs: Sequence[NetSpec]) -> list[Measured]:
+        """Measure networks now, in turns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A latency budget with what predicts whether a network keeps it."""
+
+    budget: LatencyBudget
+    predictor: Predictor
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What makes two limits the same."""
+        return {"budget": str(self.budget), "predictor": self.predictor.digest}
+
+    def excess(self, spec: NetSpec) -> float:
+        """Return by what share ``spec`` is predicted to pass the budget; 0 if it does not."""
+        return max(0.0, self.predictor.predict(spec) / self.budget.milliseconds - 1)
+
+
+def work(spec: NetSpec) -> dict[str, float]:
+    """Return what a network computes, by name: what the time of an exported one is a sum over.
+
+    Widths are those of the exported form, filled up to multiples of 16. ``pointwise SIZE`` are the
+    MACs of 1x1 convolutions on maps of that side, ``depthwise SIZE/STRIDE`` those of depthwise
+    ones, and ``once`` is 1 a network.
+    """
+    found = {"once": 1.0}
+    for name, amount in _work(spec):
+        found[name] = found.get(name, 0.0) + amount
+    return found
+
+
+def _work(spec: NetSpec) -> Iterator[tuple[str, float]]:
+    size = -(-spec.resolution // spec.stem_stride)
+    yield "stem", 9 * spec.in_channels * _filled(spec.stem_width) * size**2
+    for width_in, block in zip(spec.widths_in, spec.blocks, strict=True):
+        expanded = _filled(width_in * block.expansion)
+        if block.expansion != 1:
+            yield f"pointwise {size}", _filled(width_in) * expanded * size**2
+        size = -(-size // block.stride)
+        yield f"depthwise {size}/{block.stride}", block.kernel**2 * expanded * size**2
+        yield f"pointwise {size}", expanded * _filled(block.width) * size**2
+    width = _filled(spec.widths[-1])
+    if spec.penultimate_width:
+        yield "head", width * spec.penultimate_width * size**2
+        width = spec.penultimate_width
+    if spec.hidden_width:
+        yield "head", width * spec.hidden_width
+        width = spec.hidden_width
+    yield "head", width * spec.num_classes
+
+
+def _filled(width: int) -> int:
+    return -(-width // MULTIPLE) * MULTIPLE
+
+
+def fitted(specs: Sequence[NetSpec], milliseconds: Sequence[float]) -> dict[str, float]:
+    """Return the costs of all kinds of work that explain measured times best.
+
+    Relative errors are made small by least squares. Where networks do not tell two kinds of work
+    apart, their costs are held to an even split of the time over all kinds.
+
+    Args:
+        specs: Networks of one kind, at least one.
+        milliseconds: What each took, above 0.
+    """
+    works = [work(spec) for spec in specs]
+    names = sorted({name for found in works for name in found})
+    amounts = np.array([[found.get(name, 0.0) for name in names] for found in works])
+    times = np.asarray(milliseconds, dtype=np.float64)
+    usual, time = amounts.mean(0), times.mean()
+    hold = np.sqrt(PRIOR) * np.eye(len(names))
+    shares = np.linalg.lstsq(
+        np.vstack([amounts / usual * (time / times)[:, None], hold]),
+        np.append(np.ones(len(times)), hold.sum(0) / len(names)),
+        rcond=None,
+    )[0]
+    costs = shares * time / usual
+    # So few digits that another summation order on this machine gives the same ones.
+    return {name: float(f"{cost:.9g}") for name, cost in zip(names, costs, strict=True)}
+
+
+def median_error(predicted: Sequence[float], measured: Sequence[float]) -> float | None:
+    """Return the median of the relative errors; None without any."""
+    pairs = zip(predicted, measured, strict=True)
+    errors = [abs(guess / time - 1) for guess, time in pairs]
+    return float(np.median(errors)) if errors else None
+
+
+def scaled(spec: NetSpec, profile: Sequence[float], multiple: float) -> NetSpec:
+    """Return ``spec`` with block widths ``multiple`` times a non-falling ``profile``, rounded."""
+    widths = np.rint(np.clip(multiple * np.asarray(profile), 1, MAX_WIDTH)).astype(int)
+    return spec.with_widths(np.maximum.accumulate(widths).tolist())
+
+
+def largest(
+    family: Callable[[float], NetSpec],
+    multiples: Sequence[float],
+    predict: Callable[[NetSpec], float],
+    milliseconds: float,
+) -> float | None:
+    """Return the largest of ``multiples`` whose network is predicted to keep a time.
+
+    Args:
+        family: Gives the network at a multiple.
+        multiples: In rising order.
+        predict: Gives the milliseconds of a network.
+        milliseconds: The time to keep.
+    """
+    # Wider takes longer, but for what rounding does.
+    place = bisect.bisect_right(multiples, milliseconds, key=lambda at: predict(family(at)))
+    return multiples[place - 1] if place else None
+
+
+def same_device(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Check that times were measured on the device of today.
+
+    Raises:
+        UserError: They were not; what differs is named.
+    """
+    found = list(runs.differences(old, new))
+    if found:
+        raise UserError(
+            f"the times in {path} are of another device: {', '.join(found)}; go on there, or give "
+            "another --out"
+        )

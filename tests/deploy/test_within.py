@@ -1,0 +1,77 @@
+import pytest
+from clocks import made_up, rounds_of
+
+from rexnet import UserError, families
+from rexnet.deploy.predictor import Stopwatch
+from rexnet.deploy.within import find, lines, rexnets
+from rexnet.design import Budget, priced
+from rexnet.latency import LatencyBudget
+
+DEVICE = {"processor": "toy", "threads": 2, "runtime": "openvino", "versions": {}}
+
+
+def watch_in(folder, slower=1.0):
+    """Return a stopwatch whose medians are ``slower`` times the fastest rounds."""
+
+    def measure(specs, on_progress):
+        found = [rounds_of(made_up(spec)) for spec in specs]
+        return [
+            type(one)(
+                median=slower * one.fastest,
+                quartiles=(one.fastest, 2 * slower * one.fastest),
+                fastest=one.fastest,
+            )
+            for one in found
+        ]
+
+    return Stopwatch(device=DEVICE, folder=folder, measured=measure)
+
+
+def budget_of(spec, share=1.0):
+    return LatencyBudget(f"{share * made_up(spec):.6f}ms@openvino")
+
+
+@pytest.mark.parametrize("width", [0.3, 1.0, 2.1])
+def test_the_rexnet_that_takes_the_time_is_found(width, tmp_path):
+    family, multiples = rexnets(16, 1000, 224)
+    budget = budget_of(families.rexnet(width), 1.001)
+    found = find(family, multiples, budget, watch_in(tmp_path))
+    assert found.measured.median <= budget.milliseconds
+    assert found.measured.median >= 0.95 * budget.milliseconds
+    assert found.predicted == pytest.approx(found.measured.fastest, rel=0.02)
+    assert found.spec == families.get(found.spec.name)
+    assert float(found.spec.name.removeprefix("rexnet_")) == pytest.approx(width, rel=0.15)
+
+
+def test_medians_far_above_the_prediction_give_a_smaller_network_that_keeps_the_time(tmp_path):
+    family, multiples = rexnets(16, 1000, 224)
+    budget = budget_of(families.rexnet(1.0))
+    found = find(family, multiples, budget, watch_in(tmp_path, slower=1.4))
+    assert 0.85 * budget.milliseconds <= found.measured.median <= budget.milliseconds
+
+
+def test_a_time_that_no_network_keeps_is_refused_with_the_fastest(tmp_path):
+    family, multiples = rexnets(16, 1000, 224)
+    fastest = made_up(family(multiples[0]))
+    words = f"keeps 0.1ms@openvino: the fastest, rexnet_0.1, takes {fastest:.3g} ms"
+    with pytest.raises(UserError, match=words):
+        find(family, multiples, LatencyBudget("0.1ms@openvino"), watch_in(tmp_path))
+
+
+def test_more_time_than_the_widest_network_takes_gives_that(tmp_path):
+    family, multiples = rexnets(6, 10, 32)
+    found = find(family, multiples, LatencyBudget("9999ms@openvino"), watch_in(tmp_path))
+    assert found.spec == families.rexnet(5.0, 6, 10, 32)
+
+
+def test_a_line_inside_a_budget_is_shrunk_until_it_keeps_the_time(tmp_path):
+    budget = Budget(params=4_800_000, macs=400_000_000)
+    family, multiples = lines(budget, 16, 1000, 224)
+    whole = family(1.0)
+    plenty = find(family, multiples, budget_of(whole, 1.5), watch_in(tmp_path))
+    assert plenty.spec == whole
+    tight = budget_of(whole, 0.7)
+    found = find(family, multiples, tight, watch_in(tmp_path))
+    assert 0.93 * tight.milliseconds <= found.measured.median <= tight.milliseconds
+    assert priced(found.spec, budget).inside(budget)
+    assert all(a <= b for a, b in zip(found.spec.widths, whole.widths, strict=True))
