@@ -49,6 +49,8 @@ def test_a_detector_has_two_outputs(tmp_path):
     assert model.outputs == ("logits", "offsets")
     assert model.classes == ("cat", "dog")
     assert models.at_resolution(model, 64) is model
+    # ExecuTorch cannot write a named tuple.
+    assert type(models.exportable(model)(torch.zeros(1, *model.size))) is tuple
     with pytest.raises(UserError, match="is a detector for 64 pixels"):
         models.at_resolution(model, 96)
 
