@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
 from rexnet import __version__, verbs, verbs_deploy
+from rexnet.deploy.config import ExportConfig
 from rexnet.detect.config import DetectionStudy, DetectTrainConfig, DetectValidateConfig
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError, closest
@@ -111,6 +112,7 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     parsers["fit"].add_argument("folder", type=str, help="The run folder of a search")
     _add_design(parsers["design"])
     _add_redesign(parsers["redesign"])
+    _add_export(parsers["export"])
     parsers["doctor"].add_argument("--json", action="store_true", help="Print one JSON object")
     _add_training(parsers)
     for name, verb in parsers.items():
@@ -141,6 +143,14 @@ def _add_redesign(parser: ArgumentParser) -> None:
         "--budget", type=Literal["same"], default="same", help="Params and MACs: the backbone's"
     )
     parser.add_argument("--out", type=str | None, help="Where the spec is written, if anywhere")
+
+
+def _add_export(parser: ArgumentParser) -> None:
+    model = "A name, a spec in JSON, a run folder, a model folder, hf:USER/REPO or timm:NAME"
+    parser.add_argument("model", type=str, help=model)
+    flags = {"int8": "Also write a file that computes in 8 bits; needs --calibration"}
+    parser.add_class_arguments(ExportConfig, skip={"model", *flags})
+    _add_flags(parser, flags)
 
 
 def _add_training(parsers: dict[str, ArgumentParser]) -> None:
@@ -270,6 +280,7 @@ RUN: dict[str, Verb] = {
     "study": verbs.study,
     "summary": verbs.summarise,
     "list": verbs.list_models,
+    "export": verbs_deploy.export,
     "doctor": verbs_deploy.doctor,
 }
 
@@ -291,6 +302,7 @@ HELP = {
     "study": "Run a study of the paper: activations (Table A2), detection (A3, A4)",
     "summary": "Print the layers of a network with their params and MACs",
     "list": "Name the known networks",
+    "export": "Write a model as a verified file of ONNX Runtime, OpenVINO or ExecuTorch",
     "doctor": "Tell what timings on this machine depend on, and what makes them lie",
 }
 

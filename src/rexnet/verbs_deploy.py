@@ -12,6 +12,7 @@ from rexnet import cost, design, runs
 from rexnet.errors import UserError
 from rexnet.latency import LatencyBudget, Predictor
 from rexnet.spec import NetSpec
+from rexnet.verbs import config_of, print_paths
 
 if TYPE_CHECKING:
     from rexnet.console import Bar
@@ -222,5 +223,54 @@ def print_short_list(folder: Path, console: Any) -> None:
         console.print(
             f"best.json is trial {found['best']}, the most accurate that keeps {found['budget']} "
             "when measured.",
+            soft_wrap=True,
+        )
+
+
+def export(arguments: Namespace) -> None:
+    """Write a model as a file of a runtime and print how far it is from the model, and how fast."""
+    from rexnet.console import Bar, plain_console, table
+    from rexnet.deploy import export as job
+    from rexnet.deploy.config import ExportConfig
+    from rexnet.report.text import percent
+
+    config = config_of(ExportConfig, arguments)
+    console = plain_console()
+    with Bar(console, "exporting") as bar:
+        result = job.run(config, bar.update)
+    if not result["trained"]:
+        console.print("The weights are random: the file is good for timings alone.")
+    times = {f"{name} (ms)": f"{value:.2f}" for name, value in result["milliseconds"].items()}
+    parity = result["parity"]
+    rows = [
+        ("params", f"{result['params']:,}"),
+        ("MACs", f"{result['macs']:,}"),
+        ("pixels", str(result["resolution"])),
+        ("difference", f"{parity['difference']:.1e}, at most {parity['limit']:g}"),
+        *times.items(),
+    ]
+    if "stirred_difference" in parity:
+        rows.insert(4, ("with other weights", f"{parity['stirred_difference']:.1e}"))
+    int8 = result.get("int8")
+    if int8 is not None:
+        rows.append(("top-1 before (%)", percent(int8["top1_float"], 2)))
+        rows.append(("top-1 in int8 (%)", percent(int8["top1"], 2)))
+        rows.append(("counted on", f"{int8['num_images']:,} images"))
+    threads = f"{result['threads']} thread{'s' * (result['threads'] > 1)}"
+    console.print(table((f"{config.format}, one image, {threads}", ""), rows))
+    if int8 is not None:
+        _print_if_slower(console, result["milliseconds"])
+    folder = job.out(config)
+    print_paths(console, "Made:", [folder / name for name in (*result["files"], job.RECORD)])
+
+
+def _print_if_slower(console: Any, milliseconds: dict[str, float]) -> None:
+    """Say so if the file in 8 bits is no faster than the one in 32."""
+    (before,) = (value for name, value in milliseconds.items() if name not in ("torch", "int8"))
+    after = milliseconds["int8"]
+    if after >= before:
+        console.print(
+            f"int8 is slower here: {after:.2f} ms against {before:.2f} ms for an image; take the "
+            "file in float32 unless its size matters.",
             soft_wrap=True,
         )

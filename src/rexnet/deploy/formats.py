@@ -91,7 +91,7 @@ def _write_onnx(
     # Two images: a batch of one would be taken for a constant.
     images = torch.zeros(2, *size)
     batch = torch.export.Dim("batch", min=1)
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             module,
             (images,),
@@ -117,11 +117,27 @@ def _write_openvino(
     metadata: dict[str, str],
 ) -> None:
     need("onnx", "onnxscript", "openvino")
-    import openvino
-
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "model.onnx"
         _write_onnx(module, source, size, outputs, {})
+        convert(source, path, metadata)
+
+
+def convert(source: Path, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write an ONNX file as one of OpenVINO.
+
+    Args:
+        source: The ONNX file.
+        path: The file; a second one beside it ends in ``.bin``.
+        metadata: What the file is to say of itself.
+
+    Raises:
+        UserError: OpenVINO is not installed, or the file cannot be written.
+    """
+    need("openvino")
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
         model = openvino.convert_model(source)
         for key, value in metadata.items():
             model.set_rt_info(value, ["rexnet", key])
@@ -140,7 +156,7 @@ def _write_executorch(
     metadata: dict[str, str],
 ) -> None:
     need("executorch")
-    with _quiet():
+    with quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
@@ -158,9 +174,17 @@ def _write_executorch(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the notices of exporters, which concern their developers, from the user."""
-    names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "executorch", "root")
+    names = (
+        "torch.onnx",
+        "torch.export",
+        "torch.utils._pytree",
+        "onnxscript",
+        "onnx_ir",
+        "executorch",
+        "root",
+    )
     loggers = [logging.getLogger(None if name == "root" else name) for name in names]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

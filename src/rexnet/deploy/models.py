@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rexnet import cost
@@ -93,7 +93,22 @@ def load(source: str, weights: str | None = None) -> Model:
 def exportable(model: Model) -> nn.Module:
     """Return a copy of the module in the form that runtimes compute fastest."""
     module = model.module
-    return fill(module) if isinstance(module, Network) else fold(module)
+    if isinstance(module, Network):
+        return fill(module)
+    return PlainOutputs(fold(module)) if isinstance(module, SSDLite) else fold(module)
+
+
+class PlainOutputs(nn.Module):
+    """A detector that gives a plain tuple: ExecuTorch cannot write a named one."""
+
+    def __init__(self, detector: SSDLite) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images (N, 3, resolution, resolution) to logits and offsets for every anchor."""
+        raw = self.detector(x)
+        return raw.logits, raw.offsets
 
 
 def at_resolution(model: Model, resolution: int | None) -> Model:

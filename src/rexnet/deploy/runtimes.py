@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rexnet.deploy.formats import need
+from rexnet.deploy.formats import need, quiet
 
 Runtime = Literal["torch", "torch-fused", "torch-compile", "onnxruntime", "openvino", "executorch"]
 
@@ -111,8 +111,9 @@ def executorch_run(path: Path, threads: int) -> Run:
         UserError: ExecuTorch is not installed.
     """
     need("executorch")
-    from executorch.extension.pybindings import portable_lib
-    from executorch.runtime import Runtime as Executor
+    with quiet():
+        from executorch.extension.pybindings import portable_lib
+        from executorch.runtime import Runtime as Executor
 
     with _silent():
         portable_lib._unsafe_reset_threadpool(threads)

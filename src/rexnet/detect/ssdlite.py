@@ -149,4 +149,5 @@ def _predictor(width: int, num_outputs: int) -> nn.Module:
 def _outputs(heads: Iterable[nn.Module], maps: Iterable[Tensor], width: int) -> Tensor:
     """Return what a head on each map gives, (N, anchors, width)."""
     found = (head(x).permute(0, 2, 3, 1) for head, x in zip(heads, maps, strict=True))
-    return torch.cat([x.reshape(len(x), -1, width) for x in found], 1)
+    # Not len(x): an exporter would take the number of images for a constant.
+    return torch.cat([x.reshape(x.shape[0], -1, width) for x in found], 1)

@@ -1,0 +1,306 @@
+"""The export job: a model as a file of a runtime, compared with the model and timed."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rexnet import runs
+from rexnet.data.splits import Images
+from rexnet.deploy import decode, formats, parity, quantise, runtimes, timing
+from rexnet.deploy.config import ExportConfig
+from rexnet.deploy.formats import Format
+from rexnet.deploy.models import Model, at_resolution, exportable, load
+from rexnet.detect.ssdlite import SSDLite
+from rexnet.errors import UserError
+from rexnet.nn.features import TapNetwork
+from rexnet.nn.network import Network
+from rexnet.spec import NetSpec
+
+Progress = Callable[[float, str], None]
+"""Called with the share of the job that is done, and with what is being done."""
+
+RUNTIMES: dict[Format, Callable[[Path, int], runtimes.Run]] = {
+    "onnx": runtimes.onnxruntime_run,
+    "openvino": runtimes.openvino_run,
+    "executorch": runtimes.executorch_run,
+}
+"""What opens a file of each format."""
+
+LIBRARIES: dict[Format, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+    "executorch": ("executorch",),
+}
+"""What each format needs, its runtime the last."""
+
+RECORD = "export.json"
+
+INT8 = "model-int8"
+"""The stem of the file in 8 bits."""
+
+SCRATCH = "scratch"
+"""The folder of files that are not kept."""
+
+ROUNDS = 20
+"""Timed calls of each contender."""
+
+
+def run(config: ExportConfig, on_progress: Progress = lambda share, status: None) -> dict[str, Any]:
+    """Write a model into the folder, verified, and return what ``export.json`` says of it.
+
+    Files are made and verified in a hidden folder and moved into place when all is well; until then
+    an earlier export stays as it was.
+
+    Args:
+        config: What to export.
+        on_progress: Called now and then.
+
+    Raises:
+        UserError: The model or the images cannot be had or do not belong together, a library is not
+            installed, the folder cannot be written to or holds another export, or what was written
+            does not give what the model gives.
+    """
+    libraries = dict.fromkeys((*LIBRARIES[config.format], *["onnxruntime"] * config.int8))
+    formats.need(*libraries)
+    model = at_resolution(load(config.model, config.weights), config.resolution)
+    parts = quantise.open_parts(config.calibration, model.module) if config.calibration else None
+    folder, identity = out(config), _identity(config, model)
+    _check_out(folder, identity)
+    with runs.locked(folder), _hidden(folder) as place, _threads(config.threads) as threads:
+        path = place / f"model{formats.SUFFIXES[config.format]}"
+        result = identity | _facts(model) | {"threads": threads}
+        result["parity"] = _write_verified(config.format, model, path, threads, on_progress)
+        runtime = LIBRARIES[config.format][-1]
+        contenders = {"torch": runtimes.torch_run(model.module)}
+        contenders[runtime] = RUNTIMES[config.format](path, threads)
+        if parts is not None:
+            made = _write_int8(config, model, parts[0], place, on_progress)
+            contenders["int8"] = RUNTIMES[config.format](made, threads)
+            files = {"top1_float": contenders[runtime], "top1": contenders["int8"]}
+            result["int8"] = _accuracy(model, parts[1], files, on_progress)
+        result["milliseconds"] = _timed(model, contenders, on_progress)
+        result["environment"] = runs.environment("torch", *libraries)
+        if isinstance(model.module, SSDLite):
+            np.save(place / "anchors.npy", model.module.anchors.numpy())
+            shutil.copyfile(decode.__file__, place / "decode.py")
+        result["files"] = _move(place, folder, result)
+    return result
+
+
+def out(config: ExportConfig) -> Path:
+    """Return the folder that an export is written into."""
+    if config.out is not None:
+        return Path(config.out)
+    source = Path(config.model)
+    if source.is_dir():
+        return source / "export" / config.format
+    name = re.sub(r"\.(json|safetensors|pth)$", "", source.name)
+    name = re.sub(r"[^0-9A-Za-z._-]+", "-", name)
+    return Path("runs") / f"{name}-export" / config.format
+
+
+def metadata(model: Model) -> dict[str, str]:
+    """Return what a file is to say of itself; what is no name or word is JSON."""
+    module = model.module
+    found: dict[str, Any] = {
+        "preprocessing": model.preprocessing.to_config(),
+        "classes": model.classes,
+        "outputs": model.outputs,
+    }
+    if isinstance(module, SSDLite):
+        found["category_ids"] = module.category_ids
+        found["anchors"] = module.anchors.shape
+    words = {"model": model.name, "weights": _weights(model)}
+    if isinstance(module, SSDLite):
+        words["loss"] = module.loss
+    if (spec := _spec(model)) is not None:
+        words |= {"spec": spec.to_json(indent=None), "spec_id": spec.spec_id}
+    return words | {name: json.dumps(value) for name, value in found.items()}
+
+
+def _spec(model: Model) -> NetSpec | None:
+    """Return the spec of a network, or of a detector's backbone."""
+    module = model.module.backbone if isinstance(model.module, SSDLite) else model.module
+    return module.spec if isinstance(module, (Network, TapNetwork)) else None
+
+
+def _weights(model: Model) -> str:
+    return "trained" if model.trained else "random"
+
+
+def _identity(config: ExportConfig, model: Model) -> dict[str, Any]:
+    """Return what makes two exports the same."""
+    spec = _spec(model)
+    identity: dict[str, Any] = {
+        "model": config.model,
+        "spec_id": None if spec is None else spec.spec_id,
+        "weights": config.weights,
+        "format": config.format,
+        "resolution": model.preprocessing.resolution,
+        "calibration": config.calibration,
+    }
+    return identity | ({"num_calibration_images": config.images} if config.int8 else {})
+
+
+def _facts(model: Model) -> dict[str, Any]:
+    return {
+        "trained": model.trained,
+        "num_classes": len(model.classes) or None,
+        "outputs": list(model.outputs),
+        "params": model.params,
+        "macs": model.macs,
+    }
+
+
+def _check_out(folder: Path, identity: dict[str, Any]) -> None:
+    """Check that ``folder`` is new, or holds an earlier export of the same."""
+    record = folder / RECORD
+    if not record.exists():
+        runs.check_new(folder, RECORD)
+        return
+    old = runs.read_json(record)
+    found = list(runs.differences({name: old.get(name) for name in identity}, identity))
+    if found:
+        raise UserError(f"{folder} holds another export: {', '.join(found)}; give another --out")
+
+
+@contextmanager
+def _hidden(folder: Path) -> Iterator[Path]:
+    """Make a hidden folder in ``folder``, and take it away with what is left in it."""
+    place = folder / ".export.tmp"
+    # What a kill left here.
+    shutil.rmtree(place, ignore_errors=True)
+    (place / SCRATCH).mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _threads(wanted: int | None) -> Iterator[int]:
+    """Let torch compute on ``wanted`` threads, and say on how many it does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(wanted or before)
+    try:
+        yield wanted or before
+    finally:
+        torch.set_num_threads(before)
+
+
+def _write_verified(
+    kind: Format, model: Model, path: Path, threads: int, on_progress: Progress
+) -> dict[str, Any]:
+    """Write the file, compare it with the model and return how far it is from it.
+
+    A model whose signal dies away is compared once more as ``parity.stirred``.
+
+    Raises:
+        UserError: It is too far.
+    """
+    images = parity.batches(model.size)
+    on_progress(0.0, f"writing {path.name}")
+    found = _agreement(kind, model, path, threads, images)
+    result = {
+        "difference": found.difference,
+        "limit": parity.LIMIT,
+        "num_images": sum(map(len, images)),
+    }
+    if found.is_faint:
+        on_progress(0.2, "the outputs hardly depend on the images: comparing other weights too")
+        twin = replace(model, module=parity.stirred(model.module, images[-1]))
+        other = path.parent / SCRATCH / path.name
+        result["stirred_difference"] = _agreement(kind, twin, other, threads, images).difference
+    return result
+
+
+def _agreement(
+    kind: Format, model: Model, path: Path, threads: int, images: Sequence[runtimes.Images]
+) -> parity.Parity:
+    """Write a file and return how far it is from its model."""
+    formats.write(
+        kind,
+        exportable(model),
+        path,
+        size=model.size,
+        outputs=model.outputs,
+        metadata=metadata(model),
+    )
+    theirs = RUNTIMES[kind](path, threads)
+    found = parity.compare(runtimes.torch_run(model.module), theirs, images)
+    if not found.holds:
+        raise UserError(
+            f"{path.name} does not give what {model.name} gives: outputs differ by "
+            f"{found.difference:.2g} of their spread over images, above {parity.LIMIT:g}; nothing "
+            "was kept; try another --format"
+        )
+    return found
+
+
+def _write_int8(
+    config: ExportConfig, model: Model, images: Images, place: Path, on_progress: Progress
+) -> Path:
+    """Write the file in 8 bits into ``place``, with ranges seen on some of ``images``."""
+    source = place / SCRATCH / "float.onnx"
+    words = metadata(model)
+    formats.write("onnx", exportable(model), source, size=model.size, metadata=words)
+    told = _told(on_progress, 0.4, 0.5, "images for the ranges")
+    batches = quantise.chosen(images, model.preprocessing, config.images, told)
+    made = (place if config.format == "onnx" else place / SCRATCH) / f"{INT8}.onnx"
+    quantise.quantise(source, made, batches)
+    if config.format == "onnx":
+        return made
+    path = place / f"{INT8}{formats.SUFFIXES[config.format]}"
+    formats.convert(made, path, words)
+    return path
+
+
+def _accuracy(
+    model: Model, images: Images, files: Mapping[str, runtimes.Run], on_progress: Progress
+) -> dict[str, Any]:
+    """Return the top-1 of each file on ``images``."""
+    found: dict[str, Any] = {"num_images": len(images)}
+    for number, (name, run) in enumerate(files.items()):
+        low = 0.5 + 0.2 * number
+        told = _told(on_progress, low, low + 0.2, "images classified")
+        found[name] = quantise.top1(run, images, model.preprocessing, told)
+    return found
+
+
+def _told(on_progress: Progress, low: float, high: float, words: str) -> Callable[[int, int], None]:
+    """Return what tells of a part of the job, from ``low`` to ``high`` of it, by numbers."""
+
+    def tell(done: int, total: int) -> None:
+        on_progress(low + (high - low) * done / total, f"{done:,}/{total:,} {words}")
+
+    return tell
+
+
+def _timed(
+    model: Model, contenders: dict[str, runtimes.Run], on_progress: Progress
+) -> dict[str, float]:
+    """Return the median of the milliseconds that each takes for one image, in turns."""
+    image = parity.batches(model.size)[0]
+    calls = {name: partial(contender, image) for name, contender in contenders.items()}
+    told = _told(on_progress, 0.9, 1.0, "rounds timed")
+    times = timing.take_turns(calls, ROUNDS, told)
+    return {name: time.median for name, time in times.items()}
+
+
+def _move(place: Path, folder: Path, result: dict[str, Any]) -> list[str]:
+    """Move the files and their record into ``folder`` and return the names of the files."""
+    files = sorted(path.name for path in place.iterdir() if path.is_file())
+    runs.write_json(place / RECORD, result | {"files": files})
+    # The record last; the weights of OpenVINO come before what refers to them.
+    for name in (*files, RECORD):
+        (place / name).replace(folder / name)
+    return files

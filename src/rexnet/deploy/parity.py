@@ -1,0 +1,122 @@
+"""Whether a written file computes what its model does."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from rexnet.deploy.runtimes import Run
+
+Images = NDArray[np.float32]
+
+LIMIT = 1e-3
+"""Highest difference of a file in float32."""
+
+BATCHES = (1, 2, 5)
+"""Images of each batch that is compared."""
+
+CELLS = 4
+"""Squares of one colour along a side of a random image."""
+
+FAINT = 0.05
+"""The share of the largest output below which the spread over images drowns in rounding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """How far a file is from its model.
+
+    Attributes:
+        difference: The largest difference of an output, relative to the spread: the largest
+            standard deviation of an output over the images. Relative to the largest output, a file
+            that gave a bias alone would seem right wherever images change little. A spread up to
+            ``FAINT`` of the largest output counts as that much.
+        is_faint: Whether it was that small, so that the difference says little of the layers.
+    """
+
+    difference: float
+    is_faint: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference, of numbers that are all finite, is within the limit."""
+        return self.difference <= LIMIT
+
+
+def batches(size: tuple[int, int, int]) -> list[Images]:
+    """Return random images (N, channels, height, width) for each of ``BATCHES``.
+
+    They are normal noise on squares of random colours: networks average noise alone away, so that
+    all images would be the same to them.
+
+    Args:
+        size: Channels, height and width of an image.
+    """
+    return [_noise(num_images, size, seed) for seed, num_images in enumerate(BATCHES)]
+
+
+def compare(ours: Run, theirs: Run, images: Sequence[Images]) -> Parity:
+    """Compare what two runtimes make of batches of images, of at least two images together.
+
+    Args:
+        ours: The model.
+        theirs: The file; it has the same outputs.
+        images: The batches, from ``batches``.
+    """
+    pairs = zip(_together(ours, images), _together(theirs, images), strict=True)
+    differences, faint = [], []
+    for wanted, given in pairs:
+        spread, largest = float(wanted.std(0).max()), float(np.abs(wanted).max())
+        if wanted.shape != given.shape or not np.isfinite([wanted, given]).all():
+            return Parity(difference=float("inf"), is_faint=False)
+        error = float(np.abs(wanted - given).max())
+        differences.append(error / max(spread, FAINT * largest) if error else 0.0)
+        faint.append(spread <= FAINT * largest)
+    return Parity(difference=max(differences), is_faint=any(faint))
+
+
+def stirred(module: nn.Module, images: Images) -> nn.Module:
+    """Return a copy whose outputs depend on every layer, whatever its weights.
+
+    The signal of a network with new weights dies away from layer to layer until its outputs are
+    its last biases. In the copy batch norms have weights and biases drawn from 1 to 3 and -1 to 1,
+    which reach both ends of ReLU6, and the statistics of ``images``.
+
+    Args:
+        module: In evaluation mode, on the CPU.
+        images: Shape (N, channels, height, width), N at least 2.
+    """
+    copied = copy.deepcopy(module)
+    draws = torch.Generator().manual_seed(0)
+    for part in copied.modules():
+        if isinstance(part, _BatchNorm):
+            part.reset_running_stats()
+            # The average over all batches, here of one.
+            part.momentum = None
+            part.train()
+            with torch.no_grad():
+                part.weight.uniform_(1, 3, generator=draws)
+                part.bias.uniform_(-1, 1, generator=draws)
+    with torch.no_grad():
+        copied(torch.from_numpy(images))
+    return copied.eval()
+
+
+def _noise(num_images: int, size: tuple[int, int, int], seed: int) -> Images:
+    channels, height, width = size
+    random = np.random.default_rng(seed)
+    colours = random.standard_normal((num_images, channels, CELLS, CELLS))
+    rows, columns = (np.arange(length) * CELLS // length for length in (height, width))
+    squares = colours[:, :, rows][:, :, :, columns]
+    noise = random.standard_normal((num_images, *size))
+    return (squares + noise / 2).astype(np.float32)
+
+
+def _together(run: Run, images: Sequence[Images]) -> list[Images]:
+    """Return each output for all images at once."""
+    return [np.concatenate(parts) for parts in zip(*map(run, images), strict=True)]

@@ -1,0 +1,163 @@
+"""Files that compute in 8 bits: quantised after training, with ranges seen on images."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rexnet.data.loader import LabelledImages, counted, evaluation_batches
+from rexnet.data.splits import FileImages, Images, open_images
+from rexnet.data.transforms import evaluation_transform
+from rexnet.deploy import runtimes
+from rexnet.deploy.formats import need, quiet
+from rexnet.errors import UserError
+from rexnet.nn.network import Network
+from rexnet.preprocessing import Preprocessing
+from rexnet.train.config import num_readers
+from rexnet.train.evaluate import evaluate
+from rexnet.train.validate import relabelled
+from rexnet.train.world import World
+
+QUANTISED = ("Conv", "Gemm")
+"""Operators that compute in 8 bits; what lies between them is a small part of the MACs."""
+
+BATCH_SIZE = 32
+"""Images at a time."""
+
+
+def open_parts(source: str, model: nn.Module) -> tuple[Images, Images]:
+    """Open the images that set the ranges and those that count the accuracy, for ``model``.
+
+    Raises:
+        UserError: The images cannot be had or have other classes, or the model is no classifier of
+            this package.
+    """
+    if not isinstance(model, Network):
+        raise UserError("--int8 is for classifiers of this package, not for detectors or timm's")
+    train, val = open_images(source)
+    return relabelled(train, model), relabelled(val, model)
+
+
+def quantise(source: Path, path: Path, batches: Iterable[runtimes.Images]) -> None:
+    """Write an ONNX file again with convolutions and linear layers in 8 bits.
+
+    Weights are signed, with a scale for each output channel; activations are unsigned. Gates of
+    squeeze-excite and the layers behind the global average stay in float32: they are fast as they
+    are, and an error in a gate scales a whole channel.
+
+    Args:
+        source: The file in float32.
+        path: The file to be made; it says of itself what ``source`` does.
+        batches: Images (N, channels, height, width) that the ranges of activations are seen on.
+
+    Raises:
+        UserError: A library is not installed.
+    """
+    need("onnx", "onnxruntime")
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    model = onnx.load(source)
+    with quiet():
+        quantize_static(
+            model,
+            path,
+            _Reader(model.graph.input[0].name, batches),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            nodes_to_exclude=list(_behind_averages(model.graph.node)),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
+        )
+
+
+def chosen(
+    images: Images,
+    preprocessing: Preprocessing,
+    num_images: int,
+    on_progress: Callable[[int, int], None],
+) -> Iterator[runtimes.Images]:
+    """Yield batches of ``num_images`` drawn images, or all if there are fewer.
+
+    Args:
+        images: What is drawn from, always the same.
+        preprocessing: What an image goes through.
+        num_images: How many are drawn.
+        on_progress: Called with the number of images done and of all images.
+    """
+    left_out = np.random.default_rng(0).permutation(len(images))[num_images:]
+    for batch, _ in _read(images.without(left_out.tolist()), preprocessing, on_progress):
+        yield batch.numpy()
+
+
+def top1(
+    run: runtimes.Run,
+    images: Images,
+    preprocessing: Preprocessing,
+    on_progress: Callable[[int, int], None],
+) -> float:
+    """Return the share of ``images`` that a file classifies right.
+
+    Args:
+        run: The file in its runtime.
+        images: Images with the labels of the model.
+        preprocessing: What an image goes through.
+        on_progress: Called with the number of images done and of all images.
+
+    Raises:
+        UserError: An image is corrupt; it is named.
+    """
+    batches = _read(images, preprocessing, on_progress)
+    here = World(rank=0, size=1, device=torch.device("cpu"))
+    return evaluate(_File(run), batches, len(images.classes), here).top1
+
+
+class _File(nn.Module):
+    """A file in its runtime as a module."""
+
+    def __init__(self, run: runtimes.Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (N, channels, height, width) to logits (N, classes)."""
+        return torch.from_numpy(self._run(x.numpy())[0])
+
+
+class _Reader:
+    """Images as ONNX Runtime's calibration asks for them, a batch a call."""
+
+    def __init__(self, name: str, batches: Iterable[runtimes.Images]) -> None:
+        self._name, self._batches = name, iter(batches)
+
+    def get_next(self) -> dict[str, runtimes.Images] | None:
+        """Return the next batch, by the name of the input."""
+        images = next(self._batches, None)
+        return None if images is None else {self._name: images}
+
+
+def _read(
+    images: Images, preprocessing: Preprocessing, on_progress: Callable[[int, int], None]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    batches = evaluation_batches(
+        LabelledImages(images, evaluation_transform(preprocessing)),
+        batch_size=BATCH_SIZE,
+        num_workers=num_readers(None, "cpu", 1, from_files=isinstance(images, FileImages)),
+    )
+    return counted(batches, len(images), on_progress)
+
+
+def _behind_averages(nodes: Iterable[Any]) -> Iterator[str]:
+    """Yield the names of the nodes between a global average and the gate that is made of it."""
+    averaged: set[str] = set()
+    for node in nodes:
+        # In a file every node stands behind those that it depends on.
+        if node.op_type == "ReduceMean":
+            averaged |= set(node.output)
+        elif node.op_type != "Mul" and averaged & set(node.input):
+            averaged |= set(node.output)
+            yield node.name
