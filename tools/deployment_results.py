@@ -55,11 +55,10 @@ def inference(path: Path) -> Table:
     rows = []
     for name, words in SHARES.items():
         shares = [run["shares"][name] for run in found]
-        spread = (
-            f"{min(s['spread'][0] for s in shares):.2f} to {max(s['spread'][1] for s in shares):.2f}"
-        )
+        low = min(share["spread"][0] for share in shares)
+        high = max(share["spread"][1] for share in shares)
         each = [f"{share['share']:.2f}" for share in shares]
-        rows.append([words, *each, spread, f"{shares[0]['goal']:.2f}"])
+        rows.append([words, *each, f"{low:.2f} to {high:.2f}", f"{shares[0]['goal']:.2f}"])
     header = ["rexnet_1.0", *(f"run {n}" for n in range(1, len(found) + 1)), "quartiles", "goal"]
     return header, rows
 
