@@ -20,7 +20,7 @@ from safetensors import safe_open
 from scenes import SETTINGS, write_scenes
 from toys import Toy, made_up_rows, write_run
 
-from rexnet import NetSpec, cli, families, runs, verbs
+from rexnet import NetSpec, cli, families, runs, verbs, verbs_deploy
 from rexnet.cost import count
 from rexnet.data import images
 from rexnet.report import figures
@@ -749,7 +749,13 @@ def test_a_design_keeps_its_budget_and_its_file(capsys):
     assert Path("spec.json").read_bytes() == before
 
 
-def test_a_redesign_shows_both_networks_and_keeps_a_file_of_another(capsys):
+@pytest.fixture
+def untimed(monkeypatch):
+    """Let a redesign time nothing, which takes longest."""
+    monkeypatch.setattr(verbs_deploy, "_benchmark_redesign", lambda backbone, line: None)
+
+
+def test_a_redesign_shows_both_networks_and_keeps_a_file_of_another(untimed, capsys):
     assert cli.main(["redesign", "mobilenet_v2"]) == 0
     printed = capsys.readouterr().out
     assert list(Path().iterdir()) == []
@@ -769,7 +775,7 @@ def test_a_redesign_shows_both_networks_and_keeps_a_file_of_another(capsys):
     assert Path("spec.json").read_bytes() == before
 
 
-def test_a_redesign_takes_a_run_folder_and_says_what_a_line_cannot_use(capsys):
+def test_a_redesign_takes_a_run_folder_and_says_what_a_line_cannot_use(untimed, capsys):
     Path("run").mkdir()
     # Most params are in the last width, of which a line has less.
     spec = families.search_network((8, 8, 8, 8, 8, 8, 400), 10)

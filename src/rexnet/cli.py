@@ -13,7 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
 from rexnet import __version__, verbs, verbs_deploy
-from rexnet.deploy.config import ExportConfig
+from rexnet.deploy.config import BenchmarkConfig, ExportConfig, Runtime
 from rexnet.detect.config import DetectionStudy, DetectTrainConfig, DetectValidateConfig
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError, closest
@@ -113,6 +113,7 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     _add_design(parsers["design"])
     _add_redesign(parsers["redesign"])
     _add_export(parsers["export"])
+    _add_benchmark(parsers["benchmark"])
     parsers["doctor"].add_argument("--json", action="store_true", help="Print one JSON object")
     _add_training(parsers)
     for name, verb in parsers.items():
@@ -151,6 +152,18 @@ def _add_export(parser: ArgumentParser) -> None:
     flags = {"int8": "Also write a file that computes in 8 bits; needs --calibration"}
     parser.add_class_arguments(ExportConfig, skip={"model", *flags})
     _add_flags(parser, flags)
+
+
+def _add_benchmark(parser: ArgumentParser) -> None:
+    parser.add_class_arguments(BenchmarkConfig, skip={"models", "against", "runtimes"})
+    words = "Names, specs in JSON, run folders, model folders, hf:USER/REPO or timm:NAME"
+    parser.add_argument("models", type=str, nargs="*", metavar="MODEL", help=words)
+    parser.add_argument(
+        "--against", type=str, nargs="+", default=[], help="More to compare, such as timm:NAME"
+    )
+    words = "Default: torch, torch-fused and, on a CPU, the others but torch-compile if installed"
+    parser.add_argument("--runtimes", type=Runtime, nargs="+", help=words)
+    parser.add_argument("--json", action="store_true", help="Print the lines of benchmark.jsonl")
 
 
 def _add_training(parsers: dict[str, ArgumentParser]) -> None:
@@ -281,6 +294,7 @@ RUN: dict[str, Verb] = {
     "summary": verbs.summarise,
     "list": verbs.list_models,
     "export": verbs_deploy.export,
+    "benchmark": verbs_deploy.benchmark,
     "doctor": verbs_deploy.doctor,
 }
 
@@ -303,6 +317,7 @@ HELP = {
     "summary": "Print the layers of a network with their params and MACs",
     "list": "Name the known networks",
     "export": "Write a model as a verified file of ONNX Runtime, OpenVINO or ExecuTorch",
+    "benchmark": "Time models in runtimes side by side; Table A1",
     "doctor": "Tell what timings on this machine depend on, and what makes them lie",
 }
 

@@ -17,9 +17,20 @@ if TYPE_CHECKING:
     from rexnet.train.several import StudyProgress
 
 
-def plain_console() -> Console:
-    """Return a console that prints every name as it is, whatever brackets and colons it has."""
-    return Console(markup=False, emoji=False, highlight=False)
+WIDE = 1000
+"""Columns of what is no terminal: lines of a file are as long as they are."""
+
+
+def plain_console(stderr: bool = False) -> Console:
+    """Return a console that prints every name as it is, whatever brackets and colons it has.
+
+    Args:
+        stderr: Print to the standard error.
+    """
+    console = Console(markup=False, emoji=False, highlight=False, stderr=stderr)
+    if not console.is_terminal:
+        console.width = WIDE
+    return console
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:

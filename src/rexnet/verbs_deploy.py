@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from rexnet.verbs import config_of, print_paths
 
 if TYPE_CHECKING:
     from rexnet.console import Bar
+    from rexnet.deploy.benchmark import Progress, Result
     from rexnet.deploy.doctor import Machine
     from rexnet.deploy.predictor import Stopwatch
 
@@ -77,8 +79,135 @@ def _facts(machine: "Machine") -> list[tuple[str, str]]:
     ]
 
 
+def benchmark(arguments: Namespace) -> None:
+    """Time models in runtimes and print them side by side, or Table A1."""
+    from rexnet.console import plain_console
+    from rexnet.deploy import benchmark as job
+    from rexnet.deploy.config import BenchmarkConfig
+
+    asked = arguments.clone()
+    as_json = asked.pop("json")
+    config = config_of(BenchmarkConfig, asked)
+    # Lines of JSON stay apart from what else is told.
+    result = _timed(plain_console(stderr=as_json), lambda show: job.run(config, show))
+    if as_json:
+        for line in (result.protocol, *result.rows):
+            print(json.dumps(line))  # noqa: T201
+        return
+    console = plain_console()
+    if config.table is None:
+        _print_timings(console, result)
+    else:
+        _print_table_a1(console, result, config.device)
+    _print_protocol(console, result)
+    print_paths(console, "\nMade:", [Path(config.out) / job.FILE])
+
+
+def _timed(console: Any, job: Callable[[Callable[["Progress"], None]], "Result"]) -> "Result":
+    """Do a benchmark with a progress bar."""
+    from rexnet.console import Bar
+    from rexnet.report.text import duration
+
+    with Bar(console, "timing") as bar:
+
+        def show(progress: "Progress") -> None:
+            left = progress.seconds_left
+            words = "" if left is None else f", time left {duration(left)}"
+            bar.update(progress.share, progress.what + words)
+
+        return job(show)
+
+
+def _print_timings(console: Any, result: "Result") -> None:
+    """Print a line for each model in each runtime."""
+    from rexnet.console import table
+
+    first = result.rows[0]
+    rows = []
+    for row in result.rows:
+        spread = "-".join(f"{ratio:.2f}" for ratio in row["ratio_quartiles"])
+        rows.append(
+            (
+                row["model"],
+                row["runtime"],
+                f"{row['params']:,}",
+                f"{row['macs']:,}",
+                str(row["resolution"]),
+                milliseconds(row),
+                f"{row['images_per_second']:,.1f}",
+                "1" if row is first else f"{row['ratio']:.2f} ({spread})",
+                f"{row['difference']:.1e}",
+            )
+        )
+    header = ("model", "runtime", "params", "MACs", "pixels", "ms (quartiles)", "images/s")
+    against = f"time over {first['model']} in {first['runtime']}"
+    console.print(table((*header, against, "difference"), rows))
+
+
+def _print_table_a1(console: Any, result: "Result", device: str) -> None:
+    """Print Table A1: a column a runtime, each beside the time over that of rexnet_1.0."""
+    from rexnet.console import table
+    from rexnet.deploy import published
+
+    chosen = list(dict.fromkeys(row["runtime"] for row in result.rows))
+    cells = {(row["model"], row["runtime"]): row for row in result.rows}
+    rows = []
+    for name in dict.fromkeys(row["model"] for row in result.rows):
+        paper = published.A1.get(name)
+        mine = next(row for row in result.rows if row["model"] == name)
+        line = [name, f"{paper.top1}" if paper else "-"]
+        line += [f"{mine['params'] / 1e6:.2f}M", paper.params if paper else "-"]
+        line += [f"{mine['macs'] / 1e9:.3f}B", paper.macs if paper else "-"]
+        for runtime in chosen:
+            cell, one = cells.get((name, runtime)), cells[published.FIRST, runtime]
+            line.append(milliseconds(cell) if cell else "-")
+            line.append(f"{cell['milliseconds'] / one['milliseconds']:.2f}" if cell else "-")
+        theirs = published.milliseconds(name, device)
+        line.append("-" if theirs is None else str(theirs))
+        line.append("-" if theirs is None else f"{published.ratio(name, device):.2f}")
+        rows.append(line)
+    header = ["network", "paper: top-1 (%)", "params", "paper", "MACs", "paper"]
+    for runtime in chosen:
+        header += [f"{runtime}: ms (quartiles)", "ratio"]
+    console.print(table((*header, f"paper: {DEVICES[device]} ms", "ratio"), rows))
+    console.print(f"Ratios are times over that of {published.FIRST}.")
+
+
+DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+
+
+def milliseconds(row: Mapping[str, Any]) -> str:
+    """Return the median of a timing with its quartiles, in milliseconds."""
+    low, high = row["quartiles"]
+    digits = 2 if row["milliseconds"] < 100 else 1
+    return f"{row['milliseconds']:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+
+
+def _print_protocol(console: Any, result: "Result") -> None:
+    """Print how a benchmark was done, on what, and what makes its timings lie."""
+    how = result.protocol
+    images = "1 image" if how["batch"] == 1 else f"{how['batch']} images"
+    threads = "1 thread" if how["threads"] == 1 else f"{how['threads']} threads"
+    versions = ", ".join(f"{name} {version}" for name, version in how["versions"].items())
+    lines = [
+        f"{images} a call, {threads}, {how['device']}, {how['precision']}; medians of "
+        f"{how['rounds']} rounds in an order drawn anew for each, quartiles in brackets; before "
+        f"the first {how['warm_calls']} calls or more, for {how['warm_seconds']} s or more; before "
+        f"each timed call a pause of {how['pause_seconds']} s and a call that is not timed.",
+        "Difference: the largest from the outputs of eager torch in float32, as a share of the "
+        f"largest output; at most {how['limit']:g}.",
+        f"Versions: {versions}.",
+    ]
+    if not all(row["trained"] for row in result.rows):
+        lines.append("Models that are not trained have random weights.")
+    lines += [f"Left out: {runtime}: {why}." for runtime, why in how["left_out"].items()]
+    lines += [f"Likely to make timings lie: {what}." for what in how["findings"]]
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
 def redesign(arguments: Namespace) -> None:
-    """Print a backbone beside the network on a line at its cost, and write the spec of that."""
+    """Print a backbone beside the network on a line at its cost, write its spec and time both."""
     from rexnet.nn.network import resolve
 
     backbone = resolve(arguments.backbone)
@@ -91,6 +220,7 @@ def redesign(arguments: Namespace) -> None:
     _print_redesign(backbone, line)
     if arguments.out is not None:
         print(f"Written to {arguments.out}")  # noqa: T201
+    _benchmark_redesign(backbone, line)
 
 
 def _print_redesign(backbone: NetSpec, line: NetSpec) -> None:
@@ -274,3 +404,18 @@ def _print_if_slower(console: Any, milliseconds: dict[str, float]) -> None:
             "file in float32 unless its size matters.",
             soft_wrap=True,
         )
+
+
+def _benchmark_redesign(backbone: NetSpec, line: NetSpec) -> None:
+    """Time two networks side by side in the default runtimes."""
+    from rexnet.console import plain_console
+    from rexnet.deploy import benchmark as job
+    from rexnet.deploy.config import BenchmarkConfig
+    from rexnet.deploy.models import of_spec
+
+    console = plain_console()
+    found = [of_spec(backbone), of_spec(line)]
+    config = BenchmarkConfig(models=(backbone.name, line.name))
+    result = _timed(console, lambda show: job.measure(found, config, show))
+    _print_timings(console, result)
+    _print_protocol(console, result)

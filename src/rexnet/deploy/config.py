@@ -1,9 +1,16 @@
-"""What a user can set of an export."""
+"""What a user can set of the jobs around deployment."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from rexnet.errors import UserError
+
+Runtime = Literal["torch", "torch-fused", "torch-compile", "onnxruntime", "openvino", "executorch"]
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+GPU_BATCH = 64
+"""Images of a call in the GPU column of Table A1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +57,59 @@ class ExportConfig:
             raise UserError(f"images {self.images} must be from 1 to 100,000")
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise UserError(f"threads {self.threads} must be from 1 to 1,024")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """Time models in runtimes side by side; outputs that disagree with eager torch's are refused.
+
+    Attributes:
+        models: Names of `rexnet list`, specs in JSON, run folders, model folders, hf:USER/REPO or
+            timm:NAME.
+        against: More models, such as timm:NAME, to compare with the first one.
+        table: a1 times the networks of Table A1 beside the published times.
+        runtimes: What computes (default: torch, torch-fused and, on a CPU, those installed of
+            onnxruntime, openvino and executorch).
+        batch: Images of a call (default: 1; of a table on a GPU 64).
+        threads: Threads of every runtime on a CPU (default: torch's).
+        device: Where to compute.
+        precision: What is computed in; weights and images come in float32.
+        rounds: Timed calls of each model in each runtime.
+        resolution: Side of the images in pixels (default: each model's own).
+        out: The folder of benchmark.jsonl.
+    """
+
+    models: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
+    table: Literal["a1"] | None = None
+    runtimes: tuple[Runtime, ...] | None = None
+    batch: int | None = None
+    threads: int | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Precision = "float32"
+    rounds: int = 30
+    resolution: int | None = None
+    out: str = "runs/benchmark"
+
+    def __post_init__(self) -> None:
+        if bool(self.models) == (self.table is not None):
+            raise UserError("give either models, such as rexnet_1.0, or --table a1")
+        names = (*self.models, *self.against)
+        if len(set(names)) < len(names) or not all(names):
+            raise UserError(f"models {', '.join(names)} must be different names")
+        if self.runtimes is not None and len(set(self.runtimes)) < len(self.runtimes):
+            raise UserError(f"runtimes {', '.join(self.runtimes)} must be different")
+        for field, most in (("batch", 4096), ("threads", 1024), ("rounds", 1000)):
+            value = getattr(self, field)
+            if value is not None and not 1 <= value <= most:
+                raise UserError(f"{field} {value} must be from 1 to {most}")
+        if self.resolution is not None and not 8 <= self.resolution <= 4096:
+            raise UserError(f"resolution {self.resolution} must be from 8 to 4096 pixels")
+        if not self.out:
+            raise UserError("--out must be a path")
+
+    @property
+    def num_images(self) -> int:
+        """Images of a call."""
+        default = GPU_BATCH if self.table is not None and self.device == "cuda" else 1
+        return default if self.batch is None else self.batch

@@ -17,6 +17,7 @@ from rexnet.nn.fuse import fold
 from rexnet.nn.hub import load_model
 from rexnet.nn.network import Network, create_model
 from rexnet.preprocessing import Preprocessing
+from rexnet.spec import NetSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,11 @@ def load(source: str, weights: str | None = None) -> Model:
     if scheme == "hf" or _holds_model(folder) or folder.suffix in (".safetensors", ".pth"):
         return _described(source, load_model(source), True)
     return _described(source, create_model(source).eval(), False)
+
+
+def of_spec(spec: NetSpec) -> Model:
+    """Return the network of ``spec`` with random weights."""
+    return _described(spec.name, create_model(spec).eval(), False)
 
 
 def exportable(model: Model) -> nn.Module:

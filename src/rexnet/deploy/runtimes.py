@@ -5,16 +5,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from rexnet.deploy.formats import need, quiet
-
-Runtime = Literal["torch", "torch-fused", "torch-compile", "onnxruntime", "openvino", "executorch"]
 
 Images = NDArray[np.float32]
 
@@ -28,19 +26,51 @@ def torch_run(module: nn.Module, device: str = "cpu", precision: str = "float32"
     Args:
         module: In evaluation mode.
         device: Where it computes, such as cuda.
-        precision: What convolutions are computed in: float32, or bfloat16 by autocast.
+        precision: What convolutions are computed in: float32, or less by autocast.
     """
     placed: nn.Module = module.to(device)
-    dtype = getattr(torch, precision)
 
     def run(images: Images) -> list[Images]:
-        x = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
-        lower = torch.autocast(x.device.type, dtype) if dtype != torch.float32 else nullcontext()
-        with torch.inference_mode(), lower:
-            found = placed(x)
-        return [y.float().cpu().numpy() for y in (found if isinstance(found, tuple) else (found,))]
+        found = _computed(placed, _laid_out(images, device), precision)
+        return [y.float().cpu().numpy() for y in found]
 
     return run
+
+
+def torch_call(
+    module: nn.Module, images: Images, device: str = "cpu", precision: str = "float32"
+) -> Callable[[], list[Tensor]]:
+    """Return a module as a function of images that lie on its device, where its outputs stay.
+
+    Args:
+        module: As of ``torch_run``.
+        images: Shape (N, channels, height, width).
+        device: As of ``torch_run``.
+        precision: As of ``torch_run``.
+    """
+    placed: nn.Module = module.to(device)
+    x = _laid_out(images, device)
+
+    def call() -> list[Tensor]:
+        found = _computed(placed, x, precision)
+        # A GPU is told what to do and does it later.
+        if x.device.type == "cuda":
+            torch.cuda.synchronize(x.device)
+        return found
+
+    return call
+
+
+def _laid_out(images: Images, device: str) -> Tensor:
+    return torch.from_numpy(images).to(device, memory_format=torch.channels_last)
+
+
+def _computed(module: nn.Module, x: Tensor, precision: str) -> list[Tensor]:
+    dtype = getattr(torch, precision)
+    lower = torch.autocast(x.device.type, dtype) if dtype != torch.float32 else nullcontext()
+    with torch.inference_mode(), lower:
+        found = module(x)
+    return list(found) if isinstance(found, tuple) else [found]
 
 
 def onnxruntime_run(path: Path, threads: int) -> Run:
