@@ -109,8 +109,8 @@ class Predictor:
             return "no network was left to tell the error of the prediction"
         plural = "s" if self.num_held_out != 1 else ""
         return (
-            f"predicted within {100 * self.error:.1f} % (median of {self.num_held_out} held-out "
-            f"network{plural})"
+            f"fastest rounds are predicted within {100 * self.error:.1f} % (median of "
+            f"{self.num_held_out} held-out network{plural})"
         )
 
     def save(self, path: Path) -> None:

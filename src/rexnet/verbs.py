@@ -95,11 +95,11 @@ def search(arguments: Namespace) -> None:
     if num_new == 0:
         console.print(f"The search in {config.out} is done; nothing was left to train.")
     folder = Path(config.out)
-    _conclude(folder, console, config.data)
     if config.budget.latency:
         from rexnet.verbs_deploy import print_short_list
 
         print_short_list(folder, console)
+    _conclude(folder, console, config.data)
 
 
 def search_config(arguments: Namespace) -> SearchConfig:

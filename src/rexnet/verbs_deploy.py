@@ -329,24 +329,26 @@ def print_short_list(folder: Path, console: Any) -> None:
     found = runs.read_json(folder / "short_list.json")
     rows = [
         (
-            f"trial {row['number']}",
+            str(row["number"]),
             percent(row["accuracy"]),
             f"{row['predicted']:.3g}",
-            f"{row['median']:.3g} ({row['quartiles'][0]:.3g} to {row['quartiles'][1]:.3g})",
             f"{row['fastest']:.3g}",
+            f"{row['median']:.3g}",
+            f"{row['quartiles'][0]:.3g} to {row['quartiles'][1]:.3g}",
             "yes" if row["keeps"] else "no",
         )
         for row in found["networks"]
     ]
-    keeps = f"keeps {found['budget']}"
-    header = ("the most accurate", "accuracy (%)", "predicted", "measured ms", "fastest", keeps)
-    console.print(table(header, rows))
+    header = ("trial", "accuracy (%)", "predicted", "fastest", "median", "quartiles", "kept")
+    title = f"The most accurate, in milliseconds; the median has to keep {found['budget']}"
+    console.print(table(header, rows, title))
     told = Predictor.load(folder / "latency.json").told()
     console.print(f"Measured on {_where(found['device'])}; {told}.", soft_wrap=True)
     if found["best"] is None:
         console.print(
             f"None of them keeps {found['budget']} when measured; best.json is the most accurate "
-            "of all. Search with a lower --budget.latency.",
+            "of all. Search with a lower --budget.latency; or, where other work disturbed the "
+            f"measuring, remove {folder / 'short_list.json'} and give the same command again.",
             soft_wrap=True,
         )
     else:
