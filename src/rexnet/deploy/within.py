@@ -150,8 +150,9 @@ def _around(
         place = min(max(place + step, lowest), highest)
         if abs(step) <= CLOSE:
             break
-    places = range(max(place - REACH, lowest), min(place + REACH, highest) + 1)
-    return [_at(place, multiples) for place in places]
+    # As many at an end of the range: they are also what the predictor is judged by.
+    first = max(min(place - REACH, highest - 2 * REACH), lowest)
+    return [_at(place, multiples) for place in range(first, min(first + 2 * REACH, highest) + 1)]
 
 
 def _index(multiple: float) -> int:
