@@ -1,6 +1,7 @@
 """The largest network of a family that keeps a time on this device, by measurement."""
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,11 @@ REACH, CLOSE = 5, 2
 NEAR = (0.96, 1.0, 1.04)
 """Of the time to keep: what the networks of a short list are predicted to take."""
 
-MAX_LISTS, MAX_STEPS = 4, 6
+MAX_LISTS, MAX_STEPS = 6, 6
 """Short lists that are measured, and steps towards the likely multiple."""
+
+FULL, LEAST = 0.9, 0.7
+"""The share of the time that is used well, and by what the next list shrinks at most."""
 
 WIDEST = 5.0
 
@@ -87,27 +91,48 @@ def find(
     """
     around = _around(family, multiples, budget, clock)
     predictor = clock.calibrate([family(at) for at in around])
-    wanted, tried = budget.milliseconds, []
+    tried = _tried(family, multiples, budget, clock, predictor)
+    inside = [pair for pair in tried if pair[1].median <= budget.milliseconds]
+    if not inside:
+        spec, its = min(tried, key=lambda pair: pair[1].median)
+        raise UserError(
+            f"no network that was measured keeps {budget}: the fastest, {spec.name}, takes "
+            f"{its.median:.3g} ms; raise --latency to at least that"
+        )
+    spec, its = max(inside, key=lambda pair: predictor.predict(pair[0]))
+    predicted = predictor.predict(spec)
+    return Found(spec=spec, measured=its, predicted=predicted, predictor=predictor)
+
+
+def _tried(
+    family: Family,
+    multiples: Sequence[float],
+    budget: LatencyBudget,
+    clock: Stopwatch,
+    predictor: Predictor,
+) -> list[tuple[NetSpec, Measured]]:
+    """Measure short lists of ever nearer predictions; return all networks with their times."""
+    wanted, kept, passed = budget.milliseconds, 0.0, math.inf
+    tried: list[tuple[NetSpec, Measured]] = []
     for _ in range(MAX_LISTS):
         ats = [largest(family, multiples, predictor.predict, near * wanted) for near in NEAR]
         specs = list({s.spec_id: s for s in (family(at or multiples[0]) for at in ats)}.values())
         found = clock.measure(specs)
         tried += list(zip(specs, found, strict=True))
-        inside = [pair for pair in tried if pair[1].median <= budget.milliseconds]
-        if inside:
-            # The list rises in width, and a later one was made for less time.
-            spec, its = max(inside, key=lambda pair: predictor.predict(pair[0]))
-            predicted = predictor.predict(spec)
-            return Found(spec=spec, measured=its, predicted=predicted, predictor=predictor)
-        # What a round takes over the prediction, it will take of the next list too.
-        wanted *= 0.98 * min(budget.milliseconds / its.median for its in found)
-        if specs[0].spec_id == family(multiples[0]).spec_id:
+        medians = [its.median for its in found if its.median <= budget.milliseconds]
+        if medians:
+            kept = wanted
+            if math.isinf(passed) or max(medians) >= FULL * budget.milliseconds:
+                break
+            wanted = math.sqrt(kept * passed)
+        elif len(specs) == 1 and specs[0] == family(multiples[0]):
             break
-    spec, its = min(tried, key=lambda pair: pair[1].median)
-    raise UserError(
-        f"no network that was measured keeps {budget}: the fastest, {spec.name}, takes "
-        f"{its.median:.3g} ms; raise --latency to at least that"
-    )
+        else:
+            passed = wanted
+            # One list that other work disturbed must not lead far away.
+            over = statistics.median(its.median for its in found) / budget.milliseconds
+            wanted = math.sqrt(kept * passed) if kept else wanted * max(LEAST, 0.98 / over)
+    return tried
 
 
 def _around(
@@ -125,8 +150,9 @@ def _around(
         place = min(max(place + step, lowest), highest)
         if abs(step) <= CLOSE:
             break
-    places = range(max(place - REACH, lowest), min(place + REACH, highest) + 1)
-    return [_at(place, multiples) for place in places]
+    # As many at an end of the range: they are also what the predictor is judged by.
+    first = max(min(place - REACH, highest - 2 * REACH), lowest)
+    return [_at(place, multiples) for place in range(first, min(first + 2 * REACH, highest) + 1)]
 
 
 def _index(multiple: float) -> int:
