@@ -57,13 +57,14 @@ def contenders(folder: Path, threads: int) -> dict[str, Callable[[], Any]]:
         "rexnet torch": runtimes.torch_run(fuse(ours.module)),
         "timm torch": plain_run(theirs.module),
     }
-    files = {"rexnet": models.exportable(ours), "timm": theirs.module}
-    for name, module in files.items():
-        onnx, openvino = folder / f"{name}.onnx", folder / f"{name}.xml"
-        formats.write("onnx", module, onnx, size=ours.size)
-        formats.write("openvino", module, openvino, size=ours.size)
-        runs[f"{name} onnxruntime"] = runtimes.onnxruntime_run(onnx, threads)
-        runs[f"{name} openvino"] = runtimes.openvino_run(openvino, threads)
+    opened = {"onnx": runtimes.onnxruntime_run, "openvino": runtimes.openvino_run}
+    for kind in ("onnx", "openvino"):
+        files = {"rexnet": models.exportable(ours, kind), "timm": theirs.module}
+        for name, module in files.items():
+            path = folder / f"{name}{formats.SUFFIXES[kind]}"
+            formats.write(kind, module, path, size=ours.size)
+            run = opened[kind](path, threads)
+            runs[f"{name} {'onnxruntime' if kind == 'onnx' else kind}"] = run
     return {name: partial(run, images) for name, run in runs.items()}
 
 

@@ -9,6 +9,7 @@ from rexnet import NetSpec, UserError, families
 from rexnet.cost import layers
 from rexnet.design import Budget
 from rexnet.latency import (
+    MULTIPLE,
     LatencyBudget,
     Limit,
     Predictor,
@@ -19,6 +20,7 @@ from rexnet.latency import (
     scaled,
     work,
 )
+from rexnet.nn import filled
 from rexnet.search.config import PRESETS, Count
 from rexnet.search.space import Space, sample
 
@@ -166,3 +168,7 @@ def test_times_of_another_device_are_refused_by_what_differs(tmp_path):
     same_device(tmp_path / "latency.json", {"threads": 2}, {"threads": 2})
     with pytest.raises(UserError, match="another device: threads is 2, not 1"):
         same_device(tmp_path / "latency.json", {"threads": 2}, {"threads": 1})
+
+
+def test_widths_are_filled_up_as_in_exported_networks():
+    assert MULTIPLE == filled.MULTIPLE

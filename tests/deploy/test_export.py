@@ -169,7 +169,7 @@ def break_exports(monkeypatch, change):
     """Let every module that is exported be changed on its way."""
 
     def broken(model):
-        module = models.exportable(model)
+        module = models.exportable(model, "onnx")
         change(module)
         return module
 

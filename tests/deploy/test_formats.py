@@ -69,3 +69,13 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="cannot write"):
         formats.write("onnx", nn.Flatten().eval(), tmp_path / "file" / "model.onnx", size=(3, 8, 8))
+
+
+def test_a_model_that_a_format_has_no_place_for_is_told_in_one_line(tmp_path):
+    class Counting(nn.Module):
+        def forward(self, x):
+            return x * len([row for row in x if row.sum() > 0])
+
+    with pytest.raises(UserError, match=r"cannot be written as onnx: [^\n]*; try another format$"):
+        formats.write("onnx", Counting(), tmp_path / "model.onnx", size=(3, 8, 8))
+    assert not list(tmp_path.iterdir())

@@ -50,7 +50,7 @@ def test_a_detector_has_two_outputs(tmp_path):
     assert model.classes == ("cat", "dog")
     assert models.at_resolution(model, 64) is model
     # ExecuTorch cannot write a named tuple.
-    assert type(models.exportable(model)(torch.zeros(1, *model.size))) is tuple
+    assert type(models.exportable(model, "onnx")(torch.zeros(1, *model.size))) is tuple
     with pytest.raises(UserError, match="is a detector for 64 pixels"):
         models.at_resolution(model, 96)
 
@@ -87,10 +87,11 @@ def test_the_form_for_export_gives_the_same(tmp_path):
     for source in (tmp_path / "M", tmp_path / "D"):
         model = models.load(str(source))
         images = parity.batches(model.size)
-        ours, theirs = torch_run(model.module), torch_run(models.exportable(model))
+        ours, theirs = torch_run(model.module), torch_run(models.exportable(model, "onnx"))
         found = parity.compare(ours, theirs, images)
         assert found.difference < 1e-4
         kinds = [
-            {type(part) for part in m.modules()} for m in (model.module, models.exportable(model))
+            {type(part) for part in m.modules()}
+            for m in (model.module, models.exportable(model, "onnx"))
         ]
         assert [torch.nn.BatchNorm2d in kind for kind in kinds] == [True, False]

@@ -320,7 +320,7 @@ def _call(
     elif runtime == "onnxruntime":
         run = runtimes.onnxruntime_run(_file("onnx", model, folder), threads)
     else:
-        path = _file("onnx", model, folder)
+        path = _file("openvino", model, folder)
         run = runtimes.openvino_run(path, threads, HINTS[config.precision])
     return lambda: run(images)
 
@@ -341,7 +341,7 @@ def _file(kind: formats.Format, model: Model, folder: Path) -> Path:
     path = folder / f"model{formats.SUFFIXES[kind]}"
     if not path.exists():
         ours = isinstance(model.module, Network | SSDLite)
-        module = exportable(model) if ours else model.module
+        module = exportable(model, kind) if ours else model.module
         formats.write(kind, module, path, size=model.size, outputs=model.outputs)
     return path
 

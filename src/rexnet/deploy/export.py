@@ -229,7 +229,7 @@ def _agreement(
     """Write a file and return how far it is from its model."""
     formats.write(
         kind,
-        exportable(model),
+        exportable(model, kind),
         path,
         size=model.size,
         outputs=model.outputs,
@@ -252,7 +252,7 @@ def _write_int8(
     """Write the file in 8 bits into ``place``, with ranges seen on some of ``images``."""
     source = place / SCRATCH / "float.onnx"
     words = metadata(model)
-    formats.write("onnx", exportable(model), source, size=model.size, metadata=words)
+    formats.write("onnx", exportable(model, "openvino"), source, size=model.size, metadata=words)
     told = _told(on_progress, 0.4, 0.5, "images for the ranges")
     batches = quantise.chosen(images, model.preprocessing, config.images, told)
     made = (place if config.format == "onnx" else place / SCRATCH) / f"{INT8}.onnx"

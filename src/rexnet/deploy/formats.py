@@ -70,14 +70,23 @@ def write(
         metadata: What the file is to say of itself.
 
     Raises:
-        UserError: A library is not installed, or the file cannot be written.
+        UserError: A library is not installed, the file cannot be written, or the format has no
+            place for what the module computes.
     """
     writers: dict[Format, Callable[..., None]] = {
         "onnx": _write_onnx,
         "openvino": _write_openvino,
         "executorch": _write_executorch,
     }
-    writers[kind](module, path, size, outputs, dict(metadata or {}))
+    try:
+        writers[kind](module, path, size, outputs, dict(metadata or {}))
+    except UserError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(
+            f"this model cannot be written as {kind}: {reason}; try another format"
+        ) from error
 
 
 def _write_onnx(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rexnet import cost
+from rexnet.deploy.formats import Format
 from rexnet.detect.backbone import timm_model
 from rexnet.detect.ssdlite import SSDLite
 from rexnet.detect.store import is_detector, load_detector
@@ -96,11 +97,11 @@ def of_spec(spec: NetSpec) -> Model:
     return _described(spec.name, create_model(spec).eval(), False)
 
 
-def exportable(model: Model) -> nn.Module:
-    """Return a copy of the module in the form that runtimes compute fastest."""
+def exportable(model: Model, kind: Format) -> nn.Module:
+    """Return a copy of the module in the form that the runtime of a format computes fastest."""
     module = model.module
     if isinstance(module, Network):
-        return fill(module)
+        return fill(module, split=kind == "onnx")
     return PlainOutputs(fold(module)) if isinstance(module, SSDLite) else fold(module)
 
 

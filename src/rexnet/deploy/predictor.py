@@ -227,13 +227,13 @@ def measured(
         UserError: The runtime is not installed.
     """
     load = {"onnxruntime": runtimes.onnxruntime_run, "openvino": runtimes.openvino_run}[runtime]
-    total = 2 * len(specs)
+    total, split = 2 * len(specs), runtime == "onnxruntime"
     calls = {}
     with tempfile.TemporaryDirectory() as folder:
         for number, spec in enumerate(specs):
             size = (spec.in_channels, spec.resolution, spec.resolution)
             path = Path(folder) / f"{number}.onnx"
-            write("onnx", fill(create_model(spec).eval()), path, size=size)
+            write("onnx", fill(create_model(spec).eval(), split=split), path, size=size)
             image = np.random.default_rng(0).standard_normal((1, *size), dtype=np.float32)
             calls[str(number)] = _call(load(path, threads), image)
             on_progress(number + 1, total)
