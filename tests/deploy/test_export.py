@@ -168,8 +168,8 @@ def swapped_channels(module):
 def break_exports(monkeypatch, change):
     """Let every module that is exported be changed on its way."""
 
-    def broken(model):
-        module = models.exportable(model, "onnx")
+    def broken(model, kind):
+        module = models.exportable(model, kind)
         change(module)
         return module
 
