@@ -43,7 +43,7 @@ ALL = {
 ALLOWED = {
     "core": {"core"},
     "nn": {"core", "nn"},
-    "data": {"core", "data"},
+    "data": {"core", "data", "processes"},
     "allocator": {"core", "allocator"},
     "options": {"core", "options"},
     "processes": {"core", "processes"},

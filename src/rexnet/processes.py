@@ -54,11 +54,16 @@ def start(serve: "Callable[[Connection[Any, Any]], None]", *, daemon: bool = Tru
 
 
 def _serve(serve: "Callable[[Connection[Any, Any]], None]", connection: Any) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     serve(connection)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Let this child process end when its parent has ended, however that was."""
+    threading.Thread(target=_wait_and_end, daemon=True).start()
+
+
+def _wait_and_end() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

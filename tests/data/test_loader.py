@@ -377,6 +377,32 @@ def test_a_worker_has_one_thread():
     assert x.flatten().tolist() == [1, 1, 1, 1]
 
 
+LATE = """
+import os
+from rexnet.data import loader
+
+start, parent = loader._start_worker, os.getpid()
+
+def start_late(number):
+    while number == 1 and os.getppid() == parent:
+        pass
+    start(number)
+
+loader._start_worker = start_late
+"""
+
+
+def test_a_worker_that_starts_when_its_parent_is_gone_ends():
+    process = subprocess.Popen(
+        [sys.executable, "-c", LATE + INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"started\n"
+    process.kill()
+    # The workers hold these pipes as well: both end when the last process has.
+    _, err = process.communicate(timeout=60)
+    assert err == b""
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_the_process_that_made_them_and_without_a_word(how):
     process = subprocess.Popen(

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from rexnet.data.splits import Images
 from rexnet.data.transforms import Transform
 from rexnet.errors import UserError
+from rexnet.processes import end_with_parent
 
 Batch = tuple[Tensor, Tensor]
 """Inputs (N, channels, height, width), float32 and channels last; and what is wanted of them."""
@@ -272,6 +273,8 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start_worker(number: int) -> None:
+    # torch takes whatever has adopted the worker for its parent, if that was killed meanwhile.
+    end_with_parent()
     # Ctrl-C reaches the whole process group; the workers end with the process that made them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The thread that hands batches over shows a traceback when the other side has gone; errors in
