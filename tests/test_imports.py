@@ -32,12 +32,14 @@ ALL = {
     "train",
     "detect",
     "deploy",
+    "rank",
     "report",
     "search",
     "console",
     "verbs",
     "verbs_deploy",
     "verbs_detect",
+    "verbs_rank",
     "cli",
 }
 ALLOWED = {
@@ -50,12 +52,14 @@ ALLOWED = {
     "train": {"core", "allocator", "nn", "data", "options", "processes", "report", "train"},
     "detect": {"core", "nn", "data", "train", "report", "detect"},
     "deploy": {"core", "allocator", "nn", "data", "train", "detect", "report", "deploy"},
+    "rank": {"core", "nn", "data", "train", "deploy", "report", "rank"},
     "report": {"core", "report"},
     "search": {"core", "nn", "data", "processes", "train", "report", "search"},
     "console": {"core", "report", "search", "train"},
     "verbs": ALL,
     "verbs_deploy": ALL,
     "verbs_detect": ALL,
+    "verbs_rank": ALL,
     "cli": ALL,
 }
 HEAVY = {
@@ -65,6 +69,7 @@ HEAVY = {
     "optuna",
     "timm",
     "matplotlib",
+    "scipy",
     "jsonargparse",
     "PIL",
     "onnx",

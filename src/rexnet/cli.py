@@ -19,6 +19,7 @@ from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError, closest
 from rexnet.latency import LatencyBudget
 from rexnet.options import explained, options_of
+from rexnet.rank.config import RankStudy
 from rexnet.search.config import Count, SearchConfig
 from rexnet.train.config import ActivationStudy, TrainConfig, ValidateConfig
 from rexnet.train.recipe import Recipe
@@ -206,7 +207,27 @@ def _add_studies(parser: ArgumentParser) -> dict[str, ArgumentParser]:
     studies.add_subcommand(
         "detection", detection, help="Detectors on several backbones (Tables A3 and A4)"
     )
-    return {"study activations": activations, "study detection": detection}
+    rank = _parser()
+    lists = ("architectures", "functions", "ratios", "widths")
+    rank.add_class_arguments(RankStudy, skip=set(lists))
+    words = "pointwise (a), conv (b), bottleneck (c), depthwise (d)"
+    rank.add_argument(
+        "--architectures", nargs="+", default=list(RankStudy.architectures), help=words
+    )
+    words = "What follows a convolution"
+    rank.add_argument("--functions", nargs="+", default=list(RankStudy.functions), help=words)
+    words = "Input channels by output channels"
+    rank.add_argument("--ratios", type=float, nargs="+", default=list(RankStudy.ratios), help=words)
+    words = "Fewest and most output channels (default: so that all takes minutes)"
+    rank.add_argument("--widths", type=int, nargs=2, metavar=("LEAST", "MOST"), help=words)
+    words = "Look at a network instead: a run folder, a name or a spec in JSON"
+    rank.add_argument("--model", type=str | None, help=words)
+    rank.add_argument("--data", type=str | None, help="With --model: images, as in training")
+    rank.add_argument("--weights", type=str | None, help="With --model: as in training")
+    rank.add_argument("--images", type=int | None, help="With --model: how many (default: 128)")
+    words = "The rank of random layers (Figure 1), or of a network's blocks"
+    studies.add_subcommand("rank", rank, help=words)
+    return {"study activations": activations, "study detection": detection, "study rank": rank}
 
 
 def _add_detection(parser: ArgumentParser) -> dict[str, ArgumentParser]:
@@ -313,7 +334,7 @@ HELP = {
     "validate": "Evaluate a trained model on labelled images",
     "predict": "Name what is on images",
     "detect": "Train, validate and use a detector: SSDLite",
-    "study": "Run a study of the paper: activations (Table A2), detection (A3, A4)",
+    "study": "Run a study of the paper: activations (Table A2), detection (A3, A4), rank (1)",
     "summary": "Print the layers of a network with their params and MACs",
     "list": "Name the known networks",
     "export": "Write a model as a verified file of ONNX Runtime, OpenVINO or ExecuTorch",

@@ -367,9 +367,17 @@ def study_detection(arguments: Namespace) -> None:
     verbs_detect.study(arguments)
 
 
+def study_rank(arguments: Namespace) -> None:
+    """Count the ranks of random layers and draw Figure 1."""
+    from rexnet import verbs_rank
+
+    verbs_rank.study(arguments)
+
+
 STUDIES: dict[str, Callable[[Namespace], None]] = {
     "activations": study_activations,
     "detection": study_detection,
+    "rank": study_rank,
 }
 
 

@@ -1,0 +1,114 @@
+"""What the verb of the rank study does and prints; see ``verbs``."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from rexnet.errors import UserError
+from rexnet.rank.config import NetworkStudy, RankStudy
+from rexnet.verbs import config_of, print_paths
+
+OF_NETWORKS = ("model", "data", "weights", "images")
+
+
+def study(arguments: Namespace) -> None:
+    """Count the ranks of random layers and draw Figure 1, or look into a network."""
+    given = vars(arguments)
+    asked = {name: given[name] for name in OF_NETWORKS if given[name] is not None}
+    if "model" in asked:
+        if "data" not in asked:
+            raise UserError("--model needs --data: the images that it is to see")
+        _look_into(NetworkStudy(**asked, out=given["out"]))
+        return
+    if asked:
+        raise UserError(f"--{next(iter(asked))} goes with --model")
+    fields = [field.name for field in dataclasses.fields(RankStudy)]
+    _count(config_of(RankStudy, Namespace({name: given[name] for name in fields})))
+
+
+def _count(config: RankStudy) -> None:
+    """Count the ranks of random layers, draw Figure 1 and print how far it is from the paper's."""
+    from rexnet.console import Bar, plain_console, study_status
+    from rexnet.rank import study as job
+    from rexnet.rank.published import READ
+    from rexnet.report.rank import write_figure
+
+    console = plain_console()
+    opening = "Ctrl-C stops the study; the same command goes on with it."
+    with Bar(console, "counting", opening) as bar:
+        rows = job.run(config, lambda p: bar.update(p.share, study_status(p)))
+    for architecture in config.architectures:
+        mine = [row for row in rows if row["architecture"] == architecture]
+        _print_panel(console, architecture, mine)
+    folder = Path(config.out)
+    made = [folder / job.POINTS, *write_figure(folder, rows, READ)]
+    print_paths(console, "\nMade:", made)
+
+
+def _print_panel(console: Any, architecture: str, rows: list[dict[str, Any]]) -> None:
+    """Print the rank ratios of one architecture, and how far they are from those read off."""
+    from rexnet.console import table
+    from rexnet.rank.published import GOALS, distance, order
+    from rexnet.report.rank import PANELS
+
+    ratios = list(dict.fromkeys(row["ratio"] for row in rows))
+    cells = {(row["function"], row["ratio"]): row["mean"] for row in rows}
+    lines = [
+        (name, *(f"{cells[name, ratio]:.3f}" for ratio in ratios))
+        for name in dict.fromkeys(row["function"] for row in rows)
+    ]
+    title = f"{PANELS[architecture]}, {rows[0]['networks']} networks a point"
+    console.print(table(("ratio of widths", *(f"{r:g}" for r in ratios)), lines, title))
+    errors = [row["stderr"] for row in rows if row["stderr"] is not None]
+    spread = f"Standard errors are at most {max(errors):.4f}. " if errors else ""
+    far = distance(rows)
+    if far is None:
+        console.print(f"{spread}None of these points was read off Figure 1.", soft_wrap=True)
+        return
+    right, pairs = order(rows)
+    console.print(
+        f"{spread}{far:.3f} (root mean square) from what was read off Figure 1, where the aim is "
+        f"{GOALS[rows[0]['architecture']]}; {right} of {pairs} pairs of functions in its order.",
+        soft_wrap=True,
+    )
+
+
+def _look_into(config: NetworkStudy) -> None:
+    """Print and draw the ranks of the outputs of a network's blocks."""
+    from rexnet.console import Bar, plain_console, table
+    from rexnet.rank import network as job
+    from rexnet.report.rank import write_network_figure
+
+    console = plain_console()
+    with Bar(console, "looking") as bar:
+        rows, is_trained = job.run(
+            config, lambda done, total: bar.update(done / total, f"{done:,}/{total:,} images")
+        )
+    lines = [
+        (
+            f"block {row['block']}" if row["block"] else "final feature",
+            f"{row['width_in']} to {row['width']}" if row["block"] else str(row["width"]),
+            f"{row['ratio']:.2f}" if row["block"] else "-",
+            str(row["stride"]) if row["block"] else "-",
+            f"{row['nuclear_norm']:.4g}",
+            f"{row['effective_rank']:.1f}",
+            f"{row['effective_rank_ratio']:.3f}",
+            f"{row['rank_ratio']:.3f}",
+        )
+        for row in rows
+    ]
+    header = ("output", "channels", "ratio", "stride", "nuclear norm", "effective rank")
+    console.print(table((*header, "by channels", "rank by channels"), lines))
+    blocks = [row for row in rows if row["block"]]
+    lowest = min(blocks, key=lambda row: row["effective_rank_ratio"])
+    console.print(
+        f"The lowest effective rank by its channels has block {lowest['block']}.", soft_wrap=True
+    )
+    if not is_trained:
+        console.print("The weights are random.")
+    folder = Path(config.out)
+    title = f"{config.model}, {config.images} images of {config.data}"
+    made = [folder / job.BLOCKS, *write_network_figure(folder, rows, title)]
+    print_paths(console, "\nMade:", made)
