@@ -33,7 +33,7 @@ def _count(config: RankStudy) -> None:
     from rexnet.console import Bar, plain_console, study_status
     from rexnet.rank import study as job
     from rexnet.rank.published import READ
-    from rexnet.report.rank import write_figure
+    from rexnet.report.rank import rank_figure, write_figure
 
     console = plain_console()
     opening = "Ctrl-C stops the study; the same command goes on with it."
@@ -43,7 +43,7 @@ def _count(config: RankStudy) -> None:
         mine = [row for row in rows if row["architecture"] == architecture]
         _print_panel(console, architecture, mine)
     folder = Path(config.out)
-    made = [folder / job.POINTS, *write_figure(folder, rows, READ)]
+    made = [folder / job.POINTS, *write_figure(folder, "rank", rank_figure(rows, READ))]
     print_paths(console, "\nMade:", made)
 
 
@@ -79,7 +79,7 @@ def _look_into(config: NetworkStudy) -> None:
     """Print and draw the ranks of the outputs of a network's blocks."""
     from rexnet.console import Bar, plain_console, table
     from rexnet.rank import network as job
-    from rexnet.report.rank import write_network_figure
+    from rexnet.report.rank import network_figure, write_figure
 
     console = plain_console()
     with Bar(console, "looking") as bar:
@@ -110,5 +110,5 @@ def _look_into(config: NetworkStudy) -> None:
         console.print("The weights are random.")
     folder = Path(config.out)
     title = f"{config.model}, {config.images} images of {config.data}"
-    made = [folder / job.BLOCKS, *write_network_figure(folder, rows, title)]
+    made = [folder / job.BLOCKS, *write_figure(folder, "network", network_figure(rows, title))]
     print_paths(console, "\nMade:", made)

@@ -32,6 +32,6 @@ def test_there_is_a_panel_an_architecture_and_a_line_a_function(rows):
 
 
 def test_the_figure_is_written_as_png_and_svg(rows, tmp_path):
-    paths = write_figure(tmp_path, rows, READ)
+    paths = write_figure(tmp_path, "rank", rank_figure(rows, READ))
     assert [path.name for path in paths] == ["rank.png", "rank.svg"]
     assert all(path.stat().st_size > 5000 for path in paths)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -30,18 +31,9 @@ STYLES = {
 }
 
 
-def write_figure(
-    folder: Path, rows: Sequence[Mapping[str, Any]], read: Mapping[str, Any]
-) -> list[Path]:
-    """Draw ``rank.png`` and ``rank.svg`` of the study in ``folder`` and return their paths.
-
-    Args:
-        folder: Where to.
-        rows: The points.
-        read: Values read off the paper's figure, by architecture, function and ratio.
-    """
-    figure = rank_figure(rows, read)
-    paths = [folder / f"rank.{kind}" for kind in ("png", "svg")]
+def write_figure(folder: Path, name: str, figure: Figure) -> list[Path]:
+    """Write a figure as PNG and SVG and return their paths."""
+    paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
     for path in paths:
         runs.write_bytes(path, render(figure, path.suffix[1:]))
     return paths
@@ -51,6 +43,10 @@ def rank_figure(rows: Sequence[Mapping[str, Any]], read: Mapping[str, Any]) -> F
     """Draw the mean rank ratio over the ratio of widths, a panel for each architecture.
 
     Bands are of two standard errors; crosses are what was read off the paper's figure.
+
+    Args:
+        rows: The points.
+        read: What was read off, by architecture, function and ratio.
     """
     names = [name for name in PANELS if any(row["architecture"] == name for row in rows)]
     with rc_context(STYLE):
@@ -65,15 +61,6 @@ def rank_figure(rows: Sequence[Mapping[str, Any]], read: Mapping[str, Any]) -> F
     return figure
 
 
-def write_network_figure(folder: Path, rows: Sequence[Mapping[str, Any]], title: str) -> list[Path]:
-    """Draw ``network.png`` and ``network.svg`` of a network's blocks and return their paths."""
-    figure = network_figure(rows, title)
-    paths = [folder / f"network.{kind}" for kind in ("png", "svg")]
-    for path in paths:
-        runs.write_bytes(path, render(figure, path.suffix[1:]))
-    return paths
-
-
 def network_figure(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Draw singular values, effective rank and nuclear norm of the blocks of a network."""
     blocks = [row for row in rows if row["block"]]
@@ -82,9 +69,8 @@ def network_figure(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
         figure = Figure(figsize=(13, 4), layout="constrained")
         figure.suptitle(title, fontsize=11, parse_math=False)
         spectra, shares, norms = figure.subplots(1, 3)
-        for row, color in zip(
-            blocks, colormaps["viridis"].resampled(len(blocks)).colors, strict=True
-        ):
+        colors = colormaps["viridis"](np.linspace(0, 0.9, len(blocks)))
+        for row, color in zip(blocks, colors, strict=True):
             values = row["singular_values"]
             at = [(place + 1) / len(values) for place in range(len(values))]
             spectra.plot(at, [v / values[0] for v in values], color=color, linewidth=1)

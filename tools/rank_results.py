@@ -1,0 +1,67 @@
+"""The rank studies of docs/rank.md: from points.jsonl to results/, then to tables and the figure.
+
+python tools/rank_results.py collect points.jsonl... --command "rexnet ..." --out OUT.jsonl
+python tools/rank_results.py tables
+python tools/rank_results.py figures docs/images
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from collecting import run_results
+from matplotlib.figure import Figure
+from tables import Table
+from trainings import Row
+
+from rexnet import runs
+from rexnet.rank.published import GOALS, READ, distance, order
+from rexnet.report.rank import PANELS, rank_figure
+
+
+def tables(results: Path) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:
+    """Yield title, header and rows of every table."""
+    _, *rows = runs.read_jsonl(results / "rank.jsonl")
+    yield "distances", *distances(rows)
+
+
+def distances(rows: Sequence[Row]) -> Table:
+    """Return how far the panels of each seed are from what was read off, and from each other."""
+    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    lines = []
+    for architecture, title in PANELS.items():
+        mine = [row for row in rows if row["architecture"] == architecture]
+        each = [[row for row in mine if row["seed"] == seed] for seed in seeds]
+        orders = [order(found) for found in each]
+        lines.append(
+            [
+                title,
+                *(f"{distance(found):.4f}" for found in each),
+                f"{GOALS[architecture]}",
+                " and ".join(f"{right} of {pairs}" for right, pairs in orders),
+                f"{max(row['stderr'] for row in mine):.4f}",
+                f"{within(each[0], each[1]):.0%}",
+            ]
+        )
+    distances_of = [f"distance, seed {seed}" for seed in seeds]
+    tail = ["aim", "pairs in order", "largest standard error", "seeds within two"]
+    return ["panel", *distances_of, *tail], lines
+
+
+def within(ours: Sequence[Row], theirs: Sequence[Row]) -> float:
+    """Return the share of points in which two seeds differ by two standard errors at most."""
+    agree = [
+        abs(a["mean"] - b["mean"]) <= 2 * (a["stderr"] ** 2 + b["stderr"] ** 2) ** 0.5
+        for a, b in zip(ours, theirs, strict=True)
+    ]
+    return sum(agree) / len(agree)
+
+
+def drawn(results: Path) -> Iterator[tuple[str, Figure]]:
+    """Yield the figure with its name."""
+    _, *rows = runs.read_jsonl(results / "rank.jsonl")
+    first = [row for row in rows if row["seed"] == rows[0]["seed"]]
+    yield "rank", rank_figure(first, READ)
+
+
+if __name__ == "__main__":
+    run_results(__doc__, lines=runs.read_jsonl, tables=tables, drawn=drawn)
