@@ -7,6 +7,7 @@ python tools/rank_results.py figures docs/images
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 from collecting import run_results
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from tables import Table
 from trainings import Row
 
 from rexnet import runs
+from rexnet.rank.config import Architecture
 from rexnet.rank.published import GOALS, READ, distance, order
 from rexnet.report.rank import PANELS, rank_figure
 
@@ -28,13 +30,13 @@ def distances(rows: Sequence[Row]) -> Table:
     """Return how far the panels of each seed are from what was read off, and from each other."""
     seeds = list(dict.fromkeys(row["seed"] for row in rows))
     lines = []
-    for architecture, title in PANELS.items():
+    for architecture in get_args(Architecture):
         mine = [row for row in rows if row["architecture"] == architecture]
         each = [[row for row in mine if row["seed"] == seed] for seed in seeds]
         orders = [order(found) for found in each]
         lines.append(
             [
-                title,
+                PANELS[architecture],
                 *(f"{distance(found):.4f}" for found in each),
                 f"{GOALS[architecture]}",
                 " and ".join(f"{right} of {pairs}" for right, pairs in orders),

@@ -1,14 +1,16 @@
 """What the verb of the rank study does and prints; see ``verbs``."""
 
-import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
 from rexnet.errors import UserError
 from rexnet.rank.config import NetworkStudy, RankStudy
 from rexnet.verbs import config_of, print_paths
+
+if TYPE_CHECKING:
+    from rexnet.train.several import StudyProgress
 
 OF_NETWORKS = ("model", "data", "weights", "images")
 
@@ -24,13 +26,15 @@ def study(arguments: Namespace) -> None:
         return
     if asked:
         raise UserError(f"--{next(iter(asked))} goes with --model")
-    fields = [field.name for field in dataclasses.fields(RankStudy)]
-    _count(config_of(RankStudy, Namespace({name: given[name] for name in fields})))
+    asked_of_layers = arguments.clone()
+    for name in OF_NETWORKS:
+        asked_of_layers.pop(name)
+    _count(config_of(RankStudy, asked_of_layers))
 
 
 def _count(config: RankStudy) -> None:
     """Count the ranks of random layers, draw Figure 1 and print how far it is from the paper's."""
-    from rexnet.console import Bar, plain_console, study_status
+    from rexnet.console import Bar, plain_console
     from rexnet.rank import study as job
     from rexnet.rank.published import READ
     from rexnet.report.rank import rank_figure, write_figure
@@ -38,13 +42,20 @@ def _count(config: RankStudy) -> None:
     console = plain_console()
     opening = "Ctrl-C stops the study; the same command goes on with it."
     with Bar(console, "counting", opening) as bar:
-        rows = job.run(config, lambda p: bar.update(p.share, study_status(p)))
+        rows = job.run(config, lambda p: bar.update(p.share, _status(p)))
     for architecture in config.architectures:
         mine = [row for row in rows if row["architecture"] == architecture]
         _print_panel(console, architecture, mine)
     folder = Path(config.out)
     made = [folder / job.POINTS, *write_figure(folder, "rank", rank_figure(rows, READ))]
     print_paths(console, "\nMade:", made)
+
+
+def _status(progress: "StudyProgress") -> str:
+    from rexnet.report.text import duration
+
+    left = "-" if progress.seconds_left is None else duration(progress.seconds_left)
+    return f"{progress.trained}/{progress.total} points counted, time left {left}"
 
 
 def _print_panel(console: Any, architecture: str, rows: list[dict[str, Any]]) -> None:
@@ -59,8 +70,8 @@ def _print_panel(console: Any, architecture: str, rows: list[dict[str, Any]]) ->
         (name, *(f"{cells[name, ratio]:.3f}" for ratio in ratios))
         for name in dict.fromkeys(row["function"] for row in rows)
     ]
-    title = f"{PANELS[architecture]}, {rows[0]['networks']} networks a point"
-    console.print(table(("ratio of widths", *(f"{r:g}" for r in ratios)), lines, title))
+    console.print(f"{PANELS[architecture]}, {rows[0]['networks']} networks a point")
+    console.print(table(("ratio of widths", *(f"{r:g}" for r in ratios)), lines))
     errors = [row["stderr"] for row in rows if row["stderr"] is not None]
     spread = f"Standard errors are at most {max(errors):.4f}. " if errors else ""
     far = distance(rows)

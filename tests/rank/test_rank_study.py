@@ -89,7 +89,7 @@ def test_another_study_in_the_folder_is_refused(here):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("architectures", ("dense",), "'dense' is not one of pointwise"),
+        ("architectures", ("dense",), "'dense' .did you mean depthwise.. is not one of"),
         ("functions", ("relu", "relu"), "functions must be different"),
         ("functions", ("silo",), r"did you mean silu\?"),
         ("ratios", (2.0,), "must be from 0.05 to 1"),

@@ -25,10 +25,10 @@ def count_above(matrix: NDArray[Any], tolerance: float) -> int:
     values = np.asarray(matrix, dtype=np.float64)
     if values.shape[0] > values.shape[1]:
         values = values.T
+    if not values.any():
+        return 0
     gram = dsyrk(1.0, values, lower=1)
     largest = _largest_eigenvalue(gram)
-    if largest <= 0:
-        return 0
     gram[np.diag_indices_from(gram)] -= tolerance**2 * largest
     factors, pivots, info = lapack.dsytrf(gram, lower=1, overwrite_a=1)
     assert info >= 0

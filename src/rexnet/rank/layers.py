@@ -102,7 +102,8 @@ def _norm(x: Maps) -> Maps:
 
 
 def _sigmoid(x: Maps) -> Maps:
-    return (1 + np.tanh(x / 2)) / 2
+    half: Maps = np.tanh(x / np.float32(2)) / np.float32(2)
+    return half + np.float32(0.5)
 
 
 FUNCTIONS: Mapping[Function, Callable[[Maps], Maps]] = {

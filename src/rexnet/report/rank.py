@@ -39,7 +39,7 @@ def write_figure(folder: Path, name: str, figure: Figure) -> list[Path]:
     return paths
 
 
-def rank_figure(rows: Sequence[Mapping[str, Any]], read: Mapping[str, Any]) -> Figure:
+def rank_figure(rows: Sequence[Mapping[str, Any]], read: Mapping[Any, Any]) -> Figure:
     """Draw the mean rank ratio over the ratio of widths, a panel for each architecture.
 
     Bands are of two standard errors; crosses are what was read off the paper's figure.
@@ -87,7 +87,7 @@ def network_figure(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, rows: Sequence[Mapping[str, Any]], read: Mapping[str, Any]) -> None:
+def _panel(axes: Axes, rows: Sequence[Mapping[str, Any]], read: Mapping[Any, Any]) -> None:
     for function, (label, color) in STYLES.items():
         points = [row for row in rows if row["function"] == function]
         if not points:
