@@ -83,7 +83,7 @@ def network_figure(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
         shares.set(xlabel="block", ylabel="by output channels", ylim=(0, None))
         shares.legend(frameon=False)
         norms.plot(numbers, [row["nuclear_norm"] for row in blocks], "o-", markersize=4)
-        norms.set(xlabel="block", ylabel="nuclear norm", yscale="log")
+        norms.set(xlabel="block", ylabel="nuclear norm", ylim=(0, None))
     return figure
 
 
