@@ -12,13 +12,13 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from rexnet import runs
 from rexnet.deploy import formats, runtimes
 from rexnet.deploy.config import BenchmarkConfig, Runtime
 from rexnet.deploy.doctor import EXTRAS, Machine, examine, findings
 from rexnet.deploy.models import Model, at_resolution, exportable, load
+from rexnet.deploy.parity import settled
 from rexnet.deploy.published import A1
 from rexnet.deploy.timing import PAUSE_SECONDS, WARM_CALLS, WARM_SECONDS, Timing, ratio, take_turns
 from rexnet.detect.ssdlite import SSDLite
@@ -289,15 +289,7 @@ def _settled(model: Model) -> Model:
     With random weights and none, signals fade from layer to layer and all outputs are alike
     whatever is computed, so that comparing them would say nothing.
     """
-    module = copy.deepcopy(model.module)
-    for layer in module.modules():
-        if isinstance(layer, _BatchNorm):
-            layer.reset_running_stats()
-            layer.momentum = None
-            layer.train()
-    with torch.no_grad():
-        module(torch.from_numpy(_images(SETTLING, model.size)))
-    return replace(model, module=module.eval())
+    return replace(model, module=settled(model.module, _images(SETTLING, model.size)))
 
 
 def _call(

@@ -93,15 +93,28 @@ def stirred(module: nn.Module, images: Images) -> nn.Module:
     """
     copied = copy.deepcopy(module)
     draws = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for part in copied.modules():
+            if isinstance(part, _BatchNorm):
+                part.weight.uniform_(1, 3, generator=draws)
+                part.bias.uniform_(-1, 1, generator=draws)
+    return settled(copied, images)
+
+
+def settled(module: nn.Module, images: Images) -> nn.Module:
+    """Return a copy whose batch norms have the statistics of ``images``.
+
+    Args:
+        module: In evaluation mode, on the CPU.
+        images: Shape (N, channels, height, width), N at least 2.
+    """
+    copied = copy.deepcopy(module)
     for part in copied.modules():
         if isinstance(part, _BatchNorm):
             part.reset_running_stats()
             # The average over all batches, here of one.
             part.momentum = None
             part.train()
-            with torch.no_grad():
-                part.weight.uniform_(1, 3, generator=draws)
-                part.bias.uniform_(-1, 1, generator=draws)
     with torch.no_grad():
         copied(torch.from_numpy(images))
     return copied.eval()
