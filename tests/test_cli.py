@@ -171,7 +171,7 @@ MISTAKES = {
     "part": (["validate", "T", "--part", "some"], ["'some'", "'val', 'train', 'all'"]),
     "nothing to predict": (["predict", "T"], ["give images"]),
     "model to predict": (["predict", "nowhere", "a.png"], ["nowhere is no run folder"]),
-    "no study": (["study"], ["give one of: activations, detection"]),
+    "no study": (["study"], ["give one of: activations, detection, factors"]),
     "no job of detect": (["detect"], ["give one of: train, validate, predict"]),
     "job of detect": (["detect", "predcit"], ["unknown detect 'predcit' (did you mean predict?)"]),
     "backbone": (["detect", "train", "--data", "sample"], ["give --backbone"]),

@@ -99,7 +99,7 @@ def test_every_name_gives_its_network():
     for name in families.names():
         spec = families.get(name)
         assert spec.name == name
-        small = name.startswith("rexnet_cifar")
+        small = name.startswith(("rexnet_cifar", "factors"))
         assert (spec.num_classes, spec.resolution) == ((100, 32) if small else (1000, 224))
 
 

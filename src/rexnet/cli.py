@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import register_type
@@ -21,7 +21,7 @@ from rexnet.latency import LatencyBudget
 from rexnet.options import explained, options_of
 from rexnet.rank.config import RankStudy
 from rexnet.search.config import Count, SearchConfig
-from rexnet.train.config import ActivationStudy, TrainConfig, ValidateConfig
+from rexnet.train.config import ActivationStudy, FactorStudy, TrainConfig, ValidateConfig
 from rexnet.train.recipe import Recipe
 
 Verb = Callable[[Namespace], None]
@@ -207,6 +207,20 @@ def _add_studies(parser: ArgumentParser) -> dict[str, ArgumentParser]:
     studies.add_subcommand(
         "detection", detection, help="Detectors on several backbones (Tables A3 and A4)"
     )
+    factors = _parser()
+    factors.add_class_arguments(FactorStudy, skip={"set"})
+    _add_set(factors)
+    words = "What accuracy and rank owe to each rule of design (Table 2)"
+    studies.add_subcommand("factors", factors, help=words)
+    return {
+        "study activations": activations,
+        "study detection": detection,
+        "study factors": factors,
+        "study rank": _add_rank(studies),
+    }
+
+
+def _add_rank(studies: Any) -> ArgumentParser:
     rank = _parser()
     lists = ("architectures", "functions", "ratios", "widths")
     rank.add_class_arguments(RankStudy, skip=set(lists))
@@ -227,7 +241,7 @@ def _add_studies(parser: ArgumentParser) -> dict[str, ArgumentParser]:
     rank.add_argument("--images", type=int | None, help="With --model: how many (default: 128)")
     words = "The rank of random layers (Figure 1), or of a network's blocks"
     studies.add_subcommand("rank", rank, help=words)
-    return {"study activations": activations, "study detection": detection, "study rank": rank}
+    return rank
 
 
 def _add_detection(parser: ArgumentParser) -> dict[str, ArgumentParser]:

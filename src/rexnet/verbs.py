@@ -329,7 +329,7 @@ def study(arguments: Namespace) -> None:
 
 def study_activations(arguments: Namespace) -> None:
     """Train a network with several activations and print Table A2 beside the paper's."""
-    from rexnet.console import Bar, plain_console, study_status, table
+    from rexnet.console import Bar, plain_console, study_status, table, with_error
     from rexnet.train import activations
     from rexnet.train.config import ActivationStudy
 
@@ -341,10 +341,7 @@ def study_activations(arguments: Namespace) -> None:
     header = ("activation", "seeds", "top-1 (%)", "top-5 (%)", "MACs", "params", "paper: top-1")
     lines = []
     for row in rows:
-        cells = [
-            f"{row[key]:.2f}" + (f" ± {row[f'{key}_stderr']:.2f}" if row[f"{key}_stderr"] else "")
-            for key in ("top1", "top5")
-        ]
+        cells = [with_error(row, key, ".2f") for key in ("top1", "top5")]
         paper = "-" if row["paper_top1"] is None else f"{row['paper_top1']:.1f}"
         costs = f"{row['macs']:,}", f"{row['params']:,}"
         lines.append((row["activation"], str(row["seeds"]), *cells, *costs, paper))
@@ -367,6 +364,13 @@ def study_detection(arguments: Namespace) -> None:
     verbs_detect.study(arguments)
 
 
+def study_factors(arguments: Namespace) -> None:
+    """Train the networks of Table 2 and print the table beside the paper's."""
+    from rexnet import verbs_rank
+
+    verbs_rank.factors(arguments)
+
+
 def study_rank(arguments: Namespace) -> None:
     """Count the ranks of random layers and draw Figure 1."""
     from rexnet import verbs_rank
@@ -377,6 +381,7 @@ def study_rank(arguments: Namespace) -> None:
 STUDIES: dict[str, Callable[[Namespace], None]] = {
     "activations": study_activations,
     "detection": study_detection,
+    "factors": study_factors,
     "rank": study_rank,
 }
 

@@ -97,7 +97,7 @@ def predict(arguments: Namespace) -> None:
 
 def study(arguments: Namespace) -> None:
     """Train detectors on several backbones and print AP beside the paper's."""
-    from rexnet.console import Bar, plain_console, study_status, table
+    from rexnet.console import Bar, plain_console, study_status, table, with_error
     from rexnet.detect import study as job
     from rexnet.detect.config import DetectionStudy
 
@@ -109,10 +109,7 @@ def study(arguments: Namespace) -> None:
     header = ("backbone", "seeds", "AP", "AP50", "AP75", "params", "MACs", "paper: AP")
     lines = []
     for row in rows:
-        cells = [
-            f"{row[key]:.1f}" + (f" ± {row[f'{key}_stderr']:.1f}" if row[f"{key}_stderr"] else "")
-            for key in job.METRICS
-        ]
+        cells = [with_error(row, key, ".1f") for key in job.METRICS]
         costs = f"{row['params'] / 1e6:.1f}M", f"{row['macs'] / 1e9:.2f}B"
         paper = "-" if row["paper_ap"] is None else f"{row['paper_ap']:.1f}"
         lines.append((row["backbone"], str(row["seeds"]), *cells, *costs, paper))

@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 
 from rexnet.errors import UserError
 from rexnet.rank.config import NetworkStudy, RankStudy
+from rexnet.train.config import FactorStudy
 from rexnet.verbs import config_of, print_paths
 
 if TYPE_CHECKING:
@@ -123,3 +124,39 @@ def _look_into(config: NetworkStudy) -> None:
     title = f"{config.model}, {config.images} images of {config.data}"
     made = [folder / job.BLOCKS, *write_figure(folder, "network", network_figure(rows, title))]
     print_paths(console, "\nMade:", made)
+
+
+def factors(arguments: Namespace) -> None:
+    """Train the four networks of the factor study and print Table 2 beside the paper's."""
+    from rexnet.console import Bar, plain_console, study_status, table, with_error
+    from rexnet.rank import factors as job
+
+    config = config_of(FactorStudy, arguments)
+    console = plain_console()
+    opening = "Ctrl-C stops the study; the same command goes on with it."
+    with Bar(console, "training", opening) as bar:
+        rows = job.run(
+            config,
+            lambda p: bar.update(p.share, study_status(p)),
+            lambda done, total: bar.update(done / total, f"{done}/{total} networks looked at"),
+        )
+    columns = ("top-1 (%)", "nuclear norm", "by the baseline's", "MACs", "params")
+    header = ("network", "seeds", *columns, "paper: top-1", "norm", "by the baseline's")
+    lines = [
+        (
+            row["network"],
+            str(row["seeds"]),
+            with_error(row, "top1", ".2f"),
+            with_error(row, "nuclear_norm", ".2f"),
+            f"{row['gain']:.3f}",
+            f"{row['macs']:,}",
+            f"{row['params']:,}",
+            f"{row['paper_top1']:.1f}",
+            f"{row['paper_nuclear_norm']:.1f}",
+            f"{row['paper_gain']:.3f}",
+        )
+        for row in rows
+    ]
+    console.print(table(header, lines))
+    folder = Path(config.out)
+    print_paths(console, "\nMade:", [folder / "table.json", folder / "trainings.jsonl"])

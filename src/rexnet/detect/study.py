@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rexnet import runs
 from rexnet.detect.config import DetectionStudy, DetectTrainConfig
 from rexnet.train.several import StudyProgress, train_all, trainings_at_a_time
+from rexnet.train.variants import mean_and_stderr
 
 A3 = {
     "timm:tf_efficientnet_b0.ns_jft_in1k": (23.6, 39.4, 23.3),
@@ -79,13 +78,8 @@ def summarise(
         line: dict[str, Any] = {"backbone": name, "seeds": len(mine)}
         published = paper.get(name, (None, None, None))
         for metric, value in zip(METRICS, published, strict=True):
-            values = 100 * np.array([row[metric] for row in mine])
-            error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
-            line |= {
-                metric: float(values.mean()),
-                f"{metric}_stderr": None if error is None else float(error),
-                f"paper_{metric}": value,
-            }
+            mean, error = mean_and_stderr([100 * row[metric] for row in mine])
+            line |= {metric: mean, f"{metric}_stderr": error, f"paper_{metric}": value}
         table.append(line | {"params": mine[0]["params"], "macs": mine[0]["macs"]})
     return table
 

@@ -10,6 +10,9 @@ Architecture = Literal["pointwise", "conv", "bottleneck", "depthwise"]
 
 Function = Literal["linear", "relu6", "relu", "leaky_relu", "elu", "softplus", "hardswish", "silu"]
 
+MAX_IMAGES = 100_000
+"""Images that a network is looked at with, at most."""
+
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -141,5 +144,5 @@ class NetworkStudy:
         for field in ("model", "data", "out"):
             if not getattr(self, field):
                 raise UserError(f"--{field} must be a name or a path")
-        if not 2 <= self.images <= 100_000:
-            raise UserError(f"images {self.images} must be from 2 to 100,000")
+        if not 2 <= self.images <= MAX_IMAGES:
+            raise UserError(f"images {self.images} must be from 2 to {MAX_IMAGES:,}")

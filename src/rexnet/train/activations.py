@@ -10,8 +10,9 @@ import numpy as np
 
 from rexnet import runs
 from rexnet.spec import Activation, NetSpec
-from rexnet.train.config import ActivationStudy, TrainConfig
-from rexnet.train.several import StudyProgress, train_all, trainings_at_a_time
+from rexnet.train.config import ActivationStudy
+from rexnet.train.several import StudyProgress
+from rexnet.train.variants import mean_and_stderr, train_variants
 
 PAPER = {
     "relu6": (77.3, 93.5),
@@ -48,11 +49,8 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         mine = [row for row in rows if row["activation"] == name]
         line: dict[str, Any] = {"activation": name, "seeds": len(mine)}
         for metric in ("top1", "top5"):
-            values = 100 * np.array([row[metric] for row in mine])
-            line[metric] = float(values.mean())
-            line[f"{metric}_stderr"] = (
-                float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-            )
+            found = mean_and_stderr([100 * row[metric] for row in mine])
+            line[metric], line[f"{metric}_stderr"] = found
         paper = PAPER.get(name, (None, None))
         line |= {"macs": mine[0]["macs"], "params": mine[0]["params"]}
         table.append(line | {"paper_top1": paper[0], "paper_top5": paper[1]})
@@ -97,35 +95,14 @@ def run(
         UserError: The config cannot be used, or a training failed; the others are not harmed.
     """
     from rexnet.nn.network import resolve
-    from rexnet.train import job
 
     folder, spec = Path(config.out), resolve(config.model)
-    jobs = {}
-    # A study that is stopped has as many seeds of one activation as of another.
-    for seed, activation in itertools.product(range(config.seeds), config.activations):
-        jobs[folder / f"{activation}-{seed}"] = (activation, seed)
+    specs: dict[str, NetSpec] = {name: with_activation(spec, name) for name in config.activations}
     with runs.locked(folder):
-        configs = []
-        for place, (activation, seed) in jobs.items():
-            varied = with_activation(spec, activation)  # type: ignore[arg-type]
-            path = folder / f"{activation}.json"
-            runs.write_text(path, varied.to_json() + "\n")
-            configs.append(
-                TrainConfig(
-                    model=str(path),
-                    data=config.data,
-                    recipe=config.recipe,
-                    set=config.set,
-                    out=str(place),
-                    seed=seed,
-                    device=config.device,
-                )
-            )
-        parallel = trainings_at_a_time(config.parallel, config.device)
-        train_all(job.run, configs, parallel, on_progress)
+        places = train_variants(specs, config, on_progress)
         rows = [
-            {"activation": activation, "seed": seed, **runs.read_json(place / "result.json")}
-            for place, (activation, seed) in jobs.items()
+            {"activation": name, "seed": seed, **runs.read_json(place / "result.json")}
+            for (name, seed), place in places.items()
         ]
         table = summarise(rows)
         runs.write_jsonl(folder / "trainings.jsonl", rows)

@@ -105,7 +105,7 @@ class ActivationStudy:
     data: str = "cifar10"
     recipe: str = "cifar"
     set: tuple[str, ...] = ()
-    activations: tuple[str, ...] = ("relu6", "leaky_relu", "softplus", "elu", "silu")
+    activations: tuple[Activation, ...] = ("relu6", "leaky_relu", "softplus", "elu", "silu")
     seeds: int = 3
     out: str = "runs/activations"
     parallel: int | None = None
@@ -121,6 +121,32 @@ class ActivationStudy:
                 )
         if not self.activations or len(set(self.activations)) < len(self.activations):
             raise UserError(f"activations {self.activations} must be different, at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorStudy:
+    """Train the four networks of the factor study (Table 2) and look at their final features.
+
+    Attributes:
+        data: As in `rexnet train`.
+        recipe: As in `rexnet train`.
+        set: As in `rexnet train`.
+        seeds: Trainings of each network.
+        out: The folder; each training is a run folder in it.
+        parallel: Trainings at a time (default: one a core, each on one thread; one on a GPU).
+        device: What computes: auto is a GPU if there is one.
+    """
+
+    data: str = "cifar100"
+    recipe: str = "cifar"
+    set: tuple[str, ...] = ()
+    seeds: int = 3
+    out: str = "runs/factors"
+    parallel: int | None = None
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        check_study(self.seeds, self.parallel)
 
 
 def check_training(config: Any, names: Sequence[str]) -> None:
