@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from rexnet import cli, create_model, families, runs
+from rexnet import cli, create_model, families, runs, save_pretrained
 from rexnet.rank import network
 from rexnet.rank.config import NetworkStudy
 
@@ -54,15 +54,21 @@ def test_the_lines_are_those_of_the_outputs_of_blocks(here):
     assert model.spec.widths == (8, 12, 20)
 
 
-def test_a_block_that_repeats_a_channel_is_seen(here, monkeypatch):
-    model = create_model("small.json").eval()
+@pytest.mark.parametrize("rank", [1, 7, 10])
+def test_a_block_built_to_have_a_rank_is_reported_with_it(rank, here, capsys):
+    torch.manual_seed(0)
+    model = create_model("small.json")
+    # The last block has a stride, so nothing is added to what its projection makes.
     conv = model.blocks[2].project.conv
     with torch.no_grad():
-        conv.weight[10:] = conv.weight[0]
-    outputs = list(network._outputs(model, torch.randn(4, 3, 32, 32)))
-    found = network.spectrum((outputs[2] @ outputs[2].T).double().detach().numpy())
-    # Ten channels of their own and one that is repeated; the shortcut adds to the first twelve.
-    assert found["rank"] <= 12
+        conv.weight.copy_(conv.weight[torch.arange(20) % rank])
+    save_pretrained(model, "built")
+    study = ["study", "rank", "--model", "built", "--data", "sample", "--images", "64"]
+    assert cli.main([*study, "--out", "out"]) == 0
+    rows = runs.read_jsonl(here / "out" / "blocks.jsonl")
+    assert (rows[2]["rank"], rows[2]["rank_ratio"]) == (rank, rank / 20)
+    assert rows[1]["rank"] > rank or rank > 7
+    assert f"{rank / 20:.3f}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ class Choices:
 
 
 FITTED: dict[Architecture, Choices] = {
-    "pointwise": Choices(norm="after", samples=1.05, tolerance=0.0013, widths=(32, 256)),
+    "pointwise": Choices(norm="after", samples=1.03, tolerance=0.0012, widths=(64, 200)),
     "conv": Choices(norm="before", samples=1.5, tolerance=0.045, widths=(32, 160)),
     "bottleneck": Choices(norm="before", samples=1.5, tolerance=0.04, expansion=3, widths=(16, 56)),
     "depthwise": Choices(norm="after", samples=1.5, tolerance=0.007, widths=(32, 160)),
