@@ -1,6 +1,6 @@
-"""The rank studies of docs/rank.md: from points.jsonl to results/, then to tables and the figure.
+"""The rank studies of docs/rank.md: from their lines to results/, then to tables and the figure.
 
-python tools/rank_results.py collect points.jsonl... --command "rexnet ..." --out OUT.jsonl
+python tools/rank_results.py collect LINES.jsonl... --command "rexnet study ..." --out OUT.jsonl
 python tools/rank_results.py tables
 python tools/rank_results.py figures docs/images
 """
@@ -15,7 +15,9 @@ from tables import Table
 from trainings import Row
 
 from rexnet import runs
+from rexnet.console import with_error
 from rexnet.rank.config import Architecture
+from rexnet.rank.factors import summarise
 from rexnet.rank.published import GOALS, READ, distance, order
 from rexnet.report.rank import PANELS, rank_figure
 
@@ -24,6 +26,10 @@ def tables(results: Path) -> Iterator[tuple[str, Sequence[str], list[list[str]]]
     """Yield title, header and rows of every table."""
     _, *rows = runs.read_jsonl(results / "rank.jsonl")
     yield "distances", *distances(rows)
+    _, *changed = runs.read_jsonl(results / "rank_alternatives.jsonl")
+    yield "alternatives", *alternatives(changed)
+    _, *trained = runs.read_jsonl(results / "factors.jsonl")
+    yield "factors", *factors(trained)
 
 
 def distances(rows: Sequence[Row]) -> Table:
@@ -47,6 +53,44 @@ def distances(rows: Sequence[Row]) -> Table:
     distances_of = [f"distance, seed {seed}" for seed in seeds]
     tail = ["aim", "pairs in order", "largest standard error", "seeds within two"]
     return ["panel", *distances_of, *tail], lines
+
+
+def alternatives(rows: Sequence[Row]) -> Table:
+    """Return the distance of every panel under other choices, and how far its curves move."""
+    known = list(get_args(Architecture))
+    found = {(row["choice"], row["architecture"]): row for row in rows}
+    lines = []
+    for choice in dict.fromkeys(row["choice"] for row in rows):
+        mine = [found.get((choice, name)) for name in known]
+        lines.append(
+            [
+                choice,
+                *(
+                    f"{row['distance']:.3f} ({row['largest_move']:.2f})" if row else "-"
+                    for row in mine
+                ),
+            ]
+        )
+    return ["choice", *(PANELS[name][:3] for name in known)], lines
+
+
+def factors(rows: Sequence[Row]) -> Table:
+    """Return Table 2 beside the paper's."""
+    header = ["network", "top-1 (%)", "nuclear norm", "by the baseline's"]
+    header += ["paper: top-1", "norm", "by the baseline's"]
+    lines = [
+        [
+            line["network"],
+            with_error(line, "top1", ".2f"),
+            with_error(line, "nuclear_norm", ".2f"),
+            f"{line['gain']:.3f}",
+            f"{line['paper_top1']:.1f}",
+            f"{line['paper_nuclear_norm']:.1f}",
+            f"{line['paper_gain']:.3f}",
+        ]
+        for line in summarise(rows)
+    ]
+    return header, lines
 
 
 def within(ours: Sequence[Row], theirs: Sequence[Row]) -> float:
