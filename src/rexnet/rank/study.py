@@ -14,6 +14,7 @@ from rexnet.rank.config import Architecture, Choices, Function, RankStudy
 from rexnet.rank.counting import count_above
 from rexnet.rank.layers import output
 from rexnet.train.several import StudyProgress, train_all
+from rexnet.train.variants import mean_and_stderr
 
 POINTS, STUDY = "points.jsonl", "study.json"
 
@@ -97,10 +98,7 @@ def count_point(
             "architecture": point.architecture,
             "function": name,
             "ratio": point.ratio,
-            "mean": float(np.mean(found)),
-            "stderr": float(np.std(found, ddof=1) / np.sqrt(len(found)))
-            if len(found) > 1
-            else None,
+            **dict(zip(("mean", "stderr"), mean_and_stderr(found), strict=True)),
             "networks": len(found),
             "seed": point.seed,
             **dataclasses.asdict(point.choices),
