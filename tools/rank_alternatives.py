@@ -28,6 +28,9 @@ def alternatives(architecture: Architecture) -> Iterator[tuple[str, Change | Non
     fitted = FITTED[architecture]
     yield "the default", None
     yield "the norm on the other side", ("norm", "before" if fitted.norm == "after" else "after")
+    if architecture != "pointwise":
+        other = "zeros" if fitted.padding == "none" else "none"
+        yield "the other padding", ("padding", other)
     yield "normal input", ("input", "normal")
     yield "twice the tolerance", ("tolerance", 2 * fitted.tolerance)
     yield "half the tolerance", ("tolerance", fitted.tolerance / 2)

@@ -20,28 +20,35 @@ def test_a_function_is_that_of_torch(function):
     assert ours.dtype == np.float32
 
 
+PADDING = pytest.mark.parametrize(("padding", "zeros"), [("none", 0), ("zeros", 1)])
+"""And the pixels of it, as torch counts them."""
+
+
+@PADDING
 @pytest.mark.parametrize("norm", ["before", "after"])
-def test_a_convolution_is_that_of_torch(norm):
-    choices = dataclasses.replace(FITTED["conv"], norm=norm)
+def test_a_convolution_is_that_of_torch(norm, padding, zeros):
+    choices = dataclasses.replace(FITTED["conv"], norm=norm, padding=padding, samples=2)
     ours = layers.output("conv", "silu", 5, 12, choices, np.random.default_rng(3))
     generator = np.random.default_rng(3)
-    side = 5
+    side = 5 + 2 * (1 - zeros)
     x = generator.random((5, side, side), dtype=np.float32)
     weights = generator.standard_normal((12, 45), dtype=np.float32).reshape(12, 5, 3, 3)
-    y = functional.conv2d(torch.from_numpy(x)[None], torch.from_numpy(weights), padding=1)
+    y = functional.conv2d(torch.from_numpy(x)[None], torch.from_numpy(weights), padding=zeros)
     if norm == "before":
         wanted = functional.silu(functional.batch_norm(y, None, None, training=True))
     else:
         wanted = functional.batch_norm(functional.silu(y), None, None, training=True)
-    found = torch.from_numpy(ours).reshape(1, 12, side, side)
+    found = torch.from_numpy(ours).reshape(1, 12, 5, 5)
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
 
 
-def test_a_depthwise_bottleneck_is_that_of_torch():
-    choices = FITTED["depthwise"]
+@PADDING
+def test_a_depthwise_bottleneck_is_that_of_torch(padding, zeros):
+    choices = dataclasses.replace(FITTED["depthwise"], padding=padding)
     ours = layers.output("depthwise", "relu", 6, 8, choices, np.random.default_rng(4))
     generator = np.random.default_rng(4)
-    side = 4
+    border = 1 - zeros
+    side = 4 + 2 * border
     x = torch.from_numpy(generator.random((6, side, side), dtype=np.float32))[None]
 
     def drawn(*shape):
@@ -51,10 +58,10 @@ def test_a_depthwise_bottleneck_is_that_of_torch():
         return functional.batch_norm(functional.relu(y), None, None, training=True)
 
     h = normed(functional.conv2d(x, drawn(6, 6)[..., None, None]))
-    h = normed(functional.conv2d(h, drawn(6, 3, 3)[:, None], padding=1, groups=6))
+    h = normed(functional.conv2d(h, drawn(6, 3, 3)[:, None], padding=zeros, groups=6))
     y = functional.conv2d(h, drawn(8, 6)[..., None, None])
-    y[:, :6] += x
-    found = torch.from_numpy(ours).reshape(1, 8, side, side)
+    y[:, :6] += x[:, :, border : side - border, border : side - border]
+    found = torch.from_numpy(ours).reshape(1, 8, 4, 4)
     torch.testing.assert_close(found, y, rtol=1e-3, atol=1e-3)
 
 

@@ -23,6 +23,8 @@ class Choices:
     Attributes:
         input: Distribution of the input: uniform from 0 to 1, or normal.
         norm: Where a function has its batch norm: before it or after it.
+        padding: Zeros around the input of a 3x3 convolution, or none; a shortcut then leaves out
+            the border of the input.
         samples: Pixels for each output channel.
         tolerance: Singular values above this share of the largest one count.
         expansion: Channels inside an inverted bottleneck by those of its input.
@@ -31,6 +33,7 @@ class Choices:
 
     input: Literal["uniform", "normal"] = "uniform"
     norm: Literal["before", "after"]
+    padding: Literal["zeros", "none"] = "zeros"
     samples: float
     tolerance: float
     expansion: int = 1
@@ -50,7 +53,7 @@ class Choices:
 
 FITTED: dict[Architecture, Choices] = {
     "pointwise": Choices(norm="after", samples=1.03, tolerance=0.0012, widths=(64, 200)),
-    "conv": Choices(norm="before", samples=1.5, tolerance=0.045, widths=(32, 160)),
+    "conv": Choices(norm="after", padding="none", samples=1.2, tolerance=0.065, widths=(16, 64)),
     "bottleneck": Choices(norm="before", samples=1.5, tolerance=0.04, expansion=3, widths=(16, 56)),
     "depthwise": Choices(norm="after", samples=1.5, tolerance=0.007, widths=(32, 160)),
 }
@@ -70,6 +73,7 @@ class RankStudy:
         seed: Seed of weights, inputs and widths.
         input: uniform from 0 to 1, or normal (default: what fits the paper best).
         norm: Batch norm before the function or after it (default: what fits best).
+        padding: Zeros around the input of a 3x3 convolution, or none (default: what fits best).
         samples: Pixels for each output channel (default: what fits best).
         tolerance: Singular values above this share of the largest count (default: what fits best).
         expansion: Channels inside a bottleneck by those of its input (default: what fits best).
@@ -85,6 +89,7 @@ class RankStudy:
     seed: int = 0
     input: Literal["uniform", "normal"] | None = None
     norm: Literal["before", "after"] | None = None
+    padding: Literal["zeros", "none"] | None = None
     samples: float | None = None
     tolerance: float | None = None
     expansion: int | None = None

@@ -46,16 +46,20 @@ def output(
         pixels = max(width + 1, round(choices.samples * width))
         x = _input((width_in, 1, pixels), choices, generator)
         return _after(_pointwise(x, width, generator), function, choices).reshape(width, -1)
+    # Without padding the border of the input is lost.
+    side += 0 if choices.padding == "zeros" else 2
     x = _input((width_in, side, side), choices, generator)
     if architecture == "conv":
-        return _after(_conv(x, width, generator), function, choices).reshape(width, -1)
+        return _after(_conv(x, width, choices, generator), function, choices).reshape(width, -1)
     inner = choices.expansion * width_in
     h = _after(_pointwise(x, inner, generator), function, choices)
     spatial = (
-        _conv(h, inner, generator) if architecture == "bottleneck" else _depthwise(h, generator)
+        _conv(h, inner, choices, generator)
+        if architecture == "bottleneck"
+        else _depthwise(h, choices, generator)
     )
     y = _pointwise(_after(spatial, function, choices), width, generator)
-    y[:width_in] += x
+    y[:width_in] += x if choices.padding == "zeros" else x[:, 1:-1, 1:-1]
     return y.reshape(width, -1)
 
 
@@ -70,21 +74,21 @@ def _pointwise(x: Maps, width: int, generator: np.random.Generator) -> Maps:
     return (weights @ x.reshape(len(x), -1)).reshape(width, *x.shape[1:])
 
 
-def _conv(x: Maps, width: int, generator: np.random.Generator) -> Maps:
-    """Return a 3x3 convolution with zeros around the input."""
+def _conv(x: Maps, width: int, choices: Choices, generator: np.random.Generator) -> Maps:
     weights = generator.standard_normal((width, 9 * len(x)), dtype=np.float32)
-    windows = _windows(x).transpose(0, 3, 4, 1, 2).reshape(9 * len(x), -1)
-    return (weights @ windows).reshape(width, *x.shape[1:])
+    windows = _windows(x, choices)
+    columns = windows.transpose(0, 3, 4, 1, 2).reshape(9 * len(x), -1)
+    return (weights @ columns).reshape(width, *windows.shape[1:3])
 
 
-def _depthwise(x: Maps, generator: np.random.Generator) -> Maps:
+def _depthwise(x: Maps, choices: Choices, generator: np.random.Generator) -> Maps:
     weights = generator.standard_normal((len(x), 3, 3), dtype=np.float32)
-    return np.einsum("chwij,cij->chw", _windows(x), weights)
+    return np.einsum("chwij,cij->chw", _windows(x, choices), weights)
 
 
-def _windows(x: Maps) -> Maps:
+def _windows(x: Maps, choices: Choices) -> Maps:
     """Return the 3x3 neighbourhoods, shape (channels, height, width, 3, 3)."""
-    padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1))) if choices.padding == "zeros" else x
     return sliding_window_view(padded, (3, 3), axis=(1, 2))
 
 
