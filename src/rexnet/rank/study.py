@@ -93,19 +93,22 @@ def count_point(
         for name in point.functions:
             ratios[name].append(rank(point, name, number) / drawn(point, number)[1])
         on_progress(_Share(share=(number + 1) / point.networks))
-    rows = [
-        {
-            "architecture": point.architecture,
-            "function": name,
-            "ratio": point.ratio,
-            **dict(zip(("mean", "stderr"), mean_and_stderr(found), strict=True)),
-            "networks": len(found),
-            "seed": point.seed,
-            **dataclasses.asdict(point.choices),
-        }
-        for name, found in ratios.items()
-    ]
+    rows = [_row(point, name, found) for name, found in ratios.items()]
     runs.write_json(Path(point.out) / "result.json", rows)
+
+
+def _row(point: Point, function: Function, found: Sequence[float]) -> dict[str, Any]:
+    mean, error = mean_and_stderr(found)
+    return {
+        "architecture": point.architecture,
+        "function": function,
+        "ratio": point.ratio,
+        "mean": mean,
+        "stderr": error,
+        "networks": len(found),
+        "seed": point.seed,
+        **dataclasses.asdict(point.choices),
+    }
 
 
 def drawn(point: Point, number: int) -> tuple[int, int, np.random.Generator]:
