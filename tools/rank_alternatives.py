@@ -29,8 +29,7 @@ def alternatives(architecture: Architecture) -> Iterator[tuple[str, Change | Non
     yield "the default", None
     yield "the norm on the other side", ("norm", "before" if fitted.norm == "after" else "after")
     if architecture != "pointwise":
-        other = "zeros" if fitted.padding == "none" else "none"
-        yield "the other padding", ("padding", other)
+        yield "one image", ("maps", "image")
     yield "normal input", ("input", "normal")
     yield "twice the tolerance", ("tolerance", 2 * fitted.tolerance)
     yield "half the tolerance", ("tolerance", fitted.tolerance / 2)
@@ -40,7 +39,7 @@ def alternatives(architecture: Architecture) -> Iterator[tuple[str, Change | Non
     yield "widths doubled", ("widths", (2 * least, 2 * most))
     if architecture in ("bottleneck", "depthwise"):
         yield "an expansion of 6", ("expansion", 6)
-        yield "an expansion of 2", ("expansion", 2)
+        yield "an expansion of 4", ("expansion", 4)
 
 
 def counted(architecture: Architecture, words: str, change: Change | None, given: Any) -> list[Row]:

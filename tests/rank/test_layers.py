@@ -20,49 +20,66 @@ def test_a_function_is_that_of_torch(function):
     assert ours.dtype == np.float32
 
 
-PADDING = pytest.mark.parametrize(("padding", "zeros"), [("none", 0), ("zeros", 1)])
-"""And the pixels of it, as torch counts them."""
+def draw_input(generator, maps, width, pixels):
+    """Return the input of a layer as torch has it, images by channels, and what draws weights."""
+    side = int(pixels**0.5)
+    shape = (width, side, side) if maps == "image" else (width, 1, pixels)
+    x = torch.from_numpy(generator.random(shape, dtype=np.float32))
+    return x[None] if maps == "image" else x.permute(2, 0, 1)[..., None]
 
 
-@PADDING
+def draw_weights(generator, maps, *shape):
+    """Return weights of 3x3 convolutions; of points only those in the middle are drawn."""
+    if maps == "image":
+        return torch.from_numpy(generator.standard_normal((*shape, 3, 3), dtype=np.float32))
+    weights = torch.randn(*shape, 3, 3)
+    weights[..., 1, 1] = torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+    return weights
+
+
+def by_channels(y):
+    return y.transpose(0, 1).flatten(1)
+
+
+MAPS = pytest.mark.parametrize("maps", ["points", "image"])
+
+
+@MAPS
 @pytest.mark.parametrize("norm", ["before", "after"])
-def test_a_convolution_is_that_of_torch(norm, padding, zeros):
-    choices = dataclasses.replace(FITTED["conv"], norm=norm, padding=padding, samples=2)
+def test_a_convolution_is_that_of_torch(norm, maps):
+    choices = dataclasses.replace(FITTED["conv"], norm=norm, maps=maps, samples=25 / 12)
     ours = layers.output("conv", "silu", 5, 12, choices, np.random.default_rng(3))
     generator = np.random.default_rng(3)
-    side = 5 + 2 * (1 - zeros)
-    x = generator.random((5, side, side), dtype=np.float32)
-    weights = generator.standard_normal((12, 45), dtype=np.float32).reshape(12, 5, 3, 3)
-    y = functional.conv2d(torch.from_numpy(x)[None], torch.from_numpy(weights), padding=zeros)
+    x = draw_input(generator, maps, 5, 25)
+    y = functional.conv2d(x, draw_weights(generator, maps, 12, 5), padding=1)
     if norm == "before":
         wanted = functional.silu(functional.batch_norm(y, None, None, training=True))
     else:
         wanted = functional.batch_norm(functional.silu(y), None, None, training=True)
-    found = torch.from_numpy(ours).reshape(1, 12, 5, 5)
-    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+    found = torch.from_numpy(ours)
+    torch.testing.assert_close(found, by_channels(wanted), rtol=1e-3, atol=1e-4)
 
 
-@PADDING
-def test_a_depthwise_bottleneck_is_that_of_torch(padding, zeros):
-    choices = dataclasses.replace(FITTED["depthwise"], padding=padding)
+@MAPS
+def test_a_depthwise_bottleneck_is_that_of_torch(maps):
+    choices = dataclasses.replace(FITTED["depthwise"], maps=maps, expansion=1)
     ours = layers.output("depthwise", "relu", 6, 8, choices, np.random.default_rng(4))
     generator = np.random.default_rng(4)
-    border = 1 - zeros
-    side = 4 + 2 * border
-    x = torch.from_numpy(generator.random((6, side, side), dtype=np.float32))[None]
+    x = draw_input(generator, maps, 6, 16)
 
-    def drawn(*shape):
-        return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+    def pointwise(*shape):
+        weights = torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+        return weights[..., None, None]
 
     def normed(y):
         return functional.batch_norm(functional.relu(y), None, None, training=True)
 
-    h = normed(functional.conv2d(x, drawn(6, 6)[..., None, None]))
-    h = normed(functional.conv2d(h, drawn(6, 3, 3)[:, None], padding=zeros, groups=6))
-    y = functional.conv2d(h, drawn(8, 6)[..., None, None])
-    y[:, :6] += x[:, :, border : side - border, border : side - border]
-    found = torch.from_numpy(ours).reshape(1, 8, 4, 4)
-    torch.testing.assert_close(found, y, rtol=1e-3, atol=1e-3)
+    h = normed(functional.conv2d(x, pointwise(6, 6)))
+    weights = draw_weights(generator, maps, 6)[:, None]
+    h = normed(functional.conv2d(h, weights, padding=1, groups=6))
+    y = functional.conv2d(h, pointwise(8, 6))
+    y[:, :6] += x
+    torch.testing.assert_close(torch.from_numpy(ours), by_channels(y), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("architecture", get_args(Architecture))

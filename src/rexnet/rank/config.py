@@ -23,8 +23,8 @@ class Choices:
     Attributes:
         input: Distribution of the input: uniform from 0 to 1, or normal.
         norm: Where a function has its batch norm: before it or after it.
-        padding: Zeros around the input of a 3x3 convolution, or none; a shortcut then leaves out
-            the border of the input.
+        maps: What a 3x3 convolution sees around a pixel: zeros, as each is an image of its own
+            (points), or its neighbours in one square image.
         samples: Pixels for each output channel.
         tolerance: Singular values above this share of the largest one count.
         expansion: Channels inside an inverted bottleneck by those of its input.
@@ -32,8 +32,8 @@ class Choices:
     """
 
     input: Literal["uniform", "normal"] = "uniform"
-    norm: Literal["before", "after"]
-    padding: Literal["zeros", "none"] = "zeros"
+    norm: Literal["before", "after"] = "after"
+    maps: Literal["points", "image"] = "points"
     samples: float
     tolerance: float
     expansion: int = 1
@@ -52,10 +52,12 @@ class Choices:
 
 
 FITTED: dict[Architecture, Choices] = {
-    "pointwise": Choices(norm="after", samples=1.03, tolerance=0.0012, widths=(64, 200)),
-    "conv": Choices(norm="after", padding="none", samples=1.2, tolerance=0.065, widths=(16, 64)),
-    "bottleneck": Choices(norm="before", samples=1.5, tolerance=0.04, expansion=3, widths=(16, 56)),
-    "depthwise": Choices(norm="after", samples=1.5, tolerance=0.007, widths=(32, 160)),
+    "pointwise": Choices(samples=1.03, tolerance=0.0012, widths=(64, 200)),
+    "conv": Choices(samples=1.03, tolerance=0.0012, widths=(64, 200)),
+    "bottleneck": Choices(
+        norm="before", samples=1.1, tolerance=0.0117, expansion=3, widths=(24, 96)
+    ),
+    "depthwise": Choices(samples=2, tolerance=0.074, expansion=2, widths=(24, 96)),
 }
 """The choices that come nearest to what can be read off Figure 1, panel by panel."""
 
@@ -73,7 +75,7 @@ class RankStudy:
         seed: Seed of weights, inputs and widths.
         input: uniform from 0 to 1, or normal (default: what fits the paper best).
         norm: Batch norm before the function or after it (default: what fits best).
-        padding: Zeros around the input of a 3x3 convolution, or none (default: what fits best).
+        maps: Pixels that are images of their own, or one image (default: what fits best).
         samples: Pixels for each output channel (default: what fits best).
         tolerance: Singular values above this share of the largest count (default: what fits best).
         expansion: Channels inside a bottleneck by those of its input (default: what fits best).
@@ -89,7 +91,7 @@ class RankStudy:
     seed: int = 0
     input: Literal["uniform", "normal"] | None = None
     norm: Literal["before", "after"] | None = None
-    padding: Literal["zeros", "none"] | None = None
+    maps: Literal["points", "image"] | None = None
     samples: float | None = None
     tolerance: float | None = None
     expansion: int | None = None

@@ -40,15 +40,13 @@ def output(
         choices: The rest.
         generator: Draws weights and input; functions draw nothing.
     """
-    side = math.ceil(math.sqrt(choices.samples * width))
+    pixels = max(width + 1, round(choices.samples * width))
+    side = math.ceil(math.sqrt(pixels))
+    points = architecture == "pointwise" or choices.maps == "points"
+    shape = (width_in, 1, pixels) if points else (width_in, side, side)
+    x = _input(shape, choices, generator)
     if architecture == "pointwise":
-        # Pixels do not see each other, so there may be any number.
-        pixels = max(width + 1, round(choices.samples * width))
-        x = _input((width_in, 1, pixels), choices, generator)
         return _after(_pointwise(x, width, generator), function, choices).reshape(width, -1)
-    # Without padding the border of the input is lost.
-    side += 0 if choices.padding == "zeros" else 2
-    x = _input((width_in, side, side), choices, generator)
     if architecture == "conv":
         return _after(_conv(x, width, choices, generator), function, choices).reshape(width, -1)
     inner = choices.expansion * width_in
@@ -59,7 +57,7 @@ def output(
         else _depthwise(h, choices, generator)
     )
     y = _pointwise(_after(spatial, function, choices), width, generator)
-    y[:width_in] += x if choices.padding == "zeros" else x[:, 1:-1, 1:-1]
+    y[:width_in] += x
     return y.reshape(width, -1)
 
 
@@ -75,20 +73,24 @@ def _pointwise(x: Maps, width: int, generator: np.random.Generator) -> Maps:
 
 
 def _conv(x: Maps, width: int, choices: Choices, generator: np.random.Generator) -> Maps:
+    if choices.maps == "points":
+        # Eight of nine weights meet zeros.
+        return _pointwise(x, width, generator)
     weights = generator.standard_normal((width, 9 * len(x)), dtype=np.float32)
-    windows = _windows(x, choices)
-    columns = windows.transpose(0, 3, 4, 1, 2).reshape(9 * len(x), -1)
-    return (weights @ columns).reshape(width, *windows.shape[1:3])
+    columns = _windows(x).transpose(0, 3, 4, 1, 2).reshape(9 * len(x), -1)
+    return (weights @ columns).reshape(width, *x.shape[1:])
 
 
 def _depthwise(x: Maps, choices: Choices, generator: np.random.Generator) -> Maps:
+    if choices.maps == "points":
+        return x * generator.standard_normal((len(x), 1, 1), dtype=np.float32)
     weights = generator.standard_normal((len(x), 3, 3), dtype=np.float32)
-    return np.einsum("chwij,cij->chw", _windows(x, choices), weights)
+    return np.einsum("chwij,cij->chw", _windows(x), weights)
 
 
-def _windows(x: Maps, choices: Choices) -> Maps:
-    """Return the 3x3 neighbourhoods, shape (channels, height, width, 3, 3)."""
-    padded = np.pad(x, ((0, 0), (1, 1), (1, 1))) if choices.padding == "zeros" else x
+def _windows(x: Maps) -> Maps:
+    """Return the 3x3 neighbourhoods with zeros around, (channels, height, width, 3, 3)."""
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
     return sliding_window_view(padded, (3, 3), axis=(1, 2))
 
 
