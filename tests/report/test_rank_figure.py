@@ -1,7 +1,7 @@
 import pytest
 
 from rexnet.rank.published import READ
-from rexnet.report.rank import rank_figure, write_figure
+from rexnet.report.rank import network_figure, rank_figure, write_figure
 
 
 @pytest.fixture
@@ -35,3 +35,23 @@ def test_the_figure_is_written_as_png_and_svg(rows, tmp_path):
     paths = write_figure(tmp_path, "rank", rank_figure(rows, READ))
     assert [path.name for path in paths] == ["rank.png", "rank.svg"]
     assert all(path.stat().st_size > 5000 for path in paths)
+
+
+def test_the_blocks_of_a_network_are_drawn_whole():
+    rows = [
+        {
+            "block": block,
+            "ratio": 0.8,
+            "effective_rank_ratio": 0.5,
+            "rank_ratio": 1.0,
+            "nuclear_norm": 60.0 - block,
+            "singular_values": [3.0, 2.0, 1.0],
+        }
+        for block in (1, 2, 0)
+    ]
+    _, shares, norms = network_figure(rows, "a_network $ of [mine]").axes
+    for axes in (shares, norms):
+        assert axes.get_ylim()[0] == 0
+        assert axes.get_ylim()[1] > max(max(line.get_ydata()) for line in axes.lines)
+        assert all(tick == round(tick) for tick in axes.get_xticks())
+    assert list(norms.lines[0].get_ydata()) == [59, 58]

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rexnet import runs
 from rexnet.report.figures import STYLE, render
@@ -80,10 +81,13 @@ def network_figure(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
             shares.plot(numbers, [row[key] for row in blocks], "o-", markersize=4, label=label)
         ratios = [row["ratio"] for row in blocks]
         shares.plot(numbers, ratios, "s--", markersize=3, color="#7f7f7f", label="ratio of widths")
-        shares.set(xlabel="block", ylabel="by output channels", ylim=(0, None))
+        shares.set(xlabel="block", ylabel="by output channels")
         shares.legend(frameon=False)
         norms.plot(numbers, [row["nuclear_norm"] for row in blocks], "o-", markersize=4)
-        norms.set(xlabel="block", ylabel="nuclear norm", ylim=(0, None))
+        norms.set(xlabel="block", ylabel="nuclear norm")
+        for axes in (shares, norms):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.set_ylim(0, 1.05 * axes.dataLim.ymax)
     return figure
 
 
