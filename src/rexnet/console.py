@@ -133,10 +133,10 @@ def train_status(progress: "TrainProgress") -> str:
     return ", ".join(words)
 
 
-def study_status(progress: "StudyProgress") -> str:
-    """Return how far a study is, in words."""
+def study_status(progress: "StudyProgress", of: str = "trainings") -> str:
+    """Return how far a study is, in words; ``of`` names what it is made of."""
     left = _left(progress.seconds_left)
-    return f"{progress.trained}/{progress.total} trainings, time left {left}"
+    return f"{progress.trained}/{progress.total} {of}, time left {left}"
 
 
 def _left(seconds: float | None) -> str:

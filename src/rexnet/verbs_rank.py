@@ -1,7 +1,7 @@
 """What the verb of the rank study does and prints; see ``verbs``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonargparse import Namespace
 
@@ -9,9 +9,6 @@ from rexnet.errors import UserError
 from rexnet.rank.config import NetworkStudy, RankStudy
 from rexnet.train.config import FactorStudy
 from rexnet.verbs import config_of, print_paths
-
-if TYPE_CHECKING:
-    from rexnet.train.several import StudyProgress
 
 OF_NETWORKS = ("model", "data", "weights", "images")
 
@@ -35,7 +32,7 @@ def study(arguments: Namespace) -> None:
 
 def _count(config: RankStudy) -> None:
     """Count the ranks of random layers, draw Figure 1 and print how far it is from the paper's."""
-    from rexnet.console import Bar, plain_console
+    from rexnet.console import Bar, plain_console, study_status
     from rexnet.rank import study as job
     from rexnet.rank.published import READ
     from rexnet.report.rank import rank_figure, write_figure
@@ -43,20 +40,13 @@ def _count(config: RankStudy) -> None:
     console = plain_console()
     opening = "Ctrl-C stops the study; the same command goes on with it."
     with Bar(console, "counting", opening) as bar:
-        rows = job.run(config, lambda p: bar.update(p.share, _status(p)))
+        rows = job.run(config, lambda p: bar.update(p.share, study_status(p, "points counted")))
     for architecture in config.architectures:
         mine = [row for row in rows if row["architecture"] == architecture]
         _print_panel(console, architecture, mine)
     folder = Path(config.out)
     made = [folder / job.POINTS, *write_figure(folder, "rank", rank_figure(rows, READ))]
     print_paths(console, "\nMade:", made)
-
-
-def _status(progress: "StudyProgress") -> str:
-    from rexnet.report.text import duration
-
-    left = "-" if progress.seconds_left is None else duration(progress.seconds_left)
-    return f"{progress.trained}/{progress.total} points counted, time left {left}"
 
 
 def _print_panel(console: Any, architecture: str, rows: list[dict[str, Any]]) -> None:
@@ -121,7 +111,7 @@ def _look_into(config: NetworkStudy) -> None:
     if not is_trained:
         console.print("The weights are random.")
     folder = Path(config.out)
-    title = f"{config.model}, {config.images} images of {config.data}"
+    title = f"{config.model}, {rows[0]['images']:,} images of {config.data}"
     made = [folder / job.BLOCKS, *write_figure(folder, "network", network_figure(rows, title))]
     print_paths(console, "\nMade:", made)
 

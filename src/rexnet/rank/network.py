@@ -36,8 +36,9 @@ def run(
     ``singular_values`` (by the root of the pixels), ``nuclear_norm`` (their sum),
     ``effective_rank`` (the exponential of the entropy of their shares) and ``rank`` (how many
     exceed a hundredth of the largest), the last two also by the channels. ``ratio`` is that of
-    input to output channels. The final feature, whose ``block`` is 0, is the average over each
-    image of what the classifier, or the hidden layer before it, is given.
+    input to output channels, ``images`` how many were seen. The final feature, whose ``block`` is
+    0, is the average over each image of what the classifier, or the hidden layer before it, is
+    given.
 
     Raises:
         UserError: The model or the images cannot be had, or the folder cannot be written to.
@@ -51,10 +52,10 @@ def run(
         runs.check_new(folder, BLOCKS)
     images = open_images(config.data)[1]
     left_out = np.random.default_rng(0).permutation(len(images))[config.images :]
-    batches = _read(images.without(left_out.tolist()), network, on_progress)
-    grams = _grams(network, batches)
+    seen = images.without(left_out.tolist())
+    grams = _grams(network, _read(seen, network, on_progress))
     with runs.locked(folder):
-        rows = list(_rows(network, grams))
+        rows = [{**row, "images": len(seen)} for row in _rows(network, grams)]
         runs.write_jsonl(folder / BLOCKS, rows)
     return rows, model.trained
 
