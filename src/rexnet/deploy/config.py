@@ -29,6 +29,8 @@ class ExportConfig:
         calibration: With --int8: images as in training, whose training part sets the ranges and
             whose validation part counts the accuracy of both files.
         images: With --int8: images of the training part that set the ranges.
+        accept: With --int8: points of top-1 that 8 bits may cost, in percent of the images; a file
+            that costs more is not kept.
         threads: Threads of all that is timed (default: those of torch).
     """
 
@@ -40,6 +42,7 @@ class ExportConfig:
     int8: bool = False
     calibration: str | None = None
     images: int = 256
+    accept: float = 1.0
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -55,6 +58,8 @@ class ExportConfig:
             raise UserError("--int8 is for onnx and openvino, not for executorch")
         if not 1 <= self.images <= 100_000:
             raise UserError(f"images {self.images} must be from 1 to 100,000")
+        if not 0 <= self.accept <= 100:
+            raise UserError(f"accept {self.accept:g} must be from 0 to 100 points of top-1")
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise UserError(f"threads {self.threads} must be from 1 to 1,024")
 

@@ -67,7 +67,7 @@ def run(config: ExportConfig, on_progress: Progress = lambda share, status: None
     Raises:
         UserError: The model or the images cannot be had or do not belong together, a library is not
             installed, the folder cannot be written to or holds another export, or what was written
-            does not give what the model gives.
+            does not give what the model gives or, in 8 bits, classifies too much worse.
     """
     libraries = dict.fromkeys((*LIBRARIES[config.format], *["onnxruntime"] * config.int8))
     formats.need(*libraries)
@@ -87,6 +87,7 @@ def run(config: ExportConfig, on_progress: Progress = lambda share, status: None
             contenders["int8"] = RUNTIMES[config.format](made, threads)
             files = {"top1_float": contenders[runtime], "top1": contenders["int8"]}
             result["int8"] = _accuracy(model, parts[1], files, on_progress)
+            quantise.check_fall(made.name, config.accept, **result["int8"])
         result["milliseconds"] = _timed(model, contenders, on_progress)
         result["environment"] = runs.environment("torch", *libraries)
         if isinstance(model.module, SSDLite):
