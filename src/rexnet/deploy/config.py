@@ -29,8 +29,8 @@ class ExportConfig:
         calibration: With --int8: images as in training, whose training part sets the ranges and
             whose validation part counts the accuracy of both files.
         images: With --int8: images of the training part that set the ranges.
-        accept: With --int8: points of top-1 that 8 bits may cost, in percent of the images; a file
-            that costs more is not kept.
+        accept: With --int8: percentage points of top-1 that 8 bits may cost; a file that costs more
+            is not kept.
         threads: Threads of all that is timed (default: those of torch).
     """
 

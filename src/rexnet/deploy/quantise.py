@@ -126,7 +126,7 @@ def check_fall(
 
     Args:
         name: The file's name.
-        accept: How many points of top-1 it may cost, in percent of the images.
+        accept: How many percentage points of top-1 it may cost.
         num_images: The images that were classified.
         top1_float: The share of them that the file in float32 classifies right.
         top1: The share that the file in 8 bits does.
