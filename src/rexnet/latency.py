@@ -27,6 +27,13 @@ PRIOR = 0.1
 """How strongly costs are held to an even split of the time; what is measured is soon stronger."""
 
 
+BUSY = 0.1
+"""The share of the cores' time that other work takes from which times are too long."""
+
+SPREAD = 1.5
+"""Times of the fastest round that the median takes where something unseen disturbs."""
+
+
 class LatencyBudget(str):
     """The time that a runtime may take for one image, such as ``20ms@openvino``."""
 
@@ -63,12 +70,35 @@ class Measured:
     Attributes:
         median: Of all rounds.
         quartiles: The quarter of the rounds below and above.
-        fastest: The fastest round.
+        fastest: The fastest round, which a budget of time is judged by: what else the machine does
+            only ever adds to it.
+        others: The share of the cores' time that other work took meanwhile; None is unknown.
     """
 
     median: float
     quartiles: tuple[float, float]
     fastest: float
+    others: float | None = None
+
+    def keeps(self, budget: LatencyBudget) -> bool:
+        """Tell whether the fastest round keeps a budget."""
+        return self.fastest <= budget.milliseconds
+
+
+def business(others: float | None) -> str:
+    """Return a share of the cores' time that makes times too long, in words; else nothing."""
+    if others is None or others < BUSY:
+        return ""
+    return f"other work took {100 * others:.0f} % of the cores' time"
+
+
+def disturbance(found: Sequence[Measured]) -> str:
+    """Return what disturbed the measuring of networks, in words; empty on a quiet machine."""
+    words = business(max((its.others or 0.0 for its in found), default=None))
+    if words:
+        return words
+    spread = float(np.median([its.median / its.fastest for its in found])) if found else 1.0
+    return f"half of the rounds took {spread:.1f} times the fastest" if spread >= SPREAD else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +115,7 @@ class Predictor:
         num_held_out: Networks that were measured and not fitted to.
         error: The median over the held-out networks of how far the prediction is off, as a share;
             None without any.
+        busy: What disturbed the measuring, in words; empty on a quiet machine.
     """
 
     device: dict[str, Any]
@@ -92,6 +123,7 @@ class Predictor:
     num_measured: int
     num_held_out: int
     error: float | None
+    busy: str = ""
 
     def predict(self, spec: NetSpec) -> float:
         """Return the milliseconds that ``spec`` takes for one image."""
@@ -99,8 +131,10 @@ class Predictor:
 
     @property
     def digest(self) -> str:
-        """Sixteen hex digits of all of it."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """Sixteen hex digits of what it predicts by."""
+        fields = dataclasses.asdict(self)
+        del fields["busy"]
+        text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def told(self) -> str:

@@ -88,8 +88,9 @@ def search(arguments: Namespace) -> None:
     with Bar(console, "searching", opening) as bar:
         clock = None
         if config.budget.latency:
-            from rexnet.verbs_deploy import clock_of
+            from rexnet.verbs_deploy import clock_of, tell_other_work
 
+            tell_other_work(console)
             clock = clock_of(config.budget.latency, bar)
         num_new = job.run(config, lambda p: bar.update(p.share, search_status(p)), clock)
     if num_new == 0:

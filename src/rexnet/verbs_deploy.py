@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 
 from rexnet import cost, design, runs
 from rexnet.errors import UserError
-from rexnet.latency import LatencyBudget, Predictor
+from rexnet.latency import LatencyBudget, Predictor, business
 from rexnet.spec import NetSpec
 from rexnet.verbs import config_of, print_paths
 
@@ -266,6 +266,7 @@ def design_in_time(arguments: Namespace) -> None:
         family, multiples = within.lines(limits, *sizes)
     family(multiples[0])
     console = plain_console()
+    tell_other_work(console)
     opening = "Ctrl-C stops measuring; the same command goes on with it."
     with Bar(console, "measuring", opening) as bar:
         clock = clock_of(arguments.latency, bar)
@@ -278,12 +279,33 @@ def design_in_time(arguments: Namespace) -> None:
     runs.write_text(path, found.spec.to_json() + "\n")
     total, its = cost.count(found.spec), found.measured
     console.print(
-        f"{found.spec.name} takes {its.median:.3g} ms (quartiles {its.quartiles[0]:.3g} to "
-        f"{its.quartiles[1]:.3g}, fastest {its.fastest:.3g}), measured on {_where(clock.device)}; "
-        f"its fastest was predicted as {found.predicted:.3g} ms; {found.predictor.told()}.",
+        f"{found.spec.name} takes {its.fastest:.3g} ms in its fastest round (median "
+        f"{its.median:.3g}, quartiles {its.quartiles[0]:.3g} to {its.quartiles[1]:.3g}), measured "
+        f"on {_where(clock.device)}; predicted were {found.predicted:.3g} ms; "
+        f"{found.predictor.told()}.",
         soft_wrap=True,
     )
+    if found.busy:
+        console.print(
+            f"The machine was busy: {found.busy}. When it is quiet, a larger network may keep "
+            f"{arguments.latency}.",
+            soft_wrap=True,
+        )
     show(found.spec, total.params, total.macs, path)
+
+
+def tell_other_work(console: Any) -> None:
+    """Say before anything is measured what else the machine computes."""
+    from rexnet.deploy.doctor import examine, other_work
+
+    found = other_work(examine())
+    if found:
+        what = "; ".join(finding.what for finding in found)
+        console.print(
+            f"The machine is busy: {what}. Times come out too long; Ctrl-C, end that first and "
+            "give the same command again, or go on.",
+            soft_wrap=True,
+        )
 
 
 def clock_of(budget: LatencyBudget, bar: "Bar") -> "Stopwatch":
@@ -340,15 +362,27 @@ def print_short_list(folder: Path, console: Any) -> None:
         for row in found["networks"]
     ]
     header = ("trial", "accuracy (%)", "predicted", "fastest", "median", "quartiles", "kept")
-    title = f"The most accurate, in milliseconds; the median has to keep {found['budget']}"
+    title = f"The most accurate, in milliseconds; the fastest has to keep {found['budget']}"
     console.print(table(header, rows, title))
-    told = Predictor.load(folder / "latency.json").told()
-    console.print(f"Measured on {_where(found['device'])}; {told}.", soft_wrap=True)
-    if found["best"] is None:
+    predictor = Predictor.load(folder / "latency.json")
+    console.print(f"Measured on {_where(found['device'])}; {predictor.told()}.", soft_wrap=True)
+    if predictor.busy:
         console.print(
-            f"None of them keeps {found['budget']} when measured; best.json is the most accurate "
-            "of all. Search with a lower --budget.latency; or, where other work disturbed the "
-            f"measuring, remove {folder / 'short_list.json'} and give the same command again.",
+            f"The machine was busy when the predictor was fitted: {predictor.busy}. Predictions, by "
+            "which networks were rejected, may be too long.",
+            soft_wrap=True,
+        )
+    if found["busy"]:
+        console.print(
+            f"The machine was busy: {found['busy']}. End the other work (`rexnet doctor` names it) "
+            "and give the same command again: the list is then measured again.",
+            soft_wrap=True,
+        )
+    if found["best"] is None:
+        mend = "" if found["busy"] else "; search with a lower --budget.latency"
+        console.print(
+            f"None of them kept {found['budget']} when measured; best.json is the most accurate "
+            f"of all{mend}.",
             soft_wrap=True,
         )
     else:
@@ -390,7 +424,10 @@ def export(arguments: Namespace) -> None:
         rows.append(("counted on", f"{int8['num_images']:,} images"))
     threads = f"{result['threads']} thread{'s' * (result['threads'] > 1)}"
     console.print(table((f"{config.format}, one image, {threads}", ""), rows))
-    if int8 is not None:
+    busy = business(result["others"])
+    if busy:
+        console.print(f"The machine was busy: {busy}; the times are too long.", soft_wrap=True)
+    elif int8 is not None:
         _print_if_slower(console, result["milliseconds"])
     folder = job.out(config)
     print_paths(console, "Made:", [folder / name for name in (*result["files"], job.RECORD)])

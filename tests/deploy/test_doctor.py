@@ -5,12 +5,11 @@ import os
 
 import pytest
 import torch
+from clocks import GIB, QUIET
 
 from rexnet import cli
 from rexnet.deploy import doctor
 from rexnet.deploy.doctor import Machine, Process
-
-GIB = 2**30
 
 XEON = """\
 processor\t: 0
@@ -45,29 +44,6 @@ SwapTotal:       2097152 kB
 SwapFree:        1048576 kB
 """
 
-QUIET = Machine(
-    versions={"python": "3.12.1", "torch": "2.14.1"},
-    system="Linux",
-    processor="A Xeon",
-    num_physical_cores=4,
-    num_logical_cores=8,
-    num_allowed_cores=8,
-    cpu_quota=None,
-    num_threads=4,
-    omp_num_threads=None,
-    instructions=("AVX2",),
-    memory_bytes=16 * GIB,
-    free_bytes=12 * GIB,
-    swap_bytes=0,
-    gpus=(),
-    load=0.1,
-    busy=(),
-    governors=("performance",),
-    frequency_share=1.0,
-    on_battery=False,
-    virtual=False,
-)
-
 UNKNOWN = {
     "num_physical_cores": None,
     "num_logical_cores": None,
@@ -75,6 +51,7 @@ UNKNOWN = {
     "free_bytes": None,
     "swap_bytes": None,
     "load": None,
+    "others": None,
     "governors": (),
     "frequency_share": None,
     "on_battery": None,
@@ -216,6 +193,7 @@ FINDINGS = {
         "make (process 7) keeps 1.5 cores busy",
         "stop it",
     ),
+    "others": ({"others": 0.8}, "other work takes 80 % of the cores' time", "outside of this"),
     "virtual": ({"virtual": True}, "virtual machine", "hypervisor"),
     "torch": ({"num_threads": 9}, "9 threads share 8 usable cores", "OMP_NUM_THREADS=8"),
     "variable": ({"omp_num_threads": "16"}, "16 threads share 8", "OMP_NUM_THREADS=8"),
@@ -236,6 +214,13 @@ def test_a_finding_says_what_it_is_and_how_to_mend_it(name):
     assert what in finding.what
     assert mend in finding.mend
     assert "\n" not in finding.what + finding.mend
+
+
+def test_other_work_that_is_seen_by_its_processes_is_told_once():
+    busy = (Process(pid=7, name="make", cores=1.5),)
+    machine = dataclasses.replace(QUIET, busy=busy, others=0.8, load=9.0, virtual=True)
+    (finding,) = doctor.other_work(machine)
+    assert finding.what == "make (process 7) keeps 1.5 cores busy"
 
 
 def test_a_quota_below_the_threads_is_told_with_them():

@@ -30,8 +30,8 @@ def test_times_are_kept_in_a_file_that_names_the_device(tmp_path):
     specs, calls = sample(SPACE, 5), []
     watch = stopwatch(tmp_path, calls)
     expected = [made_up(spec) for spec in specs]
-    assert watch.times(specs) == expected
-    assert watch.times([*specs, specs[0]]) == [*expected, expected[0]]
+    assert [its.fastest for its in watch.times(specs)] == expected
+    assert watch.times([*specs, specs[0]]) == [rounds_of(its) for its in (*expected, expected[0])]
     assert calls == [[spec.spec_id for spec in specs]]
     first, *rows = runs.read_jsonl(watch.path)
     assert first == DEVICE
@@ -39,6 +39,33 @@ def test_times_are_kept_in_a_file_that_names_the_device(tmp_path):
     assert rows[0]["widths"] == list(specs[0].widths)
     other = dataclasses.replace(watch, device=DEVICE | {"threads": 1})
     assert other.path != watch.path
+
+
+def test_times_of_a_busy_machine_are_not_kept(tmp_path):
+    specs, calls = sample(SPACE, 2), []
+    watch = stopwatch(tmp_path, calls)
+
+    def disturbed(specs, on_progress):
+        found = watch.measured(specs, on_progress)
+        return [dataclasses.replace(one, others=others) for one, others in zip(found, (0.9, 0.0))]
+
+    busy = dataclasses.replace(watch, measured=disturbed)
+    assert busy.calibrate(specs).busy == "other work took 90 % of the cores' time"
+    watch.times(specs)
+    assert calls == [[spec.spec_id for spec in specs], [specs[0].spec_id]]
+    assert watch.calibrate(specs).busy == ""
+
+
+def test_lines_that_do_not_tell_of_other_work_are_measured_anew(tmp_path):
+    specs, calls = sample(SPACE, 2), []
+    watch = stopwatch(tmp_path, calls)
+    watch.times(specs)
+    first, *rows = runs.read_jsonl(watch.path)
+    del rows[0]["others"]
+    runs.write_jsonl(watch.path, [first, *rows])
+    watch.times(specs)
+    assert calls[1:] == [[specs[0].spec_id]]
+    assert len(runs.read_jsonl(watch.path)) == 3
 
 
 def test_what_a_stop_left_is_not_measured_again(tmp_path, monkeypatch):
@@ -88,6 +115,7 @@ def test_two_networks_leave_none_to_hold_out(tmp_path):
         lambda text: text.replace('"threads": 2', '"threads": 3'),
         lambda text: text.replace('"fastest"', '"slowest"'),
         lambda text: text.replace('"fastest": ', '"fastest": -'),
+        lambda text: text.replace('"quartiles": [', '"quartiles": [1.0, '),
     ],
 )
 def test_a_damaged_file_of_times_is_named_and_stays(damage, tmp_path):
@@ -128,6 +156,7 @@ def test_networks_are_measured_in_onnx_runtime(tmp_path, monkeypatch):
     assert len(found) == 2
     for one in found:
         assert 0 < one.fastest <= one.quartiles[0] <= one.median <= one.quartiles[1]
+        assert one.others is None or 0 <= one.others <= 1
     assert steps[:3] == [(1, 4), (2, 4), (2, 4)]
     assert steps[-1] == (4, 4)
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from rexnet import runs
-from rexnet.deploy import formats, runtimes
+from rexnet.deploy import formats, runtimes, usage
 from rexnet.deploy.config import BenchmarkConfig, Runtime
 from rexnet.deploy.doctor import EXTRAS, Machine, examine, findings
 from rexnet.deploy.models import Model, at_resolution, exportable, load
@@ -23,6 +23,7 @@ from rexnet.deploy.published import A1
 from rexnet.deploy.timing import PAUSE_SECONDS, WARM_CALLS, WARM_SECONDS, Timing, ratio, take_turns
 from rexnet.detect.ssdlite import SSDLite
 from rexnet.errors import UserError
+from rexnet.latency import business
 from rexnet.nn.fuse import fold, fuse
 from rexnet.nn.network import Network
 
@@ -144,8 +145,10 @@ def measure(found: Sequence[Model], config: BenchmarkConfig, on_progress: OnProg
             what = f"{done}/{total} rounds timed"
             on_progress(Progress(share=(1 + done / total) / 2, what=what, seconds_left=left))
 
+        before = usage.read()
         timings = list(take_turns(calls, config.rounds, show).values())
-        protocol = _protocol(config, machine, left_out)
+        others = usage.of_others(before, usage.read())
+        protocol = _protocol(config, machine, left_out, others)
     pairs = zip(contenders, timings, strict=True)
     return Result(
         protocol=protocol, rows=[_row(one, timing, timings[0], protocol) for one, timing in pairs]
@@ -369,9 +372,12 @@ def _compiled(model: Model, call: Callable[[], Any]) -> Any:
 
 
 def _protocol(
-    config: BenchmarkConfig, machine: Machine, left_out: dict[str, str]
+    config: BenchmarkConfig, machine: Machine, left_out: dict[str, str], others: float | None
 ) -> dict[str, Any]:
     """Return the first line of the file."""
+    found = [finding.what for finding in findings(machine)]
+    if business(others):
+        found.insert(0, f"{business(others)} while all was timed")
     gpu = machine.gpus[0].name if config.device == "cuda" else None
     return {
         "rounds": config.rounds,
@@ -386,7 +392,8 @@ def _protocol(
         "system": machine.system,
         "versions": {name: machine.versions[name] for name in VERSIONS if machine.versions[name]},
         "left_out": left_out,
-        "findings": [finding.what for finding in findings(machine)],
+        "others": others,
+        "findings": found,
     }
 
 

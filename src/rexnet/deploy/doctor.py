@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rexnet import __version__
+from rexnet.deploy import usage
+from rexnet.latency import BUSY as BUSY_SHARE
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "optuna")
 EXTRAS = {
@@ -94,6 +96,7 @@ class Machine:
         gpus: GPUs that torch sees.
         load: The load average of the last minute.
         busy: Other processes that take at least ``BUSY`` cores, the busiest first.
+        others: The share of the allowed cores' time that other work takes, also outside a container.
         governors: The kinds of frequency governor of all cores.
         frequency_share: The highest frequency allowed, as a share of the processor's.
         on_battery: Whether a battery is being discharged.
@@ -116,6 +119,7 @@ class Machine:
     gpus: tuple[Gpu, ...]
     load: float | None
     busy: tuple[Process, ...]
+    others: float | None
     governors: tuple[str, ...]
     frequency_share: float | None
     on_battery: bool | None
@@ -134,7 +138,7 @@ def examine(root: Path = Path("/"), seconds: float = 0.5) -> Machine:
         root: Where the files of the system are.
         seconds: How long other processes are watched at least.
     """
-    before, start = process_ticks(root), time.monotonic()
+    used, before, start = usage.read(root), process_ticks(root), time.monotonic()
     import torch
 
     # Loading torch is waiting enough where it was not loaded yet.
@@ -164,6 +168,7 @@ def examine(root: Path = Path("/"), seconds: float = 0.5) -> Machine:
         gpus=_gpus(driver_version(_read(root / "proc/driver/nvidia/version"))),
         load=_load(),
         busy=busiest(before, process_ticks(root), taken),
+        others=usage.of_others(used, usage.read(root)),
         governors=governors,
         frequency_share=frequency_share,
         on_battery=on_battery(root),
@@ -316,14 +321,28 @@ def findings(machine: Machine) -> list[Finding]:
     ]
 
 
+def other_work(machine: Machine) -> list[Finding]:
+    """Return what else computes now, the three busiest processes or what is not seen of them."""
+    found = [
+        Finding(
+            what=f"{process.name} (process {process.pid}) keeps {process.cores:.1f} cores busy",
+            mend="wait for its end, or stop it",
+        )
+        for process in machine.busy[:3]
+    ]
+    if not found and machine.others is not None and machine.others >= BUSY_SHARE:
+        what = f"other work takes {100 * machine.others:.0f} % of the cores' time"
+        mend = "end it; if no process here shows it, it runs outside of this container or machine"
+        found.append(Finding(what=what, mend=mend))
+    return found
+
+
 def _of_load(machine: Machine) -> Iterator[Finding]:
     cores = machine.num_logical_cores or machine.num_allowed_cores
     if machine.load is not None and machine.load >= LOAD * cores:
         what = f"the load average of the last minute is {machine.load} on {cores} logical cores"
         yield Finding(what=what, mend="end other work, or wait a minute if it has just ended")
-    for process in machine.busy[:3]:
-        what = f"{process.name} (process {process.pid}) keeps {process.cores:.1f} cores busy"
-        yield Finding(what=what, mend="wait for its end, or stop it")
+    yield from other_work(machine)
     if machine.virtual:
         yield Finding(
             what="this is a virtual machine, whose neighbours take time that it does not see",

@@ -15,7 +15,7 @@ import torch
 
 from rexnet import runs
 from rexnet.data.splits import Images
-from rexnet.deploy import decode, formats, parity, quantise, runtimes, timing
+from rexnet.deploy import decode, formats, parity, quantise, runtimes, timing, usage
 from rexnet.deploy.config import ExportConfig
 from rexnet.deploy.formats import Format
 from rexnet.deploy.models import Model, at_resolution, exportable, load
@@ -88,7 +88,9 @@ def run(config: ExportConfig, on_progress: Progress = lambda share, status: None
             files = {"top1_float": contenders[runtime], "top1": contenders["int8"]}
             result["int8"] = _accuracy(model, parts[1], files, on_progress)
             quantise.check_fall(made.name, config.accept, **result["int8"])
+        before = usage.read()
         result["milliseconds"] = _timed(model, contenders, on_progress)
+        result["others"] = usage.of_others(before, usage.read())
         result["environment"] = runs.environment("torch", *libraries)
         if isinstance(model.module, SSDLite):
             np.save(place / "anchors.npy", model.module.anchors.numpy())

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from rexnet import runs
-from rexnet.deploy import doctor, runtimes
+from rexnet.deploy import doctor, runtimes, usage
 from rexnet.deploy.formats import need, write
 from rexnet.deploy.timing import take_turns
 from rexnet.errors import UserError
-from rexnet.latency import Measured, Predictor, fitted, median_error
+from rexnet.latency import Measured, Predictor, disturbance, fitted, median_error
 from rexnet.nn.filled import fill
 from rexnet.nn.network import create_model
 from rexnet.spec import NetSpec
@@ -110,25 +110,27 @@ class Stopwatch:
         """Measure networks now, in turns."""
         return self.measured(specs, self.on_progress)
 
-    def times(self, specs: Sequence[NetSpec]) -> list[float]:
-        """Return the milliseconds of the fastest round of every network, kept or measured now.
+    def times(self, specs: Sequence[NetSpec]) -> list[Measured]:
+        """Return what every network took, kept or measured now.
+
+        What was measured on a busy machine is not kept: it would mislead whatever is asked later.
 
         Raises:
             UserError: The file of times is damaged, cannot be written or is in use.
         """
         with runs.locked(self.folder):
             rows = self._read()
-            known = {row.get("spec_id") for row in rows}
-            missing = list({s.spec_id: s for s in specs if s.spec_id not in known}.values())
+            found = {row["spec_id"]: _measured(row) for row in rows if "spec_id" in row}
+            missing = list({s.spec_id: s for s in specs if s.spec_id not in found}.values())
             for start in range(0, len(missing), TOGETHER):
                 part = missing[start : start + TOGETHER]
                 progress = _later(self.on_progress, 2 * start, 2 * len(missing))
-                found = self.measured(part, progress)
-                rows += [_row(spec, its) for spec, its in zip(part, found, strict=True)]
+                pairs = list(zip(part, self.measured(part, progress), strict=True))
+                found |= {spec.spec_id: its for spec, its in pairs}
+                rows += [_row(spec, its) for spec, its in pairs if not disturbance([its])]
                 # As a whole, so that a kill leaves no line cut short.
                 runs.write_jsonl(self.path, [self.device, *rows])
-        kept = {row["spec_id"]: row["fastest"] for row in rows if "fastest" in row}
-        return [kept[spec.spec_id] for spec in specs]
+        return [found[spec.spec_id] for spec in specs]
 
     def calibrate(self, specs: Sequence[NetSpec]) -> Predictor:
         """Return a predictor of networks of one kind, and keep how far off it is.
@@ -139,7 +141,8 @@ class Stopwatch:
         Raises:
             UserError: The file of times is damaged, cannot be written or is in use.
         """
-        times = self.times(specs)
+        found = self.times(specs)
+        times = [its.fastest for its in found]
         num_held_out = int(HELD_OUT * len(specs))
         # Spread evenly, since the networks may be in an order.
         every = np.linspace(0, len(specs) - 1, num_held_out + 2)[1:-1]
@@ -151,6 +154,7 @@ class Stopwatch:
             num_measured=len(fit),
             num_held_out=len(held_out),
             error=None,
+            busy=disturbance(found),
         )
         pairs = [(predictor.predict(specs[place]), times[place]) for place in sorted(held_out)]
         error = median_error([pair[0] for pair in pairs], [pair[1] for pair in pairs])
@@ -177,14 +181,10 @@ class Stopwatch:
             first, *rows = runs.read_jsonl(self.path)
         except (UserError, ValueError):
             raise UserError(f"{self.path} is damaged; {mend}") from None
-        sound = all(
-            "held_out" in row
-            or (isinstance(row.get("spec_id"), str) and _is_time(row.get("fastest")))
-            for row in rows
-        )
-        if first != self.device or not sound:
+        if first != self.device or not all("held_out" in row or _is_sound(row) for row in rows):
             raise UserError(f"{self.path} holds no times of this device; {mend}")
-        return rows
+        # Lines of earlier versions do not tell whether the machine was busy.
+        return [row for row in rows if "held_out" in row or "others" in row]
 
 
 def _later(on_progress: OnProgress, begun: int, total: int) -> OnProgress:
@@ -192,8 +192,15 @@ def _later(on_progress: OnProgress, begun: int, total: int) -> OnProgress:
     return lambda done, _: on_progress(begun + done, total)
 
 
-def _is_time(value: object) -> bool:
-    return isinstance(value, float) and value > 0
+def _is_sound(row: dict[str, Any]) -> bool:
+    quartiles, others = row.get("quartiles"), row.get("others")
+    times = [row.get("fastest"), row.get("median"), *(quartiles if quartiles else [])]
+    return (
+        isinstance(row.get("spec_id"), str)
+        and len(times) == 4
+        and all(isinstance(time, float) and time > 0 for time in times)
+        and (others is None or isinstance(others, float))
+    )
 
 
 def _row(spec: NetSpec, found: Measured) -> dict[str, Any]:
@@ -204,7 +211,18 @@ def _row(spec: NetSpec, found: Measured) -> dict[str, Any]:
         "fastest": found.fastest,
         "median": found.median,
         "quartiles": list(found.quartiles),
+        "others": found.others,
     }
+
+
+def _measured(row: dict[str, Any]) -> Measured:
+    low, high = row["quartiles"]
+    return Measured(
+        median=row["median"],
+        quartiles=(low, high),
+        fastest=row["fastest"],
+        others=row["others"],
+    )
 
 
 def measured(
@@ -237,16 +255,19 @@ def measured(
             image = np.random.default_rng(0).standard_normal((1, *size), dtype=np.float32)
             calls[str(number)] = _call(load(path, threads), image)
             on_progress(number + 1, total)
+        before = usage.read()
         timings = take_turns(
             calls,
             rounds or ROUNDS,
             lambda done, of: on_progress(len(specs) + len(specs) * done // of, total),
         )
+        others = usage.of_others(before, usage.read())
     return [
         Measured(
             median=round(timing.median, 6),
             quartiles=(round(timing.quartiles[0], 6), round(timing.quartiles[1], 6)),
-            fastest=round(min(timing.milliseconds), 6),
+            fastest=round(timing.fastest, 6),
+            others=others,
         )
         for timing in (timings[name] for name in calls)
     ]

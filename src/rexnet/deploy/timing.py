@@ -30,6 +30,11 @@ class Timing:
         return statistics.median(self.milliseconds)
 
     @property
+    def fastest(self) -> float:
+        """The fastest round in milliseconds."""
+        return min(self.milliseconds)
+
+    @property
     def quartiles(self) -> tuple[float, float]:
         """The quarter of the rounds below and above, in milliseconds."""
         return _quartiles(self.milliseconds)

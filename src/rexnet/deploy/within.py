@@ -9,7 +9,7 @@ from rexnet import families
 from rexnet.deploy.predictor import Stopwatch
 from rexnet.design import Budget, design
 from rexnet.errors import UserError
-from rexnet.latency import LatencyBudget, Measured, Predictor, largest, scaled
+from rexnet.latency import LatencyBudget, Measured, Predictor, disturbance, largest, scaled
 from rexnet.spec import NetSpec
 
 STEP = 2 ** (1 / 16)
@@ -21,7 +21,7 @@ REACH, CLOSE = 5, 2
 NEAR = (0.96, 1.0, 1.04)
 """Of the time to keep: what the networks of a short list are predicted to take."""
 
-MAX_LISTS, MAX_STEPS = 6, 6
+MAX_LISTS, MAX_STEPS = 4, 6
 """Short lists that are measured, and steps towards the likely multiple."""
 
 FULL, LEAST = 0.9, 0.7
@@ -41,12 +41,14 @@ class Found:
         measured: What it took.
         predicted: The fastest round that was predicted, in milliseconds.
         predictor: What predicted it.
+        busy: What disturbed the measuring, in words; empty on a quiet machine.
     """
 
     spec: NetSpec
     measured: Measured
     predicted: float
     predictor: Predictor
+    busy: str
 
 
 def rexnets(num_blocks: int, num_classes: int, resolution: int) -> tuple[Family, list[float]]:
@@ -75,7 +77,7 @@ def lines(
 def find(
     family: Family, multiples: Sequence[float], budget: LatencyBudget, clock: Stopwatch
 ) -> Found:
-    """Return the largest network of a family whose measured median keeps the budget.
+    """Return the largest network of a family whose fastest round keeps the budget.
 
     Networks around the likely multiple are measured once, and a predictor is fitted to them; those
     that it puts near the budget are measured in turns.
@@ -87,21 +89,38 @@ def find(
         clock: Measures.
 
     Raises:
-        UserError: None of the networks that were measured keeps the budget; the fastest is named.
+        UserError: None of the networks that were measured keeps the budget; the fastest is named,
+            or on a busy machine what disturbed.
     """
     around = _around(family, multiples, budget, clock)
     predictor = clock.calibrate([family(at) for at in around])
     tried = _tried(family, multiples, budget, clock, predictor)
-    inside = [pair for pair in tried if pair[1].median <= budget.milliseconds]
+    inside = [pair for pair in tried if pair[1].keeps(budget)]
     if not inside:
-        spec, its = min(tried, key=lambda pair: pair[1].median)
-        raise UserError(
-            f"no network that was measured keeps {budget}: the fastest, {spec.name}, takes "
-            f"{its.median:.3g} ms; raise --latency to at least that"
-        )
+        raise _refusal(tried, budget)
     spec, its = max(inside, key=lambda pair: predictor.predict(pair[0]))
-    predicted = predictor.predict(spec)
-    return Found(spec=spec, measured=its, predicted=predicted, predictor=predictor)
+    return Found(
+        spec=spec,
+        measured=its,
+        predicted=predictor.predict(spec),
+        predictor=predictor,
+        busy=disturbance([its for _, its in tried]) or predictor.busy,
+    )
+
+
+def _refusal(tried: Sequence[tuple[NetSpec, Measured]], budget: LatencyBudget) -> UserError:
+    """Return the error for networks of which none keeps the budget."""
+    spec, its = min(tried, key=lambda pair: pair[1].fastest)
+    busy = disturbance([its for _, its in tried])
+    if busy:
+        return UserError(
+            f"the machine was busy, so {budget} was not decided: {busy}, and {spec.name} took "
+            f"{its.fastest:.3g} ms; end the other work (`rexnet doctor` names it) and run again"
+        )
+    return UserError(
+        f"no network that was measured keeps {budget}: the fastest, {spec.name}, takes "
+        f"{its.fastest:.3g} ms; raise --latency to at least that"
+    )
 
 
 def _tried(
@@ -119,10 +138,10 @@ def _tried(
         specs = list({s.spec_id: s for s in (family(at or multiples[0]) for at in ats)}.values())
         found = clock.measure(specs)
         tried += list(zip(specs, found, strict=True))
-        medians = [its.median for its in found if its.median <= budget.milliseconds]
-        if medians:
+        times = [its.fastest for its in found if its.keeps(budget)]
+        if times:
             kept = wanted
-            if math.isinf(passed) or max(medians) >= FULL * budget.milliseconds:
+            if math.isinf(passed) or max(times) >= FULL * budget.milliseconds:
                 break
             wanted = math.sqrt(kept * passed)
         elif len(specs) == 1 and specs[0] == family(multiples[0]):
@@ -130,7 +149,7 @@ def _tried(
         else:
             passed = wanted
             # One list that other work disturbed must not lead far away.
-            over = statistics.median(its.median for its in found) / budget.milliseconds
+            over = statistics.median(its.fastest for its in found) / budget.milliseconds
             wanted = math.sqrt(kept * passed) if kept else wanted * max(LEAST, 0.98 / over)
     return tried
 
@@ -138,15 +157,24 @@ def _tried(
 def _around(
     family: Family, multiples: Sequence[float], budget: LatencyBudget, clock: Stopwatch
 ) -> list[float]:
-    """Return multiples around the one that is likely to take the time, in rising order."""
+    """Return multiples around the one that is likely to take the time, in rising order.
+
+    Raises:
+        UserError: The smallest network does not keep the budget, so none does.
+    """
     lowest, highest = _index(multiples[0]), _index(multiples[-1])
     place = min(0, highest)
     seen: set[int] = set()
     while place not in seen and len(seen) < MAX_STEPS:
         seen.add(place)
-        milliseconds = clock.times([family(_at(place, multiples))])[0]
+        its = clock.times([family(_at(place, multiples))])[0]
         # Time rises by about the power 1.6 of the width; narrow networks have their fixed costs.
-        step = round(math.log(budget.milliseconds / milliseconds, STEP) / 1.6)
+        step = round(math.log(budget.milliseconds / its.fastest, STEP) / 1.6)
+        if place == lowest and step < 0:
+            least = family(multiples[0])
+            its = clock.measure([least])[0]
+            if not its.keeps(budget):
+                raise _refusal([(least, its)], budget)
         place = min(max(place + step, lowest), highest)
         if abs(step) <= CLOSE:
             break

@@ -8,7 +8,7 @@ from typing import Any
 
 from rexnet import runs
 from rexnet.errors import UserError
-from rexnet.latency import Clock, Limit
+from rexnet.latency import Clock, Limit, disturbance
 from rexnet.spec import NetSpec
 
 NUM_NETWORKS = 5
@@ -61,7 +61,8 @@ def choose(
     """Measure the short list and make the best network that keeps the budget the best of all.
 
     Writes ``short_list.json``, ``best.json`` and ``best.safetensors``. If none keeps it, the best
-    network stays the most accurate one. A list that was measured is not measured again.
+    network stays the most accurate one. A list that was measured on a quiet machine is not measured
+    again.
 
     Args:
         folder: The run folder.
@@ -77,19 +78,21 @@ def choose(
     specs = [template.with_widths(row["widths"]) for row in short]
     numbers = [row["number"] for row in short]
     with suppress(UserError, KeyError, TypeError):
-        if [row["number"] for row in runs.read_json(folder / FILE)["networks"]] == numbers:
+        known = runs.read_json(folder / FILE)
+        if [row["number"] for row in known["networks"]] == numbers and not known["busy"]:
             return
     if not short:
         return
+    measured = clock.measure(specs)
     found = [
         {
             "number": row["number"],
             "accuracy": row["accuracy"],
             "predicted": round(limit.predictor.predict(spec), 6),
             **dataclasses.asdict(its),
-            "keeps": its.median <= limit.budget.milliseconds,
+            "keeps": its.keeps(limit.budget),
         }
-        for row, spec, its in zip(short, specs, clock.measure(specs), strict=True)
+        for row, spec, its in zip(short, specs, measured, strict=True)
     ]
     inside = [place for place, row in enumerate(found) if row["keeps"]]
     chosen = inside[0] if inside else 0
@@ -103,6 +106,7 @@ def choose(
         {
             "budget": str(limit.budget),
             "device": clock.device,
+            "busy": disturbance(measured),
             "best": best_number,
             "networks": found,
         },

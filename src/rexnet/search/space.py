@@ -158,12 +158,17 @@ def check_fast_enough(space: Space, limit: Limit) -> float:
         The share of random networks that use 90 % of both limits and do.
 
     Raises:
-        UserError: None does; the fastest prediction is named.
+        UserError: None does; the fastest prediction is named, or what disturbed the measuring.
     """
     specs = sample(space, PROBES)
     share = sum(limit.excess(spec) == 0 for spec in specs) / len(specs)
     if share:
         return share
+    if limit.predictor.busy:
+        raise UserError(
+            f"the machine was busy, so {limit.budget} was not decided: {limit.predictor.busy} while "
+            "networks were measured; end the other work (`rexnet doctor` names it) and run again"
+        )
     fastest = min(limit.predictor.predict(spec) for spec in specs)
     raise UserError(
         f"no network that uses {FILL:.0%} of params and MACs is predicted to keep {limit.budget}: "
