@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 
 from jsonargparse import Namespace
 
-from rexnet import cost, families, runs
+from rexnet import cost, families, lookup, runs
+from rexnet.data.splits import check_source
 from rexnet.design import Budget, design
 from rexnet.errors import UserError
+from rexnet.nn.sources import check_trained
 from rexnet.search.config import BudgetConfig, SearchConfig
 from rexnet.spec import NetSpec
 
@@ -210,13 +212,15 @@ def design_network(arguments: Namespace) -> None:
 
 def train(arguments: Namespace) -> None:
     """Train a network, then draw its curves and the confusion picture."""
+    from rexnet.train.config import TrainConfig
+
+    config = config_of(TrainConfig, arguments)
+    lookup.check_training(config)
     from rexnet.console import plain_console, table
     from rexnet.report.text import percent
     from rexnet.report.training import write_confusion, write_curves
     from rexnet.train import job
-    from rexnet.train.config import TrainConfig
 
-    config = config_of(TrainConfig, arguments)
     console = plain_console()
     result = trained(console, job.run, config)
     if result is None:
@@ -264,16 +268,21 @@ def trained(console: Any, run: Callable[..., dict[str, Any]], config: Any) -> di
 
 def validate(arguments: Namespace) -> None:
     """Evaluate a trained model and print what its classes are taken for."""
+    from rexnet.train.config import ValidateConfig
+
+    config = config_of(ValidateConfig, arguments)
+    check_trained(config.model, config.weights)
+    if config.data is not None:
+        check_source(config.data)
     from rexnet.console import Bar, plain_console, table
     from rexnet.report.text import percent
     from rexnet.report.training import write_confusion
-    from rexnet.train.config import ValidateConfig
     from rexnet.train.validate import validate as run
 
     console = plain_console()
     with Bar(console, "validating") as bar:
         found = run(
-            config_of(ValidateConfig, arguments),
+            config,
             lambda done, total: bar.update(done / total, f"{done:,}/{total:,} images", False),
         )
     evaluation = found.evaluation
@@ -301,11 +310,12 @@ def validate(arguments: Namespace) -> None:
 
 def predict(arguments: Namespace) -> None:
     """Print the likeliest classes of images."""
+    if not 1 <= arguments.top <= 1000:
+        raise UserError(f"top {arguments.top} must be from 1 to 1000")
+    check_trained(arguments.model, arguments.weights)
     from rexnet.train.validate import predict as run
     from rexnet.train.validate import trained
 
-    if not 1 <= arguments.top <= 1000:
-        raise UserError(f"top {arguments.top} must be from 1 to 1000")
     model = trained(arguments.model, arguments.weights)
     for path, found in run(model, arguments.images, arguments.top):
         if arguments.json:
@@ -335,6 +345,7 @@ def study_activations(arguments: Namespace) -> None:
     from rexnet.train.config import ActivationStudy
 
     config = config_of(ActivationStudy, arguments)
+    lookup.check_study(config)
     console = plain_console()
     opening = "Ctrl-C stops the study; the same command goes on with it."
     with Bar(console, "training", opening) as bar:

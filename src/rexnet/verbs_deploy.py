@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from rexnet import cost, design, runs
+from rexnet import cost, design, lookup, runs
+from rexnet.data.splits import check_source
 from rexnet.errors import UserError
 from rexnet.latency import LatencyBudget, Predictor, business
 from rexnet.spec import NetSpec
@@ -81,13 +82,16 @@ def _facts(machine: "Machine") -> list[tuple[str, str]]:
 
 def benchmark(arguments: Namespace) -> None:
     """Time models in runtimes and print them side by side, or Table A1."""
-    from rexnet.console import plain_console
-    from rexnet.deploy import benchmark as job
     from rexnet.deploy.config import BenchmarkConfig
 
     asked = arguments.clone()
     as_json = asked.pop("json")
     config = config_of(BenchmarkConfig, asked)
+    for name in (*config.models, *config.against):
+        lookup.check_model(name)
+    from rexnet.console import plain_console
+    from rexnet.deploy import benchmark as job
+
     # Lines of JSON stay apart from what else is told.
     result = _timed(plain_console(stderr=as_json), lambda show: job.run(config, show))
     if as_json:
@@ -208,7 +212,7 @@ def _print_protocol(console: Any, result: "Result") -> None:
 
 def redesign(arguments: Namespace) -> None:
     """Print a backbone beside the network on a line at its cost, write its spec and time both."""
-    from rexnet.nn.network import resolve
+    from rexnet.nn.sources import resolve
 
     backbone = resolve(arguments.backbone)
     line = design.redesign(backbone).spec
@@ -368,8 +372,8 @@ def print_short_list(folder: Path, console: Any) -> None:
     console.print(f"Measured on {_where(found['device'])}; {predictor.told()}.", soft_wrap=True)
     if predictor.busy:
         console.print(
-            f"The machine was busy when the predictor was fitted: {predictor.busy}. Predictions, by "
-            "which networks were rejected, may be too long.",
+            f"The machine was busy when the predictor was fitted: {predictor.busy}. Its times may "
+            "be too long, and networks that keep the budget may have been rejected.",
             soft_wrap=True,
         )
     if found["busy"]:
@@ -395,12 +399,16 @@ def print_short_list(folder: Path, console: Any) -> None:
 
 def export(arguments: Namespace) -> None:
     """Write a model as a file of a runtime and print how far it is from the model, and how fast."""
-    from rexnet.console import Bar, plain_console, table
-    from rexnet.deploy import export as job
     from rexnet.deploy.config import ExportConfig
-    from rexnet.report.text import percent
 
     config = config_of(ExportConfig, arguments)
+    lookup.check_model(config.model, config.weights)
+    if config.calibration is not None:
+        check_source(config.calibration)
+    from rexnet.console import Bar, plain_console, table
+    from rexnet.deploy import export as job
+    from rexnet.report.text import percent
+
     console = plain_console()
     with Bar(console, "exporting") as bar:
         result = job.run(config, bar.update)

@@ -6,7 +6,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from rexnet import runs
+from rexnet import lookup, runs
+from rexnet.data.coco import find_part
 from rexnet.errors import UserError
 from rexnet.verbs import config_of, print_left_out, print_paths, program, trained
 
@@ -16,13 +17,15 @@ MAX_CLASSES = 20
 
 def train(arguments: Namespace) -> None:
     """Train a detector, then draw its curves and the page of its validation."""
+    from rexnet.detect.config import DetectTrainConfig
+
+    config = config_of(DetectTrainConfig, arguments)
+    lookup.check_detection(config)
     from rexnet.console import plain_console, table
     from rexnet.detect import job
-    from rexnet.detect.config import DetectTrainConfig
     from rexnet.report.detection import write_curves, write_page
     from rexnet.report.text import share
 
-    config = config_of(DetectTrainConfig, arguments)
     console = plain_console()
     result = trained(console, job.run, config)
     if result is None:
@@ -51,8 +54,13 @@ def train(arguments: Namespace) -> None:
 
 def validate(arguments: Namespace) -> None:
     """Evaluate a detector, print its average precision and draw the page."""
+    from rexnet.detect.config import DetectValidateConfig, detector_in
+
+    config = config_of(DetectValidateConfig, arguments)
+    detector_in(config.detector)
+    if config.data is not None:
+        find_part(config.data, "val")
     from rexnet.console import Bar, plain_console, table
-    from rexnet.detect.config import DetectValidateConfig
     from rexnet.detect.validate import validate as run
     from rexnet.report.detection import write_page
     from rexnet.report.text import share
@@ -60,7 +68,7 @@ def validate(arguments: Namespace) -> None:
     console = plain_console()
     with Bar(console, "validating") as bar:
         found = run(
-            config_of(DetectValidateConfig, arguments),
+            config,
             lambda done, total: bar.update(done / total, f"{done:,}/{total:,} images", False),
         )
     lines = runs.read_jsonl(found.folder / "classes.jsonl")
@@ -78,12 +86,15 @@ def validate(arguments: Namespace) -> None:
 
 def predict(arguments: Namespace) -> None:
     """Print what is on images, and draw it if a folder is given."""
+    from rexnet.detect.config import detector_in
+
+    if not 0 <= arguments.score <= 1:
+        raise UserError(f"score {arguments.score} must be from 0 to 1")
+    detector_in(arguments.detector)
     from rexnet.detect.store import load_detector
     from rexnet.detect.validate import predict as run
     from rexnet.report.detection import write_picture
 
-    if not 0 <= arguments.score <= 1:
-        raise UserError(f"score {arguments.score} must be from 0 to 1")
     model = load_detector(arguments.detector)
     for path, found in run(model, arguments.images, arguments.score):
         if arguments.json:
@@ -97,11 +108,13 @@ def predict(arguments: Namespace) -> None:
 
 def study(arguments: Namespace) -> None:
     """Train detectors on several backbones and print AP beside the paper's."""
-    from rexnet.console import Bar, plain_console, study_status, table, with_error
-    from rexnet.detect import study as job
     from rexnet.detect.config import DetectionStudy
 
     config = config_of(DetectionStudy, arguments)
+    lookup.check_detection_study(config)
+    from rexnet.console import Bar, plain_console, study_status, table, with_error
+    from rexnet.detect import study as job
+
     console = plain_console()
     opening = "Ctrl-C stops the study; the same command goes on with it."
     with Bar(console, "training", opening) as bar:
@@ -120,13 +133,14 @@ def study(arguments: Namespace) -> None:
 
 def summarise(arguments: Namespace) -> None:
     """Print the params and MACs of a detector (Table 6)."""
+    source = arguments.backbone or arguments.network
+    if not source:
+        raise UserError("give --backbone: a name, the path of a spec, or timm:NAME")
+    lookup.check_model(source)
     from rexnet.detect.backbone import create_backbone
     from rexnet.detect.cost import count
     from rexnet.detect.ssdlite import SSDLite, of_detector
 
-    source = arguments.backbone or arguments.network
-    if not source:
-        raise UserError("give --backbone: a name, the path of a spec, or timm:NAME")
     backbone = create_backbone(source)
     preprocessing = of_detector(backbone.preprocessing, arguments.resolution or 320)
     names = [str(number) for number in range(arguments.classes)]

@@ -5,6 +5,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from rexnet import lookup
+from rexnet.data.splits import check_source
 from rexnet.errors import UserError
 from rexnet.rank.config import NetworkStudy, RankStudy
 from rexnet.train.config import FactorStudy
@@ -79,6 +81,8 @@ def _print_panel(console: Any, architecture: str, rows: list[dict[str, Any]]) ->
 
 def _look_into(config: NetworkStudy) -> None:
     """Print and draw the ranks of the outputs of a network's blocks."""
+    lookup.check_model(config.model, config.weights)
+    check_source(config.data)
     from rexnet.console import Bar, plain_console, table
     from rexnet.rank import network as job
     from rexnet.report.rank import network_figure, write_figure
@@ -118,10 +122,11 @@ def _look_into(config: NetworkStudy) -> None:
 
 def factors(arguments: Namespace) -> None:
     """Train the four networks of the factor study and print Table 2 beside the paper's."""
+    config = config_of(FactorStudy, arguments)
+    lookup.check_study(config)
     from rexnet.console import Bar, plain_console, study_status, table, with_error
     from rexnet.rank import factors as job
 
-    config = config_of(FactorStudy, arguments)
     console = plain_console()
     opening = "Ctrl-C stops the study; the same command goes on with it."
     with Bar(console, "training", opening) as bar:

@@ -129,6 +129,14 @@ def test_a_difference_is_the_worst_output_s_share():
     assert difference([np.array([np.nan, -4.0]), np.array([10.0])], wanted) == float("inf")
 
 
+def test_other_work_while_all_is_timed_is_told(monkeypatch):
+    monkeypatch.setattr(benchmark.usage, "of_others", lambda before, after: 0.5)
+    result = measure([of_spec(SPEC)], config(runtimes=("torch",)), lambda _: None)
+    assert result.protocol["others"] == 0.5
+    words = "other work took 50 % of the cores' time while all was timed"
+    assert result.protocol["findings"][0] == words
+
+
 def test_lower_precisions_are_computed_and_are_coarser():
     result = measure([of_spec(SPEC)], config(precision="bfloat16", runtimes=None), lambda _: None)
     assert {"torch", "torch-fused"} <= {row["runtime"] for row in result.rows}

@@ -47,7 +47,7 @@ def test_times_of_a_busy_machine_are_not_kept(tmp_path):
 
     def disturbed(specs, on_progress):
         found = watch.measured(specs, on_progress)
-        return [dataclasses.replace(one, others=others) for one, others in zip(found, (0.9, 0.0))]
+        return [dataclasses.replace(found[0], others=0.9), *found[1:]]
 
     busy = dataclasses.replace(watch, measured=disturbed)
     assert busy.calibrate(specs).busy == "other work took 90 % of the cores' time"

@@ -32,6 +32,8 @@ from rexnet.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+NAMED_SETS = ("sample", "cifar10", "cifar100")
+
 VALIDATION = ("val", "validation", "valid", "test")
 """Folders that may hold the validation part, the first that is there."""
 
@@ -200,6 +202,21 @@ def open_images(source: str) -> tuple[Images, Images]:
     return train, val
 
 
+def check_source(source: str) -> None:
+    """Check that there is something at a source of ``open_images``; nothing is read.
+
+    Raises:
+        UserError: There is nothing, or a file of another kind.
+    """
+    path = Path(source)
+    if source in NAMED_SETS or path.is_dir():
+        return
+    if path.exists() and path.suffix != ".npz":
+        raise UserError(f"{path} is a file; give a folder of class folders, or a .npz file")
+    if not path.exists():
+        raise nothing_at(source)
+
+
 def open_folder(folder: Path) -> FileImages:
     """Open all images of a folder of class folders, none of them held out.
 
@@ -220,6 +237,7 @@ def is_class_folder(folder: Path) -> bool:
 
 
 def _open(source: str) -> tuple[Images, Images]:
+    check_source(source)
     path = Path(source)
     if source == "sample":
         sample = load(source)
@@ -229,11 +247,7 @@ def _open(source: str) -> tuple[Images, Images]:
         return _cifar(source)
     if path.suffix == ".npz":
         return _npz(path)
-    if path.is_dir():
-        return _folder(path)
-    if path.exists():
-        raise UserError(f"{path} is a file; give a folder of class folders, or a .npz file")
-    raise nothing_at(source)
+    return _folder(path)
 
 
 def _counts(images: Images) -> NDArray[np.int64]:

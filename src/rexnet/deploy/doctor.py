@@ -96,7 +96,7 @@ class Machine:
         gpus: GPUs that torch sees.
         load: The load average of the last minute.
         busy: Other processes that take at least ``BUSY`` cores, the busiest first.
-        others: The share of the allowed cores' time that other work takes, also outside a container.
+        others: The share of the allowed cores' time that all other work takes.
         governors: The kinds of frequency governor of all cores.
         frequency_share: The highest frequency allowed, as a share of the processor's.
         on_battery: Whether a battery is being discharged.

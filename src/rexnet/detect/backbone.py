@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from rexnet.errors import UserError
 from rexnet.nn.features import TapNetwork
-from rexnet.nn.hub import downloading
 from rexnet.nn.network import create_model
+from rexnet.nn.sources import downloading
 from rexnet.preprocessing import Preprocessing
 
 STRIDES = (16, 32)
@@ -96,7 +96,8 @@ def timm_model(name: str, weights: str | None = None, **options: Any) -> Any:
     if not timm.is_model(name):
         raise UserError(f"timm knows no model {name!r}; timm.list_models() names them")
     if weights == "timm":
-        with downloading(name):
+        mend = "download its model.safetensors elsewhere and give --weights FILE"
+        with downloading(name, mend):
             return timm.create_model(name, pretrained=True, **options)
     if weights is None:
         return timm.create_model(name, **options)

@@ -1,7 +1,9 @@
 """What a user can set of the training and the validation of a detector."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError
 from rexnet.train.config import check_study, check_training, check_workers
 from rexnet.train.recipe import Device
@@ -63,6 +65,21 @@ class DetectTrainConfig:
             )
         if self.from_scratch and self.weights:
             raise UserError("--from-scratch starts from new weights; give no --weights with it")
+
+    def start(self, recipe: DetectionRecipe) -> str | None:
+        """Return the weights that the backbone starts from; None for new ones.
+
+        Raises:
+            UserError: The recipe needs trained weights and there are none.
+        """
+        if self.weights is not None or not recipe.pretrained:
+            return self.weights
+        if not (Path(self.backbone) / "model").is_dir():
+            raise UserError(
+                f"recipe {self.recipe} starts from a trained backbone: give --weights timm, "
+                "official:PATH, PATH, hf:USER/REPO or a run folder (or --from-scratch)"
+            )
+        return self.backbone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,3 +154,15 @@ class DetectionStudy:
             raise UserError(f"backbones {self.backbones} must be different, at least one")
         if self.from_scratch and self.weights:
             raise UserError("--from-scratch starts from new weights; give no --weights with it")
+
+
+def detector_in(folder: str | Path) -> Path:
+    """Return the folder of a detector, or that in a run folder.
+
+    Raises:
+        UserError: There is none.
+    """
+    for path in (Path(folder), Path(folder) / "model"):
+        if (path / "config.json").is_file():
+            return path
+    raise UserError(f"{folder} holds no detector: neither config.json nor model/config.json")

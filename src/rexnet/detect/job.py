@@ -213,14 +213,7 @@ def _model(config: DetectTrainConfig, recipe: DetectionRecipe, train: CocoImages
     Raises:
         UserError: The backbone is unknown, or its weights cannot be had or do not fit.
     """
-    weights = config.weights
-    if recipe.pretrained and weights is None:
-        weights = config.backbone
-        if not (Path(weights) / "model").is_dir():
-            raise UserError(
-                f"recipe {config.recipe} starts from a trained backbone: give --weights timm, "
-                "official:PATH, PATH, hf:USER/REPO or a run folder (or --from-scratch)"
-            )
+    weights = config.start(recipe)
     torch.manual_seed(config.seed)
     resumes = (Path(config.out) / "last.pt").exists()
     # The weights to start from may be gone when a checkpoint has taken their place.

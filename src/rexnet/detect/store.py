@@ -8,6 +8,7 @@ import safetensors
 import safetensors.torch
 
 from rexnet.detect.backbone import Backbone, TimmBackbone
+from rexnet.detect.config import detector_in
 from rexnet.detect.ssdlite import SSDLite
 from rexnet.errors import UserError
 from rexnet.nn.features import TapNetwork
@@ -40,10 +41,7 @@ def load_detector(folder: str | Path) -> SSDLite:
     Raises:
         UserError: The folder holds no detector, or its files do not fit together.
     """
-    folder = Path(folder)
-    path = _place(folder)
-    if path is None:
-        raise UserError(f"{folder} holds no detector: neither config.json nor model/config.json")
+    path = detector_in(folder)
     config = read_json(path / "config.json")
     if not _describes_detector(config):
         raise UserError(f"{path / 'config.json'} describes no detector of this package")
@@ -65,12 +63,11 @@ def is_detector(folder: str | Path) -> bool:
     Raises:
         UserError: A config in it is damaged.
     """
-    path = _place(Path(folder))
-    return path is not None and _describes_detector(read_json(path / "config.json"))
-
-
-def _place(folder: Path) -> Path | None:
-    return next((p for p in (folder, folder / "model") if (p / "config.json").is_file()), None)
+    try:
+        path = detector_in(folder)
+    except UserError:
+        return False
+    return _describes_detector(read_json(path / "config.json"))
 
 
 def _describes_detector(config: Any) -> bool:

@@ -6,10 +6,8 @@ config has timm's field names where timm has them, and the NetSpec under ``spec`
 
 import dataclasses
 import json
-import logging
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,19 @@ from typing import Any
 from rexnet import families
 from rexnet.errors import UserError
 from rexnet.nn.network import Network
+from rexnet.nn.sources import (
+    CONFIG,
+    WEIGHTS,
+    cached,
+    config_of,
+    download,
+    timm_repository,
+    weights_at,
+)
 from rexnet.nn.weights import load_weights, read_spec, save_weights
 from rexnet.preprocessing import Preprocessing
 from rexnet.runs import read_json, write_json
 from rexnet.spec import NetSpec
-
-CONFIG = "config.json"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-
-TIMM_WIDTHS = (1.0, 1.3, 1.5, 2.0, 3.0)
-"""The width multipliers of the weights that timm keeps on the hub."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +137,11 @@ def load_into(
     Raises:
         UserError: The weights cannot be had or do not fit; ``model`` is then as it was.
     """
-    source = _find(_timm_repository(model.spec) if weights == "timm" else weights)
+    if weights == "timm":
+        repository = timm_repository(model.spec)
+        source = _open(cached(repository) or download(repository))
+    else:
+        source = _find(weights)
     load_weights(model, source.weights, new_classifier=new_classifier, adapt_input=adapt_input)
     _describe(model, source)
 
@@ -175,13 +180,8 @@ def _describe(model: Network, source: _Source) -> None:
 def _find(source: str | Path) -> _Source:
     scheme, _, name = str(source).partition(":")
     if scheme == "hf":
-        return _open(_download(name))
-    path = Path(name if scheme == "official" else source)
-    if not path.exists():
-        raise UserError(
-            f"cannot read the weights {path}: no such file or folder (a repository of the hub is "
-            "hf:USER/REPO)"
-        )
+        return _open(download(name))
+    path = weights_at(source)
     if scheme == "official":
         return _Source(weights=path, preprocessing=Preprocessing(), classes=imagenet_classes())
     # Given a model folder's file, what lies beside it must not be lost.
@@ -205,74 +205,13 @@ def _open(folder: Path) -> _Source:
 
 
 def _read_config(folder: Path) -> _Config:
-    for path in (folder / CONFIG, folder / "model" / CONFIG):
-        if path.is_file():
-            fields = read_json(path)
-            if not isinstance(fields, dict) or not {"spec", "architecture"} & fields.keys():
-                raise UserError(f"{path} describes no model: it has no spec and no architecture")
-            if fields.get("architecture") == "ssdlite":
-                raise UserError(f"{path} describes a detector, no classifier; see `rexnet detect`")
-            return _Config(path=path, fields=fields)
-    raise UserError(f"{folder} holds no model: neither {CONFIG} nor model/{CONFIG}")
-
-
-def _download(repository: str) -> Path:
-    """Return the folder in the hub's cache that holds the config and the weights."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    name, _, revision = repository.partition("@")
-    with downloading(name):
-        folder = Path(hf_hub_download(name, CONFIG, revision=revision or None)).parent
-        # The folder is named after the commit: the weights are to be of the config's.
-        try:
-            hf_hub_download(name, WEIGHTS[0], revision=folder.name)
-        except EntryNotFoundError:
-            hf_hub_download(name, WEIGHTS[1], revision=folder.name)
-    return folder
-
-
-@contextmanager
-def downloading(name: str) -> Iterator[None]:
-    """Tell in one line why ``name`` could not be had from the hub.
-
-    Raises:
-        UserError: Anything was raised within.
-    """
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    # It tells of every retry, and the error below tells the end of them.
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 (its transport's errors come through as well)
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        if isinstance(error, LocalEntryNotFoundError):
-            reason = "the hub cannot be reached and its cache does not hold it"
-        raise UserError(
-            f"cannot download {name} from the hub: {reason}; pass a downloaded file or folder"
-        ) from None
-    finally:
-        logger.setLevel(level)
-
-
-def _timm_repository(spec: NetSpec) -> str:
-    """Return where timm keeps weights for the body of ``spec``."""
-    for width in TIMM_WIDTHS:
-        known = dataclasses.replace(
-            families.rexnet(width),
-            name=spec.name,
-            num_classes=spec.num_classes,
-            in_channels=spec.in_channels,
-            dropout=spec.dropout,
-            resolution=spec.resolution,
-        )
-        if known == spec:
-            return f"hf:timm/rexnet_{round(100 * width)}.nav_in1k"
-    names = ", ".join(f"rexnet_{width}" for width in TIMM_WIDTHS)
-    raise UserError(f"timm has no weights for {spec.name}, only for {names}; pass a file or folder")
+    path = config_of(folder)
+    fields = read_json(path)
+    if not isinstance(fields, dict) or not {"spec", "architecture"} & fields.keys():
+        raise UserError(f"{path} describes no model: it has no spec and no architecture")
+    if fields.get("architecture") == "ssdlite":
+        raise UserError(f"{path} describes a detector, no classifier; see `rexnet detect`")
+    return _Config(path=path, fields=fields)
 
 
 def _timm_spec(config: Mapping[str, Any], pretrained: Mapping[str, Any]) -> NetSpec:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from torch import Tensor, nn
 
-from rexnet import families
 from rexnet.errors import UserError
 from rexnet.nn.blocks import Block
 from rexnet.nn.layers import ConvNorm, activation
+from rexnet.nn.sources import resolve
 from rexnet.preprocessing import Preprocessing
 from rexnet.spec import NetSpec
 
@@ -222,25 +222,3 @@ def stages(spec: NetSpec) -> tuple[Feature, ...]:
         stride *= block.stride
         last[stride] = Feature(stride=stride, width=block.width, block=number)
     return tuple(last.values())
-
-
-def resolve(network: str | Path | NetSpec) -> NetSpec:
-    """Return the spec of a name, a JSON file, a model folder or a run folder; see ``create_model``.
-
-    Raises:
-        UserError: The name is unknown, or there is no spec in the file or the folder.
-    """
-    if isinstance(network, NetSpec):
-        return network
-    # A name wins: a run folder in the working directory may be called after its network.
-    try:
-        return families.resolve(str(network))
-    except UserError:
-        folder = Path(network)
-        if not folder.is_dir():
-            raise
-    if (folder / "spec.json").is_file():
-        return NetSpec.load(folder / "spec.json")
-    from rexnet.nn.hub import read_spec_of_folder
-
-    return read_spec_of_folder(folder)

@@ -166,8 +166,8 @@ def check_fast_enough(space: Space, limit: Limit) -> float:
         return share
     if limit.predictor.busy:
         raise UserError(
-            f"the machine was busy, so {limit.budget} was not decided: {limit.predictor.busy} while "
-            "networks were measured; end the other work (`rexnet doctor` names it) and run again"
+            f"the machine was busy, so {limit.budget} was not decided: {limit.predictor.busy} "
+            "while networks were measured; end the other work (see `rexnet doctor`) and run again"
         )
     fastest = min(limit.predictor.predict(spec) for spec in specs)
     raise UserError(

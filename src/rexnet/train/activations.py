@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rexnet import runs
+from rexnet.nn.sources import resolve
 from rexnet.spec import Activation, NetSpec
 from rexnet.train.config import ActivationStudy
 from rexnet.train.several import StudyProgress
@@ -94,8 +95,6 @@ def run(
     Raises:
         UserError: The config cannot be used, or a training failed; the others are not harmed.
     """
-    from rexnet.nn.network import resolve
-
     folder, spec = Path(config.out), resolve(config.model)
     specs: dict[str, NetSpec] = {name: with_activation(spec, name) for name in config.activations}
     with runs.locked(folder):

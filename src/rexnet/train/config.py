@@ -3,11 +3,12 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rexnet.errors import UserError, closest
 from rexnet.spec import Activation
-from rexnet.train.recipe import Device
+from rexnet.train.recipe import Device, Recipe
 
 Part = Literal["auto", "val", "train", "all"]
 
@@ -49,6 +50,21 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_training(self, ("model", "data", "recipe", "out"))
+
+    def start(self, recipe: Recipe) -> str | None:
+        """Return the weights that a training by a recipe starts from; None for new ones.
+
+        Raises:
+            UserError: The recipe needs trained weights and there are none.
+        """
+        if self.weights is not None or not recipe.pretrained:
+            return self.weights
+        if not (Path(self.model) / "model").is_dir():
+            raise UserError(
+                f"recipe {self.recipe} starts from trained weights: give --weights timm, "
+                "official:PATH, PATH, hf:USER/REPO or a run folder (or --set pretrained=false)"
+            )
+        return self.model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ from rexnet import cost, runs
 from rexnet.data.loader import LabelledImages
 from rexnet.data.splits import FileImages, Images, open_images
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
-from rexnet.errors import UserError
 from rexnet.nn.fused import Fused, can_fuse
 from rexnet.nn.hub import save_pretrained
-from rexnet.nn.network import Network, create_model, resolve
+from rexnet.nn.network import Network, create_model
+from rexnet.nn.sources import resolve
 from rexnet.preprocessing import Preprocessing
 from rexnet.train import folder as folders
 from rexnet.train import recipe as recipes
@@ -180,14 +180,7 @@ def _model(config: TrainConfig, recipe: Recipe, data: Data[Images]) -> Network:
     Raises:
         UserError: The network is unknown, or the weights cannot be had or do not fit.
     """
-    weights = config.weights
-    if recipe.pretrained and weights is None:
-        weights = config.model
-        if not (Path(config.model) / "model").is_dir():
-            raise UserError(
-                f"recipe {config.recipe} starts from trained weights: give --weights timm, "
-                "official:PATH, PATH, hf:USER/REPO or a run folder (or --set pretrained=false)"
-            )
+    weights = config.start(recipe)
     spec = resolve(config.model)
     spec = dataclasses.replace(
         spec, dropout=recipe.dropout, resolution=recipe.resolution or spec.resolution

@@ -23,6 +23,7 @@ from rexnet.data.transforms import evaluation_transform
 from rexnet.errors import UserError
 from rexnet.nn.hub import imagenet_classes, imagenet_ids, load_model
 from rexnet.nn.network import Network, create_model
+from rexnet.nn.sources import check_trained
 from rexnet.train.config import ValidateConfig, num_readers
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
 from rexnet.train.world import joined
@@ -106,14 +107,8 @@ def trained(model: str, weights: str | None) -> Network:
     Raises:
         UserError: It cannot be had, or a name comes without weights.
     """
-    if weights is not None:
-        return create_model(model, weights).eval()
-    if model.startswith("hf:") or (Path(model).exists() and not model.endswith(".json")):
-        return load_model(model)
-    raise UserError(
-        f"{model} is no run folder; a network needs --weights timm, official:PATH, PATH, "
-        "hf:USER/REPO or a run folder"
-    )
+    check_trained(model, weights)
+    return load_model(model) if weights is None else create_model(model, weights).eval()
 
 
 def relabelled(images: Images, model: Network) -> Images:
