@@ -211,9 +211,12 @@ def check_source(source: str) -> None:
     path = Path(source)
     if source in NAMED_SETS or path.is_dir():
         return
-    if path.exists() and path.suffix != ".npz":
+    if path.suffix == ".npz":
+        if not path.exists():
+            raise UserError(f"cannot read {path}: no such file")
+    elif path.exists():
         raise UserError(f"{path} is a file; give a folder of class folders, or a .npz file")
-    if not path.exists():
+    else:
         raise nothing_at(source)
 
 
