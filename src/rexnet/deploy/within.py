@@ -167,14 +167,12 @@ def _around(
     seen: set[int] = set()
     while place not in seen and len(seen) < MAX_STEPS:
         seen.add(place)
-        its = clock.times([family(_at(place, multiples))])[0]
+        spec = family(_at(place, multiples))
+        its = clock.times([spec])[0]
+        if place == lowest and not its.keeps(budget):
+            raise _refusal([(spec, its)], budget)
         # Time rises by about the power 1.6 of the width; narrow networks have their fixed costs.
         step = round(math.log(budget.milliseconds / its.fastest, STEP) / 1.6)
-        if place == lowest and step < 0:
-            least = family(multiples[0])
-            its = clock.measure([least])[0]
-            if not its.keeps(budget):
-                raise _refusal([(least, its)], budget)
         place = min(max(place + step, lowest), highest)
         if abs(step) <= CLOSE:
             break
@@ -188,4 +186,7 @@ def _index(multiple: float) -> int:
 
 
 def _at(place: int, multiples: Sequence[float]) -> float:
-    return min(max(STEP**place, multiples[0]), multiples[-1])
+    # The ends as they are: of the smallest network it is told when nothing keeps the time.
+    if place <= _index(multiples[0]):
+        return multiples[0]
+    return multiples[-1] if place >= _index(multiples[-1]) else STEP**place
