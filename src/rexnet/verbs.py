@@ -90,10 +90,9 @@ def search(arguments: Namespace) -> None:
     with Bar(console, "searching", opening) as bar:
         clock = None
         if config.budget.latency:
-            from rexnet.verbs_deploy import clock_of, tell_other_work
+            from rexnet.verbs_deploy import clock_of
 
-            tell_other_work(console)
-            clock = clock_of(config.budget.latency, bar)
+            clock = clock_of(config.budget.latency, bar, console)
         num_new = job.run(config, lambda p: bar.update(p.share, search_status(p)), clock)
     if num_new == 0:
         console.print(f"The search in {config.out} is done; nothing was left to train.")

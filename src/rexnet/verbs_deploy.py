@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -270,10 +270,9 @@ def design_in_time(arguments: Namespace) -> None:
         family, multiples = within.lines(limits, *sizes)
     family(multiples[0])
     console = plain_console()
-    tell_other_work(console)
     opening = "Ctrl-C stops measuring; the same command goes on with it."
     with Bar(console, "measuring", opening) as bar:
-        clock = clock_of(arguments.latency, bar)
+        clock = clock_of(arguments.latency, bar, console)
         found = within.find(family, multiples, arguments.latency, clock)
     if path.exists() and NetSpec.load(path) != found.spec:
         raise UserError(
@@ -298,8 +297,8 @@ def design_in_time(arguments: Namespace) -> None:
     show(found.spec, total.params, total.macs, path)
 
 
-def tell_other_work(console: Any) -> None:
-    """Say before anything is measured what else the machine computes."""
+def _tell_other_work(console: Any) -> None:
+    """Say what else the machine computes."""
     from rexnet.deploy.doctor import examine, other_work
 
     found = other_work(examine())
@@ -312,8 +311,10 @@ def tell_other_work(console: Any) -> None:
         )
 
 
-def clock_of(budget: LatencyBudget, bar: "Bar") -> "Stopwatch":
+def clock_of(budget: LatencyBudget, bar: "Bar", console: Any) -> "Stopwatch":
     """Return what measures networks in the runtime of a budget, and shows on ``bar`` how far it is.
+
+    Before it measures for the first time it tells on ``console`` what else the machine computes.
 
     Raises:
         UserError: The runtime is not installed.
@@ -333,7 +334,16 @@ def clock_of(budget: LatencyBudget, bar: "Bar") -> "Stopwatch":
         # One network at a time is not worth a line of a file.
         bar.update(done / total, words, None if total > 2 else False)
 
-    return clock(budget.runtime, show)
+    found = clock(budget.runtime, show)
+    told: list[bool] = []
+
+    def measured(specs: Sequence[NetSpec], on_progress: Callable[[int, int], None]) -> Any:
+        if not told:
+            told.append(True)
+            _tell_other_work(console)
+        return found.measured(specs, on_progress)
+
+    return dataclasses.replace(found, measured=measured)
 
 
 def _where(device: dict[str, Any]) -> str:

@@ -103,9 +103,9 @@ def check_weights(weights: str | None, spec: NetSpec | None) -> None:
         UserError: There are none.
     """
     if weights == "timm":
-        if spec is not None:
-            repository = timm_repository(spec)
-            cached(repository) or download(repository)
+        repository = timm_repository(spec) if spec is not None else None
+        if repository is not None and cached(repository) is None:
+            download(repository)
     elif weights is not None and weights.startswith("hf:"):
         download(weights.removeprefix("hf:"))
     elif weights is not None:
