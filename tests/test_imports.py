@@ -40,6 +40,7 @@ ALL = {
     "verbs",
     "verbs_deploy",
     "verbs_detect",
+    "verbs_latency",
     "verbs_rank",
     "cli",
 }
@@ -61,6 +62,7 @@ ALLOWED = {
     "verbs": ALL,
     "verbs_deploy": ALL,
     "verbs_detect": ALL,
+    "verbs_latency": ALL,
     "verbs_rank": ALL,
     "cli": ALL,
 }

@@ -90,7 +90,7 @@ def search(arguments: Namespace) -> None:
     with Bar(console, "searching", opening) as bar:
         clock = None
         if config.budget.latency:
-            from rexnet.verbs_deploy import clock_of
+            from rexnet.verbs_latency import clock_of
 
             clock = clock_of(config.budget.latency, bar, console)
         num_new = job.run(config, lambda p: bar.update(p.share, search_status(p)), clock)
@@ -98,7 +98,7 @@ def search(arguments: Namespace) -> None:
         console.print(f"The search in {config.out} is done; nothing was left to train.")
     folder = Path(config.out)
     if config.budget.latency:
-        from rexnet.verbs_deploy import print_short_list
+        from rexnet.verbs_latency import print_short_list
 
         print_short_list(folder, console)
     _conclude(folder, console, config.data)
@@ -192,7 +192,7 @@ def design_network(arguments: Namespace) -> None:
         instead = "" if given else ", or --latency"
         raise UserError(f"give {' and '.join(missing)}{instead}")
     if arguments.latency is not None:
-        from rexnet.verbs_deploy import design_in_time
+        from rexnet.verbs_latency import design_in_time
 
         design_in_time(arguments)
         return

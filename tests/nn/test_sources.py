@@ -1,8 +1,8 @@
 import socket
 import threading
 
-import huggingface_hub
 import pytest
+from huggingface_hub import constants
 
 from rexnet import UserError
 from rexnet.nn import sources
@@ -29,9 +29,9 @@ def asked(monkeypatch):
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """Return an empty cache of a hub that is asked for."""
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", HUB)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "ENDPOINT", HUB)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "hub"
 
 
@@ -79,18 +79,18 @@ def test_without_a_network_one_attempt_is_made_and_the_line_says_what_to_do(aske
         "elsewhere and give their folder instead"
     )
     assert asked == [("hub.example", 443)]
-    assert huggingface_hub.constants.HF_HUB_OFFLINE is False
+    assert constants.HF_HUB_OFFLINE is False
 
 
 def test_a_hub_that_answers_is_asked_and_one_that_is_off_is_not_even_tried(asked, hub, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"offline mode is on \(HF_HUB_OFFLINE\), and the cache"):
         download("me/mine")
     assert asked == []
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(sources, "unreachable", lambda url: "")
     with downloading("me/mine"):
-        assert huggingface_hub.constants.HF_HUB_OFFLINE is False
+        assert constants.HF_HUB_OFFLINE is False
 
 
 def test_a_repository_is_in_the_cache_with_its_weights_or_not_at_all(hub):
