@@ -1,6 +1,9 @@
+import errno
+import multiprocessing
 import os
 import pickle
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -352,6 +355,50 @@ def die(picture):
 def test_a_worker_that_is_killed_is_an_error_of_one_line():
     batches = evaluation_batches(LabelledImages(SAMPLE, die), batch_size=8, num_workers=1)
     assert failure(batches).startswith("a process that reads images died; memory may be short")
+
+
+SMALL_SHM = """
+from rexnet.data.loader import LabelledImages, evaluation_batches
+from rexnet.data.splits import open_images
+from rexnet.data.transforms import evaluation_transform
+from rexnet.preprocessing import Preprocessing
+
+samples = LabelledImages(open_images("sample")[1], evaluation_transform(Preprocessing(resolution=64)))
+batches = evaluation_batches(samples, batch_size=128, num_workers=1)
+print(*next(batches)[0].shape)
+"""
+
+
+def test_batches_larger_than_dev_shm_come_all_the_same():
+    mounted = "mount -t tmpfs -o size=1m none /dev/shm"
+    apart = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if subprocess.run([*apart, mounted], check=False, capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a /dev/shm of their own")
+    command = [*apart, f'{mounted} && exec "$@"', "sh", sys.executable, "-c", SMALL_SHM]
+    found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert (found.stdout, found.returncode) == ("128 3 64 64\n", 0), found.stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "wanted"),
+    [
+        (os, "memfd_create", "cannot hand over a batch: No space left on device; take fewer"),
+        (multiprocessing, "Lock", "cannot start: no room for their locks in /dev/shm .No space"),
+    ],
+)
+def test_no_room_for_what_processes_share_is_one_line(where, name, wanted, monkeypatch):
+    if sys.platform != "linux" or multiprocessing.get_start_method() != "fork":
+        pytest.skip("what is patched here reaches workers by fork alone")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(where, name, full)
+    samples = LabelledImages(numbered(8), colour)
+    message = failure(evaluation_batches(samples, batch_size=4, num_workers=1))
+    assert re.search(wanted, message)
+    here = evaluation_batches(samples, batch_size=4, num_workers=0)
+    assert [len(labels) for _, labels in here] == [4, 4]
 
 
 def fail(picture):

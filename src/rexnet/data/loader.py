@@ -1,6 +1,7 @@
 """Batches of images read and augmented by worker processes, the same however they are made."""
 
 import hashlib
+import multiprocessing
 import random
 import signal
 import sys
@@ -12,8 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from rexnet.data.handover import Parcel
 from rexnet.data.splits import Images
 from rexnet.data.transforms import Transform
 from rexnet.errors import UserError
@@ -212,13 +214,22 @@ class _Read(Dataset[Batch]):
     def __init__(self, samples: Samples, seed: int) -> None:
         self._samples, self._seed = samples, seed
 
-    def __getitems__(self, keys: list[Key]) -> Batch | UserError:
+    def __getitems__(self, keys: list[Key]) -> Batch | Parcel | UserError:
         """Return a batch, or the error that DataLoader would wrap in a traceback."""
         try:
             with _kept_generators():
-                return self._samples.batch([self._sample(epoch, index) for epoch, index in keys])
+                batch = self._samples.batch([self._sample(epoch, index) for epoch, index in keys])
         except UserError as error:
             return error
+        if get_worker_info() is None:
+            return batch
+        try:
+            return Parcel(batch)
+        except OSError as error:
+            return UserError(
+                f"a process that reads images cannot hand over a batch: {error.strerror or error}; "
+                "take fewer of them, or smaller batches"
+            )
 
     def _sample(self, epoch: int, index: int) -> Any:
         _seed_generators(self._seed, epoch, index)
@@ -290,6 +301,7 @@ def _say_nothing(*_: object) -> None:
 
 def _batches(loader: "DataLoader[Batch]") -> Iterator[Batch]:
     """Yield what a loader gives, and raise the errors that it hands over."""
+    _check_room(loader.num_workers)
     with _interrupts_held():
         iterator = iter(loader)
     while True:
@@ -301,13 +313,33 @@ def _batches(loader: "DataLoader[Batch]") -> Iterator[Batch]:
             if not str(error).startswith("DataLoader worker"):
                 raise
             raise UserError(
-                "a process that reads images died; memory may be short: take fewer workers, or "
-                "give /dev/shm more room"
+                "a process that reads images died; memory may be short: take fewer of them "
+                "(--workers) or smaller batches"
             ) from None
         if isinstance(batch, UserError):
             # A new one: its traceback holds this frame, and both would hold the workers.
             raise UserError(str(batch))
         yield batch[0], batch[1]
+
+
+def _check_room(num_workers: int) -> None:
+    """Check that the locks of so many processes can be made, which are files in /dev/shm.
+
+    A loader that finds out halfway shows a traceback besides.
+
+    Raises:
+        UserError: There is no room for them.
+    """
+    if not num_workers:
+        return
+    try:
+        # Four for each process's queue and eight for what they share, at most.
+        _ = [multiprocessing.Lock() for _ in range(4 * num_workers + 8)]
+    except OSError as error:
+        raise UserError(
+            f"processes that read images cannot start: no room for their locks in /dev/shm "
+            f"({error.strerror or error}); give it a megabyte, or take --workers 0"
+        ) from None
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class Trainer(ABC):
     """The result that the best checkpoint has the highest of."""
 
     evaluation_batch: ClassVar[int]
-    """Samples that a process evaluates at a time."""
+    """Samples that a process evaluates at a time, at most; no more than it trains on at a time."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Trainer(ABC):
             )
         # An optimiser that timm does not know is told before anything is written.
         optimizer_of(model, recipe)
-        self._writer = _board(self.folder) if config.tensorboard and world.leads else None
+        self._writer: Any = None
 
     @property
     @abstractmethod
@@ -107,6 +107,8 @@ class Trainer(ABC):
         result = self.world.from_leader(runs.read_json(path) if path.exists() else None)
         if result:
             return dict(result)
+        if self._config.tensorboard and self.world.leads:
+            self._writer = _board(self.folder)
         evaluations = 0
 
         def evaluate(model: nn.Module) -> Mapping[str, float]:
@@ -139,9 +141,12 @@ class Trainer(ABC):
         return result
 
     def _evaluation_batches(self) -> Iterator[Batch]:
+        trained_at_a_time = self._batches.batch_size // (
+            self.world.size * self._loop_recipe.accumulate
+        )
         return evaluation_batches(
             self._val,
-            batch_size=self.evaluation_batch,
+            batch_size=min(self.evaluation_batch, trained_at_a_time),
             rank=self.world.rank,
             world=self.world.size,
             num_workers=self._readers,
