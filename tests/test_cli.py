@@ -900,6 +900,7 @@ def test_a_detector_goes_from_training_to_validation_and_prediction(here, capsys
     assert cli.main([*predict, "--json", "--out", "P"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["image"] for row in rows] == images
+    assert [row["picture"] for row in rows] == ["P/00.png", "P/01.png"]
     assert {path.name for path in (here / "P").iterdir()} == {"00.png", "01.png"}
     assert cli.main([*predict[:-1], "1"]) == 0
     assert f"{images[0]}: nothing found" in capsys.readouterr().out

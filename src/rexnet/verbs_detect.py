@@ -93,17 +93,18 @@ def predict(arguments: Namespace) -> None:
     detector_in(arguments.detector)
     from rexnet.detect.store import load_detector
     from rexnet.detect.validate import predict as run
-    from rexnet.report.detection import write_picture
+    from rexnet.report.detection import Pictures
 
     model = load_detector(arguments.detector)
+    pictures = Pictures(Path(arguments.out), arguments.images) if arguments.out else None
     for path, found in run(model, arguments.images, arguments.score):
-        if arguments.json:
-            print(json.dumps({"image": path, "objects": found}), flush=True)  # noqa: T201
-        else:
-            words = ", ".join(f"{row['class']} {100 * row['score']:.0f} %" for row in found)
-            print(f"{path}: {words or 'nothing found'}", flush=True)  # noqa: T201
-        if arguments.out:
-            write_picture(Path(arguments.out), path, found)
+        row: dict[str, Any] = {"image": path, "objects": found}
+        words = ", ".join(f"{row['class']} {100 * row['score']:.0f} %" for row in found)
+        told = f"{path}: {words or 'nothing found'}"
+        if pictures:
+            row["picture"] = str(pictures.write(path, found))
+            told += f" ({row['picture']})"
+        print(json.dumps(row) if arguments.json else told, flush=True)  # noqa: T201
 
 
 def study(arguments: Namespace) -> None:

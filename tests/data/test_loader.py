@@ -363,7 +363,8 @@ from rexnet.data.splits import open_images
 from rexnet.data.transforms import evaluation_transform
 from rexnet.preprocessing import Preprocessing
 
-samples = LabelledImages(open_images("sample")[1], evaluation_transform(Preprocessing(resolution=64)))
+transform = evaluation_transform(Preprocessing(resolution=64))
+samples = LabelledImages(open_images("sample")[1], transform)
 batches = evaluation_batches(samples, batch_size=128, num_workers=1)
 print(*next(batches)[0].shape)
 """

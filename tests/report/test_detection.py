@@ -1,12 +1,14 @@
 import base64
+import os
 import re
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from rexnet import UserError, runs
-from rexnet.report.detection import curves, draw, precision, write_curves, write_page, write_picture
+from rexnet.report.detection import Pictures, curves, draw, precision, write_curves, write_page
 
 RECALLS = [{"recall": r / 100, "ap50": 1 - r / 100, "ap75": 0.5, "ap": 0.25} for r in range(101)]
 
@@ -78,13 +80,73 @@ def test_boxes_are_drawn_where_they_are():
     assert (30, 20) not in red
 
 
-def test_a_picture_is_written_under_its_own_name(tmp_path):
-    Image.new("RGB", (60, 40)).save(tmp_path / "x.jpg")
-    row = {"class": "cat", "box": [10, 12, 50, 30], "score": 0.5}
-    target = write_picture(tmp_path / "out", str(tmp_path / "x.jpg"), [row])
-    assert target.name == "x.png"
-    with Image.open(target) as picture:
+ROW = {"class": "cat", "box": [10, 12, 50, 30], "score": 0.5}
+
+
+def image(path, color="blue"):
+    """Make an image of one colour and return its path."""
+    path.parent.mkdir(exist_ok=True, parents=True)
+    Image.new("RGB", (60, 40), color).save(path)
+    return str(path)
+
+
+def names(folder, images, inputs=None):
+    """Return the names of the pictures that one call writes of some images."""
+    pictures = Pictures(folder, inputs or images)
+    return [pictures.write(path, [ROW]).name for path in images]
+
+
+def test_a_picture_is_written_under_the_name_of_its_image(tmp_path):
+    path = image(tmp_path / "x.jpg")
+    assert names(tmp_path / "out", [path]) == ["x.png"]
+    with Image.open(tmp_path / "out" / "x.png") as picture:
         assert picture.size == (60, 40)
+        assert picture.getpixel((10, 20)) != picture.getpixel((30, 20))
+
+
+def test_two_images_of_one_name_have_two_pictures_the_same_ones_again(tmp_path):
+    folder = tmp_path / "out"
+    a, b = image(tmp_path / "a" / "1.jpg", "blue"), image(tmp_path / "b" / "1.jpg", "red")
+    c = image(tmp_path / "b" / "1.png", "green")
+    assert names(folder, [a, b, c, a]) == ["1.png", "1-2.png", "1-3.png", "1.png"]
+    # In another order, alone and by other spellings; a picture of another image is left.
+    assert names(folder, [c, b]) == ["1-3.png", "1-2.png"]
+    os.symlink(tmp_path / "b", tmp_path / "link")
+    assert names(folder, [f"{tmp_path}/a/../link/1.jpg"]) == ["1-2.png"]
+    colors = []
+    for name in ("1.png", "1-2.png", "1-3.png"):
+        with Image.open(folder / name) as picture:
+            colors.append(picture.getpixel((30, 38)).index(max(picture.getpixel((30, 38)))))
+    assert colors == [2, 0, 1]
+
+
+@pytest.mark.parametrize("out", [".", "./sub/..", "link"])
+def test_an_image_is_never_written(out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.symlink(".", "link")
+    image(tmp_path / "photo.png")
+    before = (tmp_path / "photo.png").read_bytes()
+    assert names(Path(out), ["photo.png"]) == ["photo-2.png"]
+    assert names(Path(out), ["./photo.png"]) == ["photo-2.png"]
+    # The picture as an image, and what it shows, in one call.
+    assert names(Path(out), ["photo.png", "photo-2.png"]) == ["photo-3.png", "photo-2-2.png"]
+    assert (tmp_path / "photo.png").read_bytes() == before
+
+
+def test_links_and_files_of_others_are_left(tmp_path):
+    path, folder = image(tmp_path / "x.jpg"), tmp_path / "out"
+    folder.mkdir()
+    os.link(image(tmp_path / "other.png"), folder / "x.png")
+    os.symlink(tmp_path / "other.png", folder / "x-2.png")
+    os.symlink(tmp_path / "nothing", folder / "x-3.png")
+    (folder / "x-4.png").mkdir()
+    with pytest.raises(UserError, match=r"cannot write to .*other\.png"):
+        Pictures(tmp_path / "other.png", [path])
+    (folder / "x-5.png").write_text("mine", encoding="utf-8")
+    before = (tmp_path / "other.png").read_bytes()
+    assert names(folder, [path]) == ["x-6.png"]
+    assert (tmp_path / "other.png").read_bytes() == before
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_the_curves_show_every_epoch(tmp_path):

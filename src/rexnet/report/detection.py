@@ -1,6 +1,9 @@
 """The figures of a detector's training and the page of its validation, from their folders."""
 
 import base64
+import hashlib
+import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +13,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from rexnet import runs
 from rexnet.errors import UserError
@@ -21,6 +25,12 @@ SHOWN = 24
 
 SIDE = 420
 """The longer side of an image there, in pixels."""
+
+SHOWS = "rexnet-shows"
+"""Name of the text in a picture that says which image it shows."""
+
+HEAD = 1024
+"""Bytes at the beginning of a picture that hold this text."""
 
 RIGHT, WRONG, MISSED, CROWD = "#2ca02c", "#d62728", "#ffb000", "#b0b0b0"
 
@@ -113,20 +123,79 @@ def draw(picture: Image.Image, boxes: Sequence[tuple[Sequence[float], str, str]]
     return picture
 
 
-def write_picture(folder: Path, path: str, found: Sequence[Mapping[str, Any]]) -> Path:
-    """Write a picture with the boxes of what was found on it, under its own name.
+class Pictures:
+    """Pictures with boxes in a folder; none is written over an image or another file.
+
+    The picture of an image has its name, with the ending ``.png``. Where that is taken, it ends in
+    ``-2``, ``-3`` and so on. A picture knows which image it shows, by a digest of its path, and
+    takes the place of an earlier one of the same image only.
+
+    Args:
+        folder: Where they are written.
+        images: Paths of all images, none of which is written to.
 
     Raises:
-        UserError: The picture cannot be read.
+        UserError: The folder cannot be made.
     """
-    boxes = [
-        (row["box"], RIGHT, f"{row['class']} {100 * row['score']:.0f}") for row in reversed(found)
-    ]
-    target = folder / f"{Path(path).stem}.png"
-    buffer = BytesIO()
-    draw(_upright(path), boxes).save(buffer, "PNG")
-    runs.write_bytes(target, buffer.getvalue())
-    return target
+
+    def __init__(self, folder: Path, images: Sequence[str]) -> None:
+        try:
+            # Before names are looked for in it: new/.. is a folder only once there is new.
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror or error}") from None
+        self._folder = folder
+        self._images = {_file(path) for path in images}
+
+    def write(self, path: str, found: Sequence[Mapping[str, Any]]) -> Path:
+        """Write a picture with the boxes of what was found on an image, and return its path.
+
+        Raises:
+            UserError: The image cannot be read, or the folder cannot be written to.
+        """
+        boxes = [
+            (row["box"], RIGHT, f"{row['class']} {100 * row['score']:.0f}")
+            for row in reversed(found)
+        ]
+        words, buffer = PngInfo(), BytesIO()
+        words.add_text(SHOWS, _digest(path))
+        draw(_upright(path), boxes).save(buffer, "PNG", pnginfo=words)
+        target = self._place(path)
+        runs.write_bytes(target, buffer.getvalue())
+        return target
+
+    def _place(self, path: str) -> Path:
+        stem = Path(path).stem
+        names = (f"{stem}-{number}.png" for number in itertools.count(2))
+        for name in itertools.chain([f"{stem}.png"], names):
+            place = self._folder / name
+            # A link that leads nowhere is something, too.
+            if not os.path.lexists(place) or self._is_earlier(place, path):
+                return place
+        raise AssertionError
+
+    def _is_earlier(self, place: Path, path: str) -> bool:
+        """Tell whether there is a picture of the same image, and no image to read."""
+        mark = f"{SHOWS}\0{_digest(path)}".encode()
+        try:
+            with place.open("rb") as file:
+                is_own = mark in file.read(HEAD)
+        except OSError:
+            return False
+        return is_own and not place.is_symlink() and _file(str(place)) not in self._images
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
+
+
+def _file(path: str) -> tuple[int, int] | None:
+    """Return what is the same for all names of a file; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _upright(path: str) -> Image.Image:
