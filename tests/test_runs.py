@@ -210,3 +210,69 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     folder = below_a_file(tmp_path)
     with pytest.raises(UserError, match=rf"cannot write to {folder}: "), runs.locked(folder):
         pass
+
+
+IDENTITY = {"data": {"name": "a", "fingerprint": "1f"}, "recipe": {"lr": 0.1, "scale": (1, 2)}}
+
+
+def opened(folder, mark="train.json", identity=IDENTITY, **options):
+    with runs.opened(folder, mark, identity, **options):
+        pass
+
+
+def test_a_folder_is_opened_new_and_again_for_the_same(tmp_path):
+    folder = tmp_path / "T"
+    opened(folder)
+    assert runs.read_json(folder / "train.json")["recipe"] == {"lr": 0.1, "scale": [1, 2]}
+    opened(folder)
+    # Where the data lie does not count.
+    moved = {**IDENTITY, "data": {"name": "b", "fingerprint": "1f"}}
+    opened(folder, identity=moved)
+    assert runs.read_json(folder / "train.json")["data"]["name"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("mark", "change", "wanted"),
+    [
+        ("train.json", {"recipe": {"lr": 0.2, "scale": [1, 2]}}, "training of .*lr is 0.1, not 0.2"),
+        ("train.json", {"seed": 1}, "holds a training of another .*: seed is None, not 1; give an"),
+        (
+            "train.json",
+            {"data": {"name": "b", "fingerprint": "2f"}},
+            "data.name is a, not b, data.fingerprint is 1f, not 2f; give another --out",
+        ),
+        ("search.json", {}, "T holds a training, not a search; give another --out"),
+        ("study.json", {}, "T holds a training, not a rank study; give another --out"),
+    ],
+)
+def test_a_folder_of_something_else_is_refused_and_not_changed(mark, change, wanted, tmp_path):
+    folder = tmp_path / "T"
+    opened(folder)
+    (folder / ".lock").unlink()
+    before = contents(folder)
+    with pytest.raises(UserError, match=wanted):
+        opened(folder, mark, {**IDENTITY, **change})
+    assert contents(folder) == before
+
+
+def test_files_without_a_mark_are_refused_unless_they_are_known(tmp_path):
+    (tmp_path / "notes").write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=f"{tmp_path} has files but no train.json; give another"):
+        opened(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+    opened(tmp_path, is_known=True)
+    assert runs.read_json(tmp_path / "train.json")["data"]["name"] == "a"
+
+
+def test_many_and_long_differences_are_told_in_short(tmp_path):
+    runs.write_json(tmp_path / "train.json", {f"f{number}": "x" * 999 for number in range(9)})
+    with pytest.raises(UserError) as error:
+        opened(tmp_path)
+    assert len(str(error.value)) < 1000
+    assert "and 5 more; give another --out" in str(error.value)
+
+
+def test_a_mark_that_is_no_object_is_damaged(tmp_path):
+    runs.write_json(tmp_path / "train.json", [1])
+    with pytest.raises(UserError, match=r"train\.json is damaged: it holds no JSON object"):
+        opened(tmp_path)

@@ -306,6 +306,6 @@ def same_device(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> N
     found = list(runs.differences(old, new))
     if found:
         raise UserError(
-            f"the times in {path} are of another device: {', '.join(found)}; go on there, or give "
+            f"the times in {path} are of another device: {runs.told(found)}; go on there, or give "
             "another --out"
         )

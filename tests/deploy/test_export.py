@@ -217,7 +217,9 @@ def test_a_folder_of_something_else_is_left_alone(here):
     write_network(here / "M")
     export.run(config(out="E"))
     before = content(here / "E")
-    with pytest.raises(UserError, match=r"E holds another export: format is onnx, not openvino"):
+    with pytest.raises(
+        UserError, match=r"E holds an export of another configuration: format is onnx, not openvino"
+    ):
         export.run(config(out="E", format="openvino"))
     assert content(here / "E") == before
     with pytest.raises(UserError, match=r"M has files but no export\.json; give another --out"):

@@ -1,7 +1,7 @@
 import pytest
 from scenes import SETTINGS
 
-from rexnet import UserError, runs
+from rexnet import NetSpec, UserError, runs
 from rexnet.detect import study
 from rexnet.detect.config import DetectionStudy
 
@@ -37,6 +37,9 @@ def test_the_papers_gains_are_those_of_its_text():
 
 def test_a_study_trains_every_backbone_with_every_seed(here):
     (here / "other.json").write_bytes((here / "toy.json").read_bytes())
+    (here / "swapped").mkdir()
+    (here / "swapped" / "train").symlink_to(here / "scenes" / "val")
+    (here / "swapped" / "val").symlink_to(here / "scenes" / "train")
     seen = []
     table = study.run(config(parallel=1), seen.append)
     assert [line["backbone"] for line in table] == ["toy.json", "other.json"]
@@ -44,6 +47,24 @@ def test_a_study_trains_every_backbone_with_every_seed(here):
     assert (seen[-1].trained, seen[-1].total) == (4, 4)
     assert len(runs.read_jsonl(here / "S" / "trainings.jsonl")) == 4
     assert runs.read_json(here / "S" / "table.json")["table"] == table
+    before = {path: path.read_bytes() for path in (here / "S").rglob("*.json*")}
+    for wanted, changes in {
+        "recipe.epochs is 1, not 2": {"set": (*SETTINGS, "epochs=2")},
+        "data.name is .*fingerprints": {"data": "swapped"},
+    }.items():
+        with pytest.raises(UserError, match=f"holds a .*of another configuration: .*{wanted}"):
+            study.run(config(**changes), seen.append)
+    spec = NetSpec.load("toy.json")
+    changed = spec.with_widths([width + 2 for width in spec.widths])
+    (here / "other.json").write_text(changed.to_json(), encoding="utf-8")
+    with pytest.raises(UserError, match=r"S/other\.json-0 holds a training .*backbone\.spec_id is"):
+        study.run(config(), seen.append)
+    assert {path: path.read_bytes() for path in (here / "S").rglob("*.json*")} == before
+
+
+def test_backbones_of_one_folder_are_refused():
+    with pytest.raises(UserError, match="two backbones have one name for their folder"):
+        study.run(config(backbones=("a/b.json", "a-b.json")), lambda progress: None)
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,19 @@ def test_a_block_built_to_have_a_rank_is_reported_with_it(rank, here, capsys):
     assert cli.main([*study, "--out", "out"]) == 0
     rows = runs.read_jsonl(here / "out" / "blocks.jsonl")
     assert (rows[2]["rank"], rows[2]["rank_ratio"]) == (rank, rank / 20)
-    assert rows[1]["rank"] > rank or rank > 7
     assert f"{rank / 20:.3f}" in capsys.readouterr().out
+    assert rows[1]["rank"] > rank or rank > 7
+    assert cli.main([*study, "--out", "out"]) == 0
+    before = (here / "out" / "blocks.jsonl").read_bytes()
+    with torch.no_grad():
+        conv.weight *= 2
+    save_pretrained(model, "built")
+    capsys.readouterr()
+    assert cli.main([*study, "--out", "out"]) == 2
+    assert "out holds a look into a network of another configuration: weights is" in (
+        capsys.readouterr().err
+    )
+    assert (here / "out" / "blocks.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize(

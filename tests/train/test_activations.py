@@ -1,11 +1,12 @@
+import dataclasses
 import math
 
 import pytest
-from runs_of_toys import QUICK
+from runs_of_toys import QUICK, config, write_toys
 
-from rexnet import UserError, families, runs
+from rexnet import NetSpec, UserError, families, runs
 from rexnet.cost import count
-from rexnet.train import activations
+from rexnet.train import activations, job
 from rexnet.train.activations import PAPER, summarise, verdict, with_activation
 from rexnet.train.config import ActivationStudy
 
@@ -84,11 +85,58 @@ def test_a_study_trains_every_activation_with_every_seed_and_goes_on(here):
     assert seen[-1].trained == 4
 
 
+OTHERS = {
+    "model.name is search_3b, not other, model.spec_id is ": {"model": "other.json"},
+    "data.name is toys.npz .train., not few.npz .train., ": {"data": "few.npz"},
+    "recipe.epochs is 1, not 3": {"set": QUICK},
+    "precision is float32, not bfloat16": {"set": (*QUICK, "epochs=1", "precision=bfloat16")},
+}
+
+
+def test_a_folder_asked_for_something_else_is_refused_and_not_harmed(here):
+    spec = NetSpec.load("toy.json")
+    other = dataclasses.replace(spec, name="other", blocks=spec.blocks[:2])
+    (here / "other.json").write_text(other.to_json(), encoding="utf-8")
+    (here / "data").mkdir()
+    write_toys(here / "data", num_images=40)
+    (here / "data" / "toys.npz").rename("few.npz")
+    quick = {"activations": ("silu",), "seeds": 1}
+    table = activations.run(study(**quick), lambda progress: None)
+    before = contents(here / "S")
+    for wanted, changes in OTHERS.items():
+        with pytest.raises(UserError, match=f"S holds a study of activations .*{wanted}.*--out"):
+            activations.run(study(**quick | changes), lambda progress: None)
+    with pytest.raises(UserError, match="S holds a study of activations, not a training; give"):
+        job.run(config(out="S"), lambda progress: None, lambda done, total: None)
+    with pytest.raises(UserError, match="S/silu-0 holds a training, not a study of activations"):
+        activations.run(study(**quick, out="S/silu-0"), lambda progress: None)
+    assert contents(here / "S") == before
+    # The same images elsewhere are the same; so is a folder from before there were marks.
+    (here / "S" / "activations.json").unlink()
+    moved = str((here / "toys.npz").rename(here / "data" / "moved.npz"))
+    assert activations.run(study(**quick, data=moved), lambda progress: None) == table
+    assert runs.read_json(here / "S" / "activations.json")["model"]["name"] == "search_3b"
+    (here / "S" / "activations.json").unlink()
+    before = contents(here / "S")
+    with pytest.raises(UserError, match="S/silu-0 holds a training of another .*recipe.epochs is"):
+        activations.run(study(**quick, data=moved, set=QUICK), lambda progress: None)
+    with pytest.raises(UserError, match="S has files but no activations.json; give another --out"):
+        activations.run(study(data=moved, activations=("elu",)), lambda progress: None)
+    (here / "S" / "silu-0" / "train.json").unlink()
+    with pytest.raises(UserError, match=r"S/silu-0 has files but no train\.json; give another"):
+        activations.run(study(**quick, data=moved), lambda progress: None)
+
+
+def contents(folder):
+    """Return what is in the visible files of a folder."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {path: path.read_bytes() for path in paths}
+
+
 def test_a_training_that_fails_is_named(here):
-    (here / "S" / "silu-0").mkdir(parents=True)
-    (here / "S" / "silu-0" / "notes").write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match=r"training in S/silu-0 failed: .*give another --out"):
-        activations.run(study(activations=("silu",), seeds=1), lambda progress: None)
+    broken = study(activations=("silu",), seeds=1, set=(*QUICK, "optimizer=nosuch"))
+    with pytest.raises(UserError, match=r"training in S/silu-0 failed: .*nosuch"):
+        activations.run(broken, lambda progress: None)
 
 
 @pytest.mark.parametrize(

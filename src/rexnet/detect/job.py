@@ -26,6 +26,7 @@ from rexnet.detect.store import save_detector
 from rexnet.errors import UserError
 from rexnet.nn.features import TapNetwork
 from rexnet.nn.fused import FusedTap, can_fuse
+from rexnet.nn.network import resolve
 from rexnet.preprocessing import Preprocessing
 from rexnet.spec import NetSpec
 from rexnet.train import folder as folders
@@ -49,8 +50,8 @@ def run(config: DetectTrainConfig, on_progress: OnProgress, on_read: OnRead) -> 
     """
     recipe, folder = recipes.load(config.recipe, config.set), Path(config.out)
     recipe = recipe.from_scratch() if config.from_scratch else recipe
-    if not (folder / "train.json").exists():
-        runs.check_new(folder, "train.json")
+    if not (folder / folders.MARK).exists():
+        runs.check_new(folder, folders.MARK)
     with joined(config.device) as world:
         parts = open_parts(config)
         data = folders.sound(parts, folder, world, config.skip_corrupt, on_read)
@@ -58,10 +59,9 @@ def run(config: DetectTrainConfig, on_progress: OnProgress, on_read: OnRead) -> 
         recipe = dataclasses.replace(recipe, batch_size=size)
         model = _model(config, recipe, data.train)
         trainer = _Detector(config, recipe, model, data, world, on_progress)
-        with runs.locked(folder) if world.leads else nullcontext(), folders.failures(recipe):
-            if world.leads:
-                identity = _identity(config, recipe, model, data, world)
-                folders.prepare(folder, config, identity, data, _spec(model))
+        identity = _identity(config, recipe, model, data, world.device)
+        held = folders.opened(folder, config, identity, data, _spec(model))
+        with held if world.leads else nullcontext(), folders.failures(recipe):
             return trainer.run()
 
 
@@ -234,26 +234,62 @@ def _identity(
     recipe: DetectionRecipe,
     model: SSDLite,
     data: Data[CocoImages],
-    world: World,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Return what makes two trainings the same."""
-    spec = _spec(model)
+    found, spec = (
+        common(recipe, data.train, data.fingerprints, config.weights, device),
+        _spec(model),
+    )
+    found["data"] |= {"num_train": len(data.train), "num_val": len(data.val)}
     return {
-        "data": {
-            "name": data.train.name,
-            "num_train": len(data.train),
-            "num_val": len(data.val),
-            "categories": dict(zip(model.classes, model.category_ids, strict=True)),
-            "fingerprints": list(data.fingerprints),
-        },
+        **found,
         "backbone": {"name": model.backbone.name, "spec_id": spec.spec_id if spec else None},
         "preprocessing": model.preprocessing.to_config(),
-        "weights": config.weights,
-        "recipe": dataclasses.asdict(recipe),
-        "precision": str(resolved_precision(recipe.precision, world.device)).split(".")[1],
-        "device": world.device.type,
         "seed": config.seed,
     }
+
+
+def common(
+    recipe: DetectionRecipe,
+    train: CocoImages,
+    fingerprints: tuple[str, str],
+    weights: str | None,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Return what is the same in trainings on several backbones and with several seeds.
+
+    Args:
+        recipe: How they are trained.
+        train: The images to train on.
+        fingerprints: Of them and of those to validate on.
+        weights: What the backbones start from.
+        device: What computes.
+    """
+    return {
+        "data": {
+            "name": train.name,
+            "categories": dict(zip(train.classes, train.category_ids, strict=True)),
+            "fingerprints": list(fingerprints),
+        },
+        "weights": weights,
+        "recipe": dataclasses.asdict(recipe),
+        "precision": str(resolved_precision(recipe.precision, device)).split(".")[1],
+        "device": device.type,
+    }
+
+
+def backbone_id(source: str) -> dict[str, Any]:
+    """Return what ``train.json`` tells of a backbone, which need not be built for it.
+
+    Raises:
+        UserError: The network is unknown.
+    """
+    if source.startswith("timm:"):
+        return {"name": source, "spec_id": None}
+    # As a backbone has no classifier, its number of classes is 1.
+    spec = dataclasses.replace(resolve(source), num_classes=1)
+    return {"name": spec.name, "spec_id": spec.spec_id}
 
 
 def _spec(model: SSDLite) -> NetSpec | None:

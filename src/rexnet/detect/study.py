@@ -1,12 +1,15 @@
 """Detectors on several backbones, trained alike (Tables A3 and A4)."""
 
+import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rexnet import runs
 from rexnet.detect.config import DetectionStudy, DetectTrainConfig
+from rexnet.errors import UserError
 from rexnet.train.several import StudyProgress, train_all, trainings_at_a_time
 from rexnet.train.variants import mean_and_stderr
 
@@ -41,7 +44,8 @@ def run(
     The folder then holds ``trainings.jsonl``, a line a training, too.
 
     Raises:
-        UserError: The config cannot be used, or a training failed; the others are not harmed.
+        UserError: The config cannot be used, the folder holds something else, or a training
+            failed; the others are not harmed.
     """
     from rexnet.detect import job
 
@@ -51,7 +55,9 @@ def run(
         folder / f"{name.replace(':', '-').replace('/', '-')}-{seed}": (name, seed)
         for seed, name in itertools.product(range(config.seeds), config.backbones)
     }
-    with runs.locked(folder):
+    if len(jobs) < config.seeds * len(config.backbones):
+        raise UserError("two backbones have one name for their folder; rename a spec")
+    with _opened(config, jobs):
         configs = [_training(config, name, seed, place) for place, (name, seed) in jobs.items()]
         parallel = trainings_at_a_time(config.parallel, config.device)
         train_all(job.run, configs, parallel, on_progress)
@@ -82,6 +88,30 @@ def summarise(
             line |= {metric: mean, f"{metric}_stderr": error, f"paper_{metric}": value}
         table.append(line | {"params": mine[0]["params"], "macs": mine[0]["macs"]})
     return table
+
+
+@contextmanager
+def _opened(config: DetectionStudy, jobs: Mapping[Path, tuple[str, int]]) -> Iterator[None]:
+    """Open the folder of a study, new or the same; seeds and backbones may be other ones."""
+    import torch
+
+    from rexnet.detect import job, recipe
+    from rexnet.train.folder import opened_study
+    from rexnet.train.world import on_gpu
+
+    how = recipe.load(config.recipe, config.set)
+    how = how.from_scratch() if config.from_scratch else how
+    train, val = job.open_parts(_training(config, config.backbones[0], 0, Path(config.out)))
+    how = dataclasses.replace(how, batch_size=min(how.batch_size, len(train)))
+    device = torch.device("cuda" if on_gpu(config.device) else "cpu")
+    prints = train.fingerprint(), val.fingerprint()
+    common = job.common(how, train, prints, config.weights, device)
+    trainings = {
+        place: {**common, "backbone": job.backbone_id(name), "seed": seed}
+        for place, (name, seed) in jobs.items()
+    }
+    with opened_study(Path(config.out), "detection.json", common, trainings):
+        yield
 
 
 def _training(config: DetectionStudy, name: str, seed: int, place: Path) -> DetectTrainConfig:

@@ -1,6 +1,7 @@
 """The validation and the prediction job of detectors."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from rexnet.detect.ssdlite import SSDLite
 from rexnet.detect.store import load_detector
 from rexnet.errors import UserError
 from rexnet.nn.fuse import fuse
+from rexnet.nn.weights import digest
 from rexnet.train.config import num_readers
+from rexnet.train.folder import opened_validation
 from rexnet.train.world import joined
 
 
@@ -42,12 +45,22 @@ def validate(config: DetectValidateConfig, on_progress: Callable[[int, int], Non
         on_progress: Called with the number of images done and of all images.
 
     Raises:
-        UserError: The detector or the data cannot be had or do not belong together.
+        UserError: The detector or the data cannot be had or do not belong together, or the folder
+            holds something else.
     """
     model = load_detector(config.detector)
-    images = read_coco(*_places(config), skip_degenerate=config.skip_corrupt)
+    annotations, folder_of_images = _places(config)
+    images = read_coco(annotations, folder_of_images, skip_degenerate=config.skip_corrupt)
     images = aligned(images, model.classes, model.category_ids)
-    with joined(config.device) as world:
+    identity = {
+        "model": {"backbone": model.backbone.name},
+        "weights": digest(model),
+        "data": {"name": images.name, "fingerprint": images.fingerprint()},
+    }
+    source = config.data or str(annotations)
+    opened = opened_validation(config.detector, config.out, source, identity, is_own=True)
+    with joined(config.device) as world, opened if world.leads else nullcontext(Path()) as place:
+        folder = world.from_leader(place)
         images, _ = checked(images, config.skip_corrupt, on_progress)
         batches = evaluation_batches(
             DetectionSamples(images, model.preprocessing, augment=False),
@@ -62,7 +75,6 @@ def validate(config: DetectValidateConfig, on_progress: Callable[[int, int], Non
         rows = detect(model, images, told, world)
         found = average_precision(images, rows) if world.leads else None
         result = world.from_leader(found)
-        folder = Path(config.out) if config.out else Path(config.detector) / "validation"
         if world.leads:
             write_detections(folder, images, rows, result)
     return Validated(images=images, result=result, folder=folder)

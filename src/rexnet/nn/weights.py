@@ -1,11 +1,12 @@
 """Reading and writing weights: official and timm tensor names told apart by the names."""
 
+import hashlib
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rexnet.errors import UserError
 from rexnet.nn.network import Network
@@ -22,6 +23,19 @@ def save_weights(model: Network, path: str | Path) -> None:
     # One key alone: safetensors writes several in random order.
     metadata = {"spec": model.spec.to_json(indent=None)}
     write_bytes(Path(path), safetensors.torch.save(tensors, metadata))
+
+
+def digest(module: nn.Module) -> str:
+    """Return sixteen hex digits that depend on the names and the values of all weights."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        # Files of weights leave the counters of batch norms out.
+        if not name.endswith("num_batches_tracked"):
+            found.update(name.encode())
+            found.update(
+                tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+            )
+    return found.hexdigest()[:16]
 
 
 def read_spec(path: str | Path) -> NetSpec:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from rexnet import families, runs
+from rexnet.errors import UserError
 from rexnet.rank import network
 from rexnet.rank.config import MAX_IMAGES, NetworkStudy
 from rexnet.train.config import FactorStudy
 from rexnet.train.several import StudyProgress
-from rexnet.train.variants import mean_and_stderr, train_variants
+from rexnet.train.variants import mean_and_stderr, opened, train_variants
 
 PAPER = {
     "baseline": (48.0, 5997.5),
@@ -36,16 +37,18 @@ def run(
         on_look: Called with the number of trained networks looked at and of all.
 
     Raises:
-        UserError: The config cannot be used, or a training failed; the others are not harmed.
+        UserError: The config cannot be used, the folder holds something else, or a training
+            failed; the others are not harmed.
     """
     folder = Path(config.out)
     specs = {name: families.factors(name) for name in families.FACTORS}
-    with runs.locked(folder):
+    with opened("factors.json", specs, config):
         places = train_variants(specs, config, on_progress)
         rows = []
         for (name, seed), place in places.items():
             result = runs.read_json(place / "result.json")
-            rows.append({"network": name, "seed": seed, **result, **_final_feature(config, place)})
+            found = _final_feature(config, place, result["num_images"])
+            rows.append({"network": name, "seed": seed, **result, **found})
             on_look(len(rows), len(places))
         table = summarise(rows)
         runs.write_jsonl(folder / "trainings.jsonl", rows)
@@ -83,11 +86,20 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return table
 
 
-def _final_feature(config: FactorStudy, place: Path) -> dict[str, Any]:
-    """Return nuclear norm and effective rank of the final feature of a trained network."""
+def _final_feature(config: FactorStudy, place: Path, num_images: int) -> dict[str, Any]:
+    """Return nuclear norm and effective rank of the final feature of a trained network.
+
+    Raises:
+        UserError: Those at hand are not of all images to validate on.
+    """
     out = place / "rank"
     if not (out / network.BLOCKS).exists():
         study = NetworkStudy(model=str(place), data=config.data, images=MAX_IMAGES, out=str(out))
         network.run(study, lambda done, total: None)
     *_, final = runs.read_jsonl(out / network.BLOCKS)
+    if final.get("images") != min(num_images, MAX_IMAGES):
+        raise UserError(
+            f"{out} is of {final.get('images')} images, not of {num_images}; remove it, and it is "
+            "made anew"
+        )
     return {key: final[key] for key in ("nuclear_norm", "effective_rank")}

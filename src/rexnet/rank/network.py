@@ -16,10 +16,11 @@ from rexnet.data.transforms import evaluation_transform
 from rexnet.deploy.models import load
 from rexnet.errors import UserError
 from rexnet.nn.network import Network
+from rexnet.nn.weights import digest
 from rexnet.rank.config import NetworkStudy
 from rexnet.train.config import num_readers
 
-BLOCKS = "blocks.jsonl"
+BLOCKS, MARK = "blocks.jsonl", "network.json"
 
 TOLERANCE = 0.01
 """Singular values above this share of the largest one count for the rank."""
@@ -41,20 +42,25 @@ def run(
     given.
 
     Raises:
-        UserError: The model or the images cannot be had, or the folder cannot be written to.
+        UserError: The model or the images cannot be had, or the folder holds something else or
+            cannot be written to.
     """
     model = load(config.model, config.weights)
     network = model.module
     if not isinstance(network, Network):
         raise UserError(f"{config.model} is no classifier of this package")
     folder = Path(config.out)
-    if not (folder / BLOCKS).exists():
-        runs.check_new(folder, BLOCKS)
     images = open_images(config.data)[1]
     left_out = np.random.default_rng(0).permutation(len(images))[config.images :]
     seen = images.without(left_out.tolist())
-    grams = _grams(network, _read(seen, network, on_progress))
-    with runs.locked(folder):
+    identity = {
+        "model": {"spec_id": network.spec.spec_id},
+        "weights": digest(network) if model.trained else "random",
+        "data": {"name": images.name, "fingerprint": images.fingerprint()},
+        "images": len(seen),
+    }
+    with runs.opened(folder, MARK, identity):
+        grams = _grams(network, _read(seen, network, on_progress))
         rows = [{**row, "images": len(seen)} for row in _rows(network, grams)]
         runs.write_jsonl(folder / BLOCKS, rows)
     return rows, model.trained

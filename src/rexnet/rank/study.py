@@ -60,17 +60,12 @@ def run(config: RankStudy, on_progress: Callable[[StudyProgress], None]) -> list
         UserError: The folder holds another study or cannot be written to.
     """
     folder = Path(config.out)
-    identity = _identity(config)
-    runs.check_same(folder / STUDY, identity, "rank study")
-    if not (folder / STUDY).exists():
-        runs.check_new(folder, STUDY)
     points = [
         Point.of(config, architecture, ratio)
         for architecture in config.architectures
         for ratio in config.ratios
     ]
-    with runs.locked(folder):
-        runs.write_json(folder / STUDY, identity)
+    with runs.opened(folder, STUDY, _identity(config)):
         runs.write_json(folder / "environment.json", runs.environment("numpy", "scipy"))
         # Those that take longest first, so that no process waits at the end.
         longest = sorted(points, key=lambda point: -point.ratio)

@@ -153,7 +153,7 @@ def _limit(
         # Before minutes of measuring: only what predicts may differ, where a kill left none.
         old = runs.read_json(known).get("latency") or {}
         mine = {**old, "budget": str(budget)}
-        runs.check_same(known, {**search_identity, "latency": mine}, "search")
+        runs.check_same(known, {**search_identity, "latency": mine})
     if path.exists():
         limit = Limit(budget=budget, predictor=Predictor.load(path))
         same_device(path, limit.predictor.device, clock.device)
@@ -227,7 +227,7 @@ def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, An
         UserError: The folder holds another search, or its study is elsewhere.
     """
     path = folder / "search.json"
-    runs.check_same(path, search_identity, "search")
+    runs.check(folder, path.name, search_identity)
     share = _share(folder, config, search_identity, is_new=not path.exists())
     # Before all other files: a search killed right here is known for what it is.
     runs.write_json(path, search_identity)

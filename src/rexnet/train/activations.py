@@ -13,7 +13,7 @@ from rexnet.nn.sources import resolve
 from rexnet.spec import Activation, NetSpec
 from rexnet.train.config import ActivationStudy
 from rexnet.train.several import StudyProgress
-from rexnet.train.variants import mean_and_stderr, train_variants
+from rexnet.train.variants import mean_and_stderr, opened, train_variants
 
 PAPER = {
     "relu6": (77.3, 93.5),
@@ -93,11 +93,13 @@ def run(
     and the verdict on its order.
 
     Raises:
-        UserError: The config cannot be used, or a training failed; the others are not harmed.
+        UserError: The config cannot be used, the folder holds something else, or a training
+            failed; the others are not harmed.
     """
     folder, spec = Path(config.out), resolve(config.model)
     specs: dict[str, NetSpec] = {name: with_activation(spec, name) for name in config.activations}
-    with runs.locked(folder):
+    model = {"name": spec.name, "spec_id": spec.spec_id}
+    with opened("activations.json", specs, config, model=model):
         places = train_variants(specs, config, on_progress)
         rows = [
             {"activation": name, "seed": seed, **runs.read_json(place / "result.json")}

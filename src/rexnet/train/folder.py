@@ -1,6 +1,7 @@
 """What the training jobs share around the loop: the run folder, sound images, failures told."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from rexnet.train.recipe import LoopRecipe
 from rexnet.train.world import World
 
 OnRead = Callable[[int, int], None]
+
+MARK = "train.json"
+"""The file that says what makes two trainings the same."""
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
 
@@ -78,10 +82,11 @@ def sound(
     )
 
 
-def prepare(
+@contextmanager
+def opened(
     folder: Path, config: Any, identity: Mapping[str, Any], data: Data[Any], spec: NetSpec | None
-) -> None:
-    """Check that ``folder`` is new or holds the same training, and write what the training is.
+) -> Iterator[None]:
+    """Open the folder of a training, new or the same, and write what the training is.
 
     Args:
         folder: The run folder.
@@ -91,12 +96,14 @@ def prepare(
         spec: The network, if it is one of this package.
 
     Raises:
-        UserError: The folder holds another training.
+        UserError: The folder holds something else, or another process holds it.
     """
-    path = folder / "train.json"
-    runs.check_same(path, identity, "training")
-    # Before all other files: a training killed right here is known for what it is.
-    runs.write_json(path, identity)
+    with runs.opened(folder, MARK, identity):
+        _describe(folder, config, data, spec)
+        yield
+
+
+def _describe(folder: Path, config: Any, data: Data[Any], spec: NetSpec | None) -> None:
     settings = dataclasses.asdict(config) | {"set": list(config.set)}
     runs.write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
     runs.write_json(folder / "environment.json", runs.environment(*PACKAGES))
@@ -104,6 +111,84 @@ def prepare(
     runs.write_json(folder / "images.json", dict(listed))
     if spec is not None:
         runs.write_text(folder / "spec.json", spec.to_json() + "\n")
+
+
+@contextmanager
+def opened_study(
+    folder: Path,
+    mark: str,
+    identity: Mapping[str, Any],
+    trainings: Mapping[Path, Mapping[str, Any]],
+) -> Iterator[None]:
+    """Open the folder of a study, new or the same, whose trainings are what it asks for.
+
+    A folder without a mark is that of this study if it has a training that is asked for.
+
+    Args:
+        folder: The folder of the study.
+        mark: The name of its mark, one of ``runs.JOBS``.
+        identity: What all its trainings have in common.
+        trainings: By run folder, what each ``train.json`` should hold, in part.
+
+    Raises:
+        UserError: The folder or a training in it is something else; nothing was changed then.
+    """
+    known = [place for place in trainings if (place / MARK).exists()]
+    # First what tells most.
+    runs.check(folder, mark, identity, is_known=bool(known))
+    for place in known:
+        _check_training(place / MARK, trainings[place])
+    for place in trainings.keys() - set(known):
+        if (place / "result.json").exists():
+            runs.check_new(place, MARK)
+    with runs.opened(folder, mark, identity, is_known=bool(known)):
+        yield
+
+
+@contextmanager
+def opened_validation(
+    run: str, out: str | None, source: str, identity: Mapping[str, Any], *, is_own: bool
+) -> Iterator[Path]:
+    """Open the folder of a validation, new or the same, and yield its path.
+
+    A run's own validation, of its weights on the images that it was validated on, may be made anew
+    in its ``validation``; another stands beside it by default, named after its images.
+
+    Args:
+        run: A run folder, a model folder or the name of a model.
+        out: The folder that was asked for.
+        source: Where the images are.
+        identity: What makes two validations the same: model, weights and data.
+        is_own: Whether the weights are the run's.
+
+    Raises:
+        UserError: The folder holds something else.
+    """
+    folder, place = Path(run), Path(run) / "validation"
+    known = runs.read_json(folder / MARK)["data"] if (folder / MARK).is_file() else None
+    fingerprint = identity["data"]["fingerprint"]
+    is_own = is_own and known is not None and fingerprint == known["fingerprints"][1]
+    if not folder.is_dir():
+        place = Path("runs") / f"{_plain(folder.stem)}-validation"
+    elif known and not is_own:
+        place = folder / f"validation-{_plain(Path(source).resolve().stem)}"
+    place = Path(out) if out else place
+    own = folder.is_dir() and place.resolve() == (folder / "validation").resolve()
+    held = runs.locked(place) if is_own and own else runs.opened(place, "validation.json", identity)
+    with held:
+        yield place
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^0-9A-Za-z._-]+", "-", name)
+
+
+def _check_training(path: Path, wanted: Mapping[str, Any]) -> None:
+    recipe, held = dict(wanted["recipe"]), runs.read_json(path)
+    if isinstance(held, dict) and isinstance(held.get("data"), dict):
+        # Where images were left out as corrupt, fewer than a batch may be left.
+        recipe["batch_size"] = min(recipe["batch_size"], held["data"].get("num_train", 10**9))
+    runs.check_same(path, {**wanted, "recipe": recipe}, partly=True)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from rexnet.nn.hub import save_pretrained
 from rexnet.nn.network import Network, create_model
 from rexnet.nn.sources import resolve
 from rexnet.preprocessing import Preprocessing
+from rexnet.spec import NetSpec
 from rexnet.train import folder as folders
 from rexnet.train import recipe as recipes
 from rexnet.train.config import TrainConfig
@@ -43,9 +44,8 @@ def run(config: TrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[s
             became infinite or not a number.
     """
     recipe, folder = recipes.load(config.recipe, config.set), Path(config.out)
-    is_new = not (folder / "train.json").exists()
-    if is_new:
-        runs.check_new(folder, "train.json")
+    if not (folder / folders.MARK).exists():
+        runs.check_new(folder, folders.MARK)
     with joined(config.device) as world:
         parts = open_images(config.data)
         data = folders.sound(parts, folder, world, config.skip_corrupt, on_read)
@@ -53,10 +53,9 @@ def run(config: TrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[s
         recipe = dataclasses.replace(recipe, batch_size=size)
         model = _model(config, recipe, data)
         trainer = _Classifier(config, recipe, model, data, world, on_progress)
-        with runs.locked(folder) if world.leads else nullcontext(), folders.failures(recipe):
-            if world.leads:
-                identity = _identity(config, recipe, model, data, world)
-                folders.prepare(folder, config, identity, data, model.spec)
+        identity = _identity(config, recipe, model, data, world.device)
+        held = folders.opened(folder, config, identity, data, model.spec)
+        with held if world.leads else nullcontext(), folders.failures(recipe):
             return trainer.run()
 
 
@@ -181,10 +180,7 @@ def _model(config: TrainConfig, recipe: Recipe, data: Data[Images]) -> Network:
         UserError: The network is unknown, or the weights cannot be had or do not fit.
     """
     weights = config.start(recipe)
-    spec = resolve(config.model)
-    spec = dataclasses.replace(
-        spec, dropout=recipe.dropout, resolution=recipe.resolution or spec.resolution
-    )
+    spec = adapted(resolve(config.model), recipe)
     torch.manual_seed(config.seed)
     num_classes, folder = len(data.train.classes), Path(config.out)
     # The weights to start from may be gone when a checkpoint has taken their place.
@@ -205,10 +201,35 @@ def _model(config: TrainConfig, recipe: Recipe, data: Data[Images]) -> Network:
     return model
 
 
+def adapted(spec: NetSpec, recipe: Recipe) -> NetSpec:
+    """Return a network as a recipe has it."""
+    resolution = recipe.resolution or spec.resolution
+    return dataclasses.replace(spec, dropout=recipe.dropout, resolution=resolution)
+
+
 def _identity(
-    config: TrainConfig, recipe: Recipe, model: Network, data: Data[Images], world: World
+    config: TrainConfig, recipe: Recipe, model: Network, data: Data[Images], device: torch.device
 ) -> dict[str, Any]:
     """Return what makes two trainings the same."""
+    return {
+        **common(recipe, data, config.weights, device),
+        "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
+        "preprocessing": model.preprocessing.to_config(),
+        "seed": config.seed,
+    }
+
+
+def common(
+    recipe: Recipe, data: Data[Images], weights: str | None, device: torch.device
+) -> dict[str, Any]:
+    """Return what is the same in trainings of several networks and seeds.
+
+    Args:
+        recipe: How they are trained.
+        data: The images.
+        weights: What they start from.
+        device: What computes.
+    """
     return {
         "data": {
             "name": data.train.name,
@@ -217,11 +238,8 @@ def _identity(
             "num_classes": len(data.train.classes),
             "fingerprints": list(data.fingerprints),
         },
-        "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
-        "preprocessing": model.preprocessing.to_config(),
-        "weights": config.weights,
+        "weights": weights,
         "recipe": dataclasses.asdict(recipe) | {"scale": list(recipe.scale)},
-        "precision": str(resolved_precision(recipe.precision, world.device)).split(".")[1],
-        "device": world.device.type,
-        "seed": config.seed,
+        "precision": str(resolved_precision(recipe.precision, device)).split(".")[1],
+        "device": device.type,
     }

@@ -1,7 +1,7 @@
 """The validation and the prediction job: a trained model on labelled images, or on any image."""
 
-import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import yaml
 
+from rexnet import runs
 from rexnet.data.images import read_upright
 from rexnet.data.loader import LabelledImages, counted, evaluation_batches
 from rexnet.data.splits import (
@@ -24,8 +25,10 @@ from rexnet.errors import UserError
 from rexnet.nn.hub import imagenet_classes, imagenet_ids, load_model
 from rexnet.nn.network import Network, create_model
 from rexnet.nn.sources import check_trained
+from rexnet.nn.weights import digest
 from rexnet.train.config import ValidateConfig, num_readers
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
+from rexnet.train.folder import MARK, opened_validation
 from rexnet.train.world import joined
 
 
@@ -47,11 +50,21 @@ def validate(config: ValidateConfig, on_progress: Callable[[int, int], None]) ->
         on_progress: Called with the number of images done and of all images.
 
     Raises:
-        UserError: The model, the weights or the data cannot be had or do not belong together.
+        UserError: The model, the weights or the data cannot be had or do not belong together, or
+            the folder holds something else.
     """
     model = trained(config.model, config.weights)
-    images = _images(config)
-    with joined(config.device) as world:
+    source, images = _images(config)
+    identity = {
+        "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
+        "weights": digest(model),
+        "data": {"name": images.name, "fingerprint": images.fingerprint()},
+    }
+    opened = opened_validation(
+        config.model, config.out, source, identity, is_own=config.weights is None
+    )
+    with joined(config.device) as world, opened if world.leads else nullcontext(Path()) as place:
+        folder = world.from_leader(place)
         images, _ = checked(images, config.skip_corrupt, on_progress)
         images = relabelled(images, model)
         readers = num_readers(
@@ -68,7 +81,6 @@ def validate(config: ValidateConfig, on_progress: Callable[[int, int], None]) ->
         told = counted(batches, len(images), on_progress)
         model.to(memory_format=torch.channels_last).to(world.device)
         found = evaluate(model, told, len(images.classes), world)
-        folder = _out(config)
         if world.leads:
             write_evaluation(folder, found, images.classes)
     return Validated(images=images.name, evaluation=found, classes=images.classes, folder=folder)
@@ -136,25 +148,24 @@ def relabelled(images: Images, model: Network) -> Images:
     return replace(images, labels=labels, classes=classes)
 
 
-def _images(config: ValidateConfig) -> Images:
-    settings = Path(config.model) / "config.yaml"
+def _images(config: ValidateConfig) -> tuple[str, Images]:
+    """Return where the images are, and those to evaluate."""
+    folder = Path(config.model)
+    settings, record = folder / "config.yaml", folder / MARK
     own = str(yaml.safe_load(settings.read_text())["data"]) if settings.is_file() else None
     source = config.data or own
     if source is None:
         raise UserError("give --data: what to evaluate on")
-    part = config.part
-    if part == "auto":
-        # What a model was not trained on is whole; of its own folder only a part was held out.
-        part = "all" if source != own and is_class_folder(Path(source)) else "val"
-    if part == "all":
-        return open_folder(Path(source))
-    return open_images(source)[part == "val"]
-
-
-def _out(config: ValidateConfig) -> Path:
-    if config.out:
-        return Path(config.out)
-    folder = Path(config.model)
-    if folder.is_dir():
-        return folder / "validation"
-    return Path("runs") / f"{re.sub(r'[^0-9A-Za-z._-]+', '-', folder.stem)}-validation"
+    if config.part != "auto":
+        is_whole = config.part == "all"
+        return source, open_folder(Path(source)) if is_whole else open_images(source)[
+            config.part == "val"
+        ]
+    if not is_class_folder(Path(source)):
+        return source, open_images(source)[1]
+    # Of the images that a model was trained on only a part was held out; others are whole.
+    if record.is_file():
+        held_out = open_images(source)[1]
+        if held_out.fingerprint() == runs.read_json(record)["data"]["fingerprints"][1]:
+            return source, held_out
+    return source, open_images(source)[1] if source == own else open_folder(Path(source))

@@ -1,8 +1,11 @@
 """Variants of a network, trained alike with several seeds each."""
 
+import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +15,50 @@ from rexnet.train.config import ActivationStudy, FactorStudy, TrainConfig
 from rexnet.train.several import StudyProgress, train_all, trainings_at_a_time
 
 
+@contextmanager
+def opened(
+    mark: str, specs: Mapping[str, NetSpec], config: ActivationStudy | FactorStudy, **more: Any
+) -> Iterator[None]:
+    """Open the folder of a study, new or the same; seeds and variants may be other ones.
+
+    Args:
+        mark: The name of the folder's mark, one of ``runs.JOBS``.
+        specs: The variants by name.
+        config: The settings of the study.
+        more: What makes two studies the same besides data, recipe and device.
+
+    Raises:
+        UserError: The settings cannot be used, or the folder holds something else.
+    """
+    import torch
+
+    from rexnet.data.splits import open_images
+    from rexnet.train import folder as folders
+    from rexnet.train import job, recipe
+    from rexnet.train.world import on_gpu
+
+    how, (train, val) = recipe.load(config.recipe, config.set), open_images(config.data)
+    how = dataclasses.replace(how, batch_size=min(how.batch_size, len(train)))
+    prints = train.fingerprint(), val.fingerprint()
+    data = folders.Data(train=train, val=val, fingerprints=prints, corrupt=([], []))
+    device = torch.device("cuda" if on_gpu(config.device) else "cpu")
+    common = job.common(how, data, None, device)
+    trainings = {}
+    for (name, seed), place in _places(specs, config).items():
+        spec = dataclasses.replace(job.adapted(specs[name], how), num_classes=len(train.classes))
+        trainings[place] = {**common, "model": {"spec_id": spec.spec_id}, "seed": seed}
+    with folders.opened_study(Path(config.out), mark, {**common, **more}, trainings):
+        yield
+
+
 def train_variants(
     specs: Mapping[str, NetSpec],
     config: ActivationStudy | FactorStudy,
     on_progress: Callable[[StudyProgress], None],
 ) -> dict[tuple[str, int], Path]:
     """Train what is not trained yet, and return the run folders by variant and seed.
+
+    The folder of the study is to be ``opened`` before.
 
     Args:
         specs: The variants by name; each is written to ``NAME.json`` in the study's folder.
@@ -32,11 +73,7 @@ def train_variants(
     folder = Path(config.out)
     for name, spec in specs.items():
         runs.write_text(folder / f"{name}.json", spec.to_json() + "\n")
-    # A study that is stopped has as many seeds of one variant as of another.
-    places = {
-        (name, seed): folder / f"{name}-{seed}"
-        for seed, name in itertools.product(range(config.seeds), specs)
-    }
+    places = _places(specs, config)
     configs = [
         TrainConfig(
             model=str(folder / f"{name}.json"),
@@ -52,6 +89,17 @@ def train_variants(
     parallel = trainings_at_a_time(config.parallel, config.device)
     train_all(job.run, configs, parallel, on_progress)
     return places
+
+
+def _places(
+    specs: Mapping[str, NetSpec], config: ActivationStudy | FactorStudy
+) -> dict[tuple[str, int], Path]:
+    """Return the run folders by variant and seed, in the order of training."""
+    # A study that is stopped has as many seeds of one variant as of another.
+    return {
+        (name, seed): Path(config.out) / f"{name}-{seed}"
+        for seed, name in itertools.product(range(config.seeds), specs)
+    }
 
 
 def mean_and_stderr(values: Sequence[float]) -> tuple[float, float | None]:

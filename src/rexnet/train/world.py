@@ -62,6 +62,18 @@ class World:
         return [row for part in parts for row in part]
 
 
+def on_gpu(device: Device) -> bool:
+    """Tell whether ``device`` is a GPU here.
+
+    Raises:
+        UserError: There is none.
+    """
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise UserError(f"--device cuda: torch {torch.__version__} finds no GPU here")
+    return available if device == "auto" else device == "cuda"
+
+
 @contextmanager
 def joined(device: Device) -> Iterator[World]:
     """Join the processes that torchrun started; without torchrun there is but this one.
@@ -70,16 +82,14 @@ def joined(device: Device) -> Iterator[World]:
         UserError: There is no such device here, or more processes than GPUs.
     """
     size, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
-    on_gpu = torch.cuda.is_available() if device == "auto" else device == "cuda"
-    if on_gpu and not torch.cuda.is_available():
-        raise UserError(f"--device cuda: torch {torch.__version__} finds no GPU here")
-    if on_gpu and local >= torch.cuda.device_count():
+    is_gpu = on_gpu(device)
+    if is_gpu and local >= torch.cuda.device_count():
         raise UserError(
             f"process {local + 1} of this machine finds only {torch.cuda.device_count()} GPUs; "
             "give torchrun a lower --nproc-per-node"
         )
-    place = torch.device("cuda", local) if on_gpu else torch.device("cpu")
-    if on_gpu:
+    place = torch.device("cuda", local) if is_gpu else torch.device("cpu")
+    if is_gpu:
         torch.cuda.set_device(place)
         # All inputs of a training have the same shape, so the fastest kernels are worth a trial.
         torch.backends.cudnn.benchmark = True
@@ -88,7 +98,7 @@ def joined(device: Device) -> Iterator[World]:
     if size == 1:
         yield World(rank=0, size=1, device=place)
         return
-    distributed.init_process_group("nccl" if on_gpu else "gloo")
+    distributed.init_process_group("nccl" if is_gpu else "gloo")
     try:
         yield World(rank=distributed.get_rank(), size=size, device=place)
         # Nobody leaves before the leader has written its files: the threads of gloo let go of the
