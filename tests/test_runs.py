@@ -234,7 +234,11 @@ def test_a_folder_is_opened_new_and_again_for_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("mark", "change", "wanted"),
     [
-        ("train.json", {"recipe": {"lr": 0.2, "scale": [1, 2]}}, "training of .*lr is 0.1, not 0.2"),
+        (
+            "train.json",
+            {"recipe": {"lr": 0.2, "scale": [1, 2]}},
+            "training of .*lr is 0.1, not 0.2",
+        ),
         ("train.json", {"seed": 1}, "holds a training of another .*: seed is None, not 1; give an"),
         (
             "train.json",
@@ -257,11 +261,13 @@ def test_a_folder_of_something_else_is_refused_and_not_changed(mark, change, wan
 
 def test_files_without_a_mark_are_refused_unless_they_are_known(tmp_path):
     (tmp_path / "notes").write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match=f"{tmp_path} has files but no train.json; give another"):
+    with pytest.raises(UserError, match=r"has files but no train\.json; give another"):
         opened(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]
     opened(tmp_path, is_known=True)
     assert runs.read_json(tmp_path / "train.json")["data"]["name"] == "a"
+    with pytest.raises(UserError, match="holds a training, not a search"):
+        opened(tmp_path, "search.json", is_known=True)
 
 
 def test_many_and_long_differences_are_told_in_short(tmp_path):

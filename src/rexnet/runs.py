@@ -144,7 +144,7 @@ def opened(
         folder: The run folder.
         mark: The name of its mark, one of ``JOBS``.
         identity: What makes two of its jobs the same, as JSON has it.
-        is_known: Whether files without a mark are known for those of the same job.
+        is_known: Whether files without any mark are known for those of the same job.
 
     Raises:
         UserError: The folder holds something else, in which nothing was changed then; it cannot be
@@ -167,7 +167,7 @@ def check(folder: Path, mark: str, identity: Mapping[str, Any], *, is_known: boo
     """
     if (folder / mark).exists():
         check_same(folder / mark, identity)
-    elif not is_known:
+    elif not is_known or _held(folder):
         check_new(folder, mark)
 
 
@@ -178,9 +178,14 @@ def check_new(folder: Path, mark: str) -> None:
         UserError: It has files.
     """
     if folder.is_dir() and any(not child.name.startswith(".") for child in folder.iterdir()):
-        held = next((job for name, job in JOBS.items() if (folder / name).exists()), None)
+        held = _held(folder)
         words = f"has files but no {mark}" if held is None else f"holds {held}, not {JOBS[mark]}"
         raise UserError(f"{folder} {words}; give another --out")
+
+
+def _held(folder: Path) -> str | None:
+    """Return which job a folder is marked as that of; None if none."""
+    return next((job for name, job in JOBS.items() if (folder / name).exists()), None)
 
 
 def differences(

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from scenes import SETTINGS, config
@@ -33,8 +34,15 @@ def test_it_finds_what_the_training_found(trained, here):
 
 def test_other_images_are_told_where_they_are(trained, here):
     names = {"annotations": "scenes/train/instances.json", "images": "scenes/train/images"}
-    assert run(**names, out="elsewhere").folder == run(data="scenes", out="elsewhere").folder
-    assert (here / "elsewhere/images.jsonl").exists()
+    assert run(**names, out="elsewhere").folder == run(**names, out="./elsewhere/").folder
+    before = (here / "elsewhere/images.jsonl").read_bytes()
+    with pytest.raises(UserError, match=r"elsewhere holds a validation .*data\.name is .*--out"):
+        run(data="scenes", out="elsewhere")
+    with pytest.raises(UserError, match=r"validation has files but no validation\.json"):
+        run(**names, out="D/validation")
+    assert (here / "elsewhere/images.jsonl").read_bytes() == before
+    assert run(data="./scenes/").folder == Path("D/validation")
+    assert run(**names).folder == Path("D/validation-instances")
     with pytest.raises(UserError, match="give --data FOLDER, or --annotations with --images"):
         run(annotations="a.json")
 

@@ -116,12 +116,14 @@ def test_a_folder_asked_for_something_else_is_refused_and_not_harmed(here):
     moved = str((here / "toys.npz").rename(here / "data" / "moved.npz"))
     assert activations.run(study(**quick, data=moved), lambda progress: None) == table
     assert runs.read_json(here / "S" / "activations.json")["model"]["name"] == "search_3b"
-    (here / "S" / "activations.json").unlink()
+    mark = (here / "S" / "activations.json").rename(here / "mark.json")
     before = contents(here / "S")
-    with pytest.raises(UserError, match="S/silu-0 holds a training of another .*recipe.epochs is"):
+    with pytest.raises(UserError, match=r"S/silu-0 holds a training of another .*recipe\.epochs"):
         activations.run(study(**quick, data=moved, set=QUICK), lambda progress: None)
-    with pytest.raises(UserError, match="S has files but no activations.json; give another --out"):
+    with pytest.raises(UserError, match=r"S has files but no activations\.json; give another"):
         activations.run(study(data=moved, activations=("elu",)), lambda progress: None)
+    assert contents(here / "S") == before
+    mark.rename(here / "S" / "activations.json")
     (here / "S" / "silu-0" / "train.json").unlink()
     with pytest.raises(UserError, match=r"S/silu-0 has files but no train\.json; give another"):
         activations.run(study(**quick, data=moved), lambda progress: None)

@@ -66,6 +66,37 @@ def test_a_folder_that_was_not_trained_on_is_evaluated_whole(run, here):
     assert (here / "elsewhere" / "classes.jsonl").exists()
 
 
+def test_another_validation_stands_beside_the_runs_own(run, here):
+    own = (run / "validation" / "result.json").read_bytes()
+    data = as_files(here / "files")
+    found = validated(data=data)
+    assert str(found.folder) == "T/validation-files"
+    assert validated(data=f"{data}/", part="all").folder == found.folder
+    before = (found.folder / "classes.jsonl").read_bytes()
+    others = as_files(here / "other" / "files", {"bird", "cat"})
+    for changes, wanted in (
+        ({"data": others}, "validation-files holds a validation of another"),
+        ({"data": data, "out": f"{run}/validation"}, "validation has files but no validation.json"),
+        ({"data": data, "out": str(run)}, "holds a training, not a validation"),
+        ({"data": data, "weights": str(run), "out": data}, "files has files but no validation"),
+    ):
+        with pytest.raises(UserError, match=f"{wanted}.*give another --out"):
+            validated(**changes)
+    assert (found.folder / "classes.jsonl").read_bytes() == before
+    assert (run / "validation" / "result.json").read_bytes() == own
+
+
+def test_images_held_out_in_training_are_known_however_their_folder_is_called(here):
+    data = as_files(here / "files")
+    settings = config(data=data, out="F", set=(*QUICK, "epochs=1"))
+    job.run(settings, lambda progress: None, lambda done, total: None)
+    (here / "moved").mkdir()
+    moved = (here / "files").rename(here / "moved" / "files")
+    found = validated(model="F", data=f"{moved}/")
+    assert found.evaluation.num_images == 4
+    assert str(found.folder) == "F/validation"
+
+
 def test_some_of_the_classes_are_found_by_their_names(run, here):
     data = as_files(here / "files", {"bird", "cat"})
     rows = validated(data=data).evaluation.per_class(load_model(run).classes)

@@ -220,6 +220,23 @@ def check_source(source: str) -> None:
         raise nothing_at(source)
 
 
+def check_apart(out: str | Path, folder: Path) -> None:
+    """Check that a run folder is not among class folders, where it would be one of them.
+
+    Args:
+        out: The run folder.
+        folder: The folder of class folders.
+
+    Raises:
+        UserError: It is.
+    """
+    if Path(out).resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"--out {out} lies among the class folders of {folder} and would be taken for a class; "
+            "give another --out"
+        )
+
+
 def open_folder(folder: Path) -> FileImages:
     """Open all images of a folder of class folders, none of them held out.
 

@@ -20,6 +20,7 @@ from rexnet import cost, runs
 from rexnet.data import images
 from rexnet.data.batches import statistics
 from rexnet.data.images import ImageSet
+from rexnet.data.splits import check_apart
 from rexnet.design import FILL, Proposal
 from rexnet.errors import UserError
 from rexnet.latency import Clock, Limit, Predictor, same_device
@@ -90,6 +91,8 @@ def run(config: SearchConfig, on_progress: OnProgress, clock: Clock | None = Non
     """
     config = config.resolved()
     protocol = config.protocol()
+    if Path(config.data).is_dir():
+        check_apart(config.out, Path(config.data))
     image_set = images.load(config.data, config.resolution)
     space = Space(
         num_blocks=config.blocks or 0,

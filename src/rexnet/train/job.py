@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from rexnet import cost, runs
 from rexnet.data.loader import LabelledImages
-from rexnet.data.splits import FileImages, Images, open_images
+from rexnet.data.splits import FileImages, Images, check_apart, open_images
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
 from rexnet.nn.fused import Fused, can_fuse
 from rexnet.nn.hub import save_pretrained
@@ -48,6 +48,9 @@ def run(config: TrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[s
         runs.check_new(folder, folders.MARK)
     with joined(config.device) as world:
         parts = open_images(config.data)
+        for part in parts:
+            if isinstance(part, FileImages):
+                check_apart(folder, part.folder)
         data = folders.sound(parts, folder, world, config.skip_corrupt, on_read)
         size = min(recipe.batch_size, len(data.train))
         recipe = dataclasses.replace(recipe, batch_size=size)

@@ -60,13 +60,13 @@ def validate(config: ValidateConfig, on_progress: Callable[[int, int], None]) ->
         "weights": digest(model),
         "data": {"name": images.name, "fingerprint": images.fingerprint()},
     }
+    images = relabelled(images, model)
     opened = opened_validation(
         config.model, config.out, source, identity, is_own=config.weights is None
     )
     with joined(config.device) as world, opened if world.leads else nullcontext(Path()) as place:
         folder = world.from_leader(place)
         images, _ = checked(images, config.skip_corrupt, on_progress)
-        images = relabelled(images, model)
         readers = num_readers(
             config.workers, world.device.type, world.size, from_files=isinstance(images, FileImages)
         )
@@ -150,22 +150,28 @@ def relabelled(images: Images, model: Network) -> Images:
 
 def _images(config: ValidateConfig) -> tuple[str, Images]:
     """Return where the images are, and those to evaluate."""
-    folder = Path(config.model)
-    settings, record = folder / "config.yaml", folder / MARK
+    settings = Path(config.model) / "config.yaml"
     own = str(yaml.safe_load(settings.read_text())["data"]) if settings.is_file() else None
     source = config.data or own
     if source is None:
         raise UserError("give --data: what to evaluate on")
-    if config.part != "auto":
-        is_whole = config.part == "all"
-        return source, open_folder(Path(source)) if is_whole else open_images(source)[
-            config.part == "val"
-        ]
-    if not is_class_folder(Path(source)):
-        return source, open_images(source)[1]
-    # Of the images that a model was trained on only a part was held out; others are whole.
-    if record.is_file():
-        held_out = open_images(source)[1]
-        if held_out.fingerprint() == runs.read_json(record)["data"]["fingerprints"][1]:
-            return source, held_out
-    return source, open_images(source)[1] if source == own else open_folder(Path(source))
+    if config.part == "all":
+        return source, open_folder(Path(source))
+    if config.part == "auto" and source != own and is_class_folder(Path(source)):
+        # Of the images that a model was trained on a part was held out; others are whole.
+        return source, _held_out(config.model, source) or open_folder(Path(source))
+    return source, open_images(source)[config.part != "train"]
+
+
+def _held_out(run: str, source: str) -> Images | None:
+    """Return the images that a run was validated on, if they are a part of ``source``."""
+    record = Path(run) / MARK
+    if not record.is_file():
+        return None
+    try:
+        found = open_images(source)[1]
+    except UserError:
+        # What cannot be divided was not trained on.
+        return None
+    known = runs.read_json(record)["data"]["fingerprints"][1]
+    return found if found.fingerprint() == known else None
