@@ -9,7 +9,7 @@ from tables import RESULTS, markdown
 from trainings import Row, provenance
 from trainings import run as run_tool
 
-from rexnet import runs
+from rexnet import UserError, runs
 from rexnet.report.figures import render
 
 
@@ -41,6 +41,8 @@ def run_results(
 
     def run() -> None:
         if arguments.verb == "collect":
+            if arguments.out.resolve() in [place.resolve() for place in arguments.places]:
+                raise UserError(f"--out {arguments.out} is one of the files to collect")
             first = {**provenance(), "command": arguments.command}
             first["commit"] = arguments.commit or first["commit"]
             found = (line for place in arguments.places for line in lines(place))

@@ -123,7 +123,7 @@ JOBS = {
     "factors.json": "a study of factors",
     "detection.json": "a study of detectors",
     "study.json": "a rank study",
-    "network.json": "a look into a network",
+    "network.json": "a rank study of a network",
     "validation.json": "a validation",
     "export.json": "an export",
     "benchmark.jsonl": "a benchmark",

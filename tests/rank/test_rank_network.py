@@ -76,7 +76,7 @@ def test_a_block_built_to_have_a_rank_is_reported_with_it(rank, here, capsys):
     save_pretrained(model, "built")
     capsys.readouterr()
     assert cli.main([*study, "--out", "out"]) == 2
-    assert "out holds a look into a network of another configuration: weights is" in (
+    assert "out holds a rank study of a network of another configuration: weights is" in (
         capsys.readouterr().err
     )
     assert (here / "out" / "blocks.jsonl").read_bytes() == before

@@ -16,7 +16,7 @@ from runs_of_toys import KILLED, QUICK, config
 from rexnet import UserError, load_model, runs
 from rexnet.cost import count
 from rexnet.spec import NetSpec
-from rexnet.train import checkpoint, job
+from rexnet.train import checkpoint, job, trainer
 
 TESTS = str(Path(__file__).parent)
 MADE = {
@@ -142,6 +142,26 @@ def test_other_settings_are_refused_and_harm_nothing(here):
             trained(**changes)
         assert "give another --out" in str(error.value)
     assert {p: p.read_bytes() for p in (here / "T").rglob("*") if p.is_file()} == before
+
+
+def test_a_validation_takes_no_more_images_at_a_time_than_a_step(here, monkeypatch):
+    sizes, batches = [], trainer.evaluation_batches
+
+    def counted(*arguments, batch_size, **options):
+        sizes.append(batch_size)
+        return batches(*arguments, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(trainer, "evaluation_batches", counted)
+    trained(set=(*QUICK, "epochs=1", "accumulate=2"))
+    assert sizes == [4]
+
+
+def test_a_run_folder_among_its_class_folders_is_refused(here):
+    data = as_files(here / "files")
+    with pytest.raises(UserError, match="--out files/bird/run lies among the class folders of"):
+        trained(data=str(data), out="files/bird/run")
+    assert sorted(path.name for path in data.iterdir()) == ["airplane", "automobile", "bird", "cat"]
+    assert not (data / "bird" / "run").exists()
 
 
 def test_another_seed_is_another_training():

@@ -6,7 +6,7 @@ do not suffice, the thread that hands over fails out of sight, and the reader wa
 
 import mmap
 import os
-import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,8 +23,7 @@ Layout = tuple[torch.dtype, torch.Size, tuple[int, ...], int, int]
 class Parcel:
     """Tensors in memory of their own; the process that unpickles it gets a tuple of them.
 
-    What can fail does so here, not when it is pickled. Linux has memory that belongs to no file
-    system (memfd); elsewhere /dev/shm has no such limit, and torch hands the tensors over.
+    What can fail does so here, not when it is pickled.
 
     Args:
         tensors: On the CPU; their contents are copied.
@@ -34,13 +33,11 @@ class Parcel:
     """
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
-        self._made_by: tuple[Callable[..., Any], tuple[Any, ...]] = (tuple, (list(tensors),))
-        if sys.platform == "linux":
-            self._made_by = _unpacked, _packed(tensors)
+        self._handle, self._layouts = _packed(tensors)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """Return what makes the tensors of it on the other side."""
-        return self._made_by
+        return _unpacked, (self._handle, self._layouts)
 
 
 def _packed(tensors: Sequence[Tensor]) -> tuple[Any, list[Layout]]:
@@ -48,8 +45,7 @@ def _packed(tensors: Sequence[Tensor]) -> tuple[Any, list[Layout]]:
     from multiprocessing.reduction import DupFd
 
     layouts: list[Layout] = []
-    descriptor = os.memfd_create("rexnet-batch")
-    with open(descriptor, "wb", buffering=0) as file:
+    with _memory() as file:
         for tensor in tensors:
             last = torch.channels_last
             if not (tensor.is_contiguous() or tensor.is_contiguous(memory_format=last)):
@@ -60,7 +56,15 @@ def _packed(tensors: Sequence[Tensor]) -> tuple[Any, list[Layout]]:
             file.seek(start)
             _write(file, flat.view(torch.uint8).numpy().data)
             layouts.append((tensor.dtype, tensor.shape, tensor.stride(), start, tensor.numel()))
-        return DupFd(descriptor), layouts
+        return DupFd(file.fileno()), layouts
+
+
+def _memory() -> Any:
+    """Return a file in memory, of no file system; where there is no such thing, one without name."""
+    create = getattr(os, "memfd_create", None)
+    if create is None:
+        return tempfile.TemporaryFile(buffering=0)
+    return open(create("rexnet-batch"), "w+b", buffering=0)
 
 
 def _write(file: Any, content: memoryview) -> None:

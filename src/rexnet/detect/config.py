@@ -92,7 +92,8 @@ class DetectValidateConfig:
             run folder).
         annotations: Annotations in the COCO format, instead of --data.
         images: The folder of their images.
-        out: Where the results are written (default: validation/ in the run folder).
+        out: Where the results are written (default: validation/ in the run folder; of other images
+            than its own validation-NAME there).
         batch_size: Images at a time.
         device: What computes: auto is a GPU if there is one.
         workers: Processes that read images (default: as in training).

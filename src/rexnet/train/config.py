@@ -78,7 +78,8 @@ class ValidateConfig:
         weights: As in training.
         part: What of the data: val, train, all; auto is val where the data has such a part or the
             model was trained on the rest, else all.
-        out: Where the results are written (default: validation/ in the run folder).
+        out: Where the results are written (default: validation/ in the run folder; of other images
+            or weights than its own validation-NAME there).
         batch_size: Images at a time.
         device: What computes: auto is a GPU if there is one.
         workers: Processes that read images (default: as in training).

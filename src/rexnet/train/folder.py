@@ -164,19 +164,32 @@ def opened_validation(
     Raises:
         UserError: The folder holds something else.
     """
-    folder, place = Path(run), Path(run) / "validation"
-    known = runs.read_json(folder / MARK)["data"] if (folder / MARK).is_file() else None
-    fingerprint = identity["data"]["fingerprint"]
-    is_own = is_own and known is not None and fingerprint == known["fingerprints"][1]
+    folder, known = Path(run), validated_on(Path(run))
+    is_own = is_own and identity["data"]["fingerprint"] == known
+    place = own_place = folder / "validation"
     if not folder.is_dir():
         place = Path("runs") / f"{_plain(folder.stem)}-validation"
     elif known and not is_own:
         place = folder / f"validation-{_plain(Path(source).resolve().stem)}"
     place = Path(out) if out else place
-    own = folder.is_dir() and place.resolve() == (folder / "validation").resolve()
-    held = runs.locked(place) if is_own and own else runs.opened(place, "validation.json", identity)
-    with held:
+    anew = is_own and place.resolve() == own_place.resolve()
+    with runs.locked(place) if anew else runs.opened(place, "validation.json", identity):
         yield place
+
+
+def validated_on(run: Path) -> str | None:
+    """Return the fingerprint of the images that a run was validated on; None if it is no run.
+
+    Raises:
+        UserError: Its record is damaged.
+    """
+    path = run / MARK
+    if not path.is_file():
+        return None
+    try:
+        return str(runs.read_json(path)["data"]["fingerprints"][1])
+    except (KeyError, TypeError, IndexError):
+        raise UserError(f"{path} is damaged: it names no images to validate on") from None
 
 
 def _plain(name: str) -> str:

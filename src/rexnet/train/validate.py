@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import yaml
 
-from rexnet import runs
 from rexnet.data.images import read_upright
 from rexnet.data.loader import LabelledImages, counted, evaluation_batches
 from rexnet.data.splits import (
@@ -28,7 +27,7 @@ from rexnet.nn.sources import check_trained
 from rexnet.nn.weights import digest
 from rexnet.train.config import ValidateConfig, num_readers
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
-from rexnet.train.folder import MARK, opened_validation
+from rexnet.train.folder import opened_validation, validated_on
 from rexnet.train.world import joined
 
 
@@ -165,13 +164,12 @@ def _images(config: ValidateConfig) -> tuple[str, Images]:
 
 def _held_out(run: str, source: str) -> Images | None:
     """Return the images that a run was validated on, if they are a part of ``source``."""
-    record = Path(run) / MARK
-    if not record.is_file():
+    known = validated_on(Path(run))
+    if known is None:
         return None
     try:
         found = open_images(source)[1]
     except UserError:
         # What cannot be divided was not trained on.
         return None
-    known = runs.read_json(record)["data"]["fingerprints"][1]
     return found if found.fingerprint() == known else None
