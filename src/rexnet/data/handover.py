@@ -60,7 +60,7 @@ def _packed(tensors: Sequence[Tensor]) -> tuple[Any, list[Layout]]:
 
 
 def _memory() -> Any:
-    """Return a file in memory, of no file system; where there is no such thing, one without name."""
+    """Return a file in memory, of no file system; without such a thing, one with no name."""
     create = getattr(os, "memfd_create", None)
     if create is None:
         return tempfile.TemporaryFile(buffering=0)
