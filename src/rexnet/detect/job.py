@@ -26,7 +26,7 @@ from rexnet.detect.store import save_detector
 from rexnet.errors import UserError
 from rexnet.nn.features import TapNetwork
 from rexnet.nn.fused import FusedTap, can_fuse
-from rexnet.nn.network import resolve
+from rexnet.nn.sources import resolve
 from rexnet.preprocessing import Preprocessing
 from rexnet.spec import NetSpec
 from rexnet.train import folder as folders
