@@ -14,8 +14,9 @@ from rexnet import families
 from rexnet.families import search_network
 from rexnet.nn import fused as fused_module
 from rexnet.nn.features import TapNetwork
-from rexnet.nn.fused import ACTIVATIONS, Fused, FusedTap, can_fuse
+from rexnet.nn.fused import Fused, FusedTap, can_fuse
 from rexnet.nn.network import Network
+from rexnet.nn.norms import ACTIVATIONS
 
 KINKED = {"relu", "relu6", "leaky_relu", "hardswish"}
 SMOOTH = st.sampled_from(sorted(ACTIVATIONS.keys() - KINKED))

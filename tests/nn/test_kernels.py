@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rexnet.nn import kernels
-from rexnet.nn.fused import ACTIVATIONS
 from rexnet.nn.layers import activation
+from rexnet.nn.norms import ACTIVATIONS
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 200), st.integers(1, 70))
 ACTS = {name: (act, activation(name)) for name, act in ACTIVATIONS.items()}
@@ -70,7 +70,7 @@ def test_gradients(name, shape):
     assert sums == pytest.approx(np.stack([g.sum(1), moment], 1), rel=1e-3, abs=1e-2)
     c = coefficients[:, None]
     expected = g * c[:, :, 0] + x * c[:, :, 2] + c[:, :, 3]
-    kernels.scale_gradient(act, coefficients, x, gradient)
+    kernels.scale_gradient(act, coefficients, x, gradient, gradient)
     assert gradient == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 

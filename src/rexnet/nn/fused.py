@@ -8,51 +8,27 @@ the passes go over parts of the batch that fit into the cache, a thread a part.
 
 import functools
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from rexnet.nn import kernels
 from rexnet.nn.blocks import Block
+from rexnet.nn.expansion import Each, Expansion, can_expand
 from rexnet.nn.features import TapNetwork
 from rexnet.nn.layers import ConvNorm, SqueezeExcite
+from rexnet.nn.maps import channels_last, conv_gradients, convolve, like, moments
 from rexnet.nn.network import Network
+from rexnet.nn.norms import After, Layer, Norm
 from rexnet.spec import Activation, BlockSpec, NetSpec
-
-ACTIVATIONS: dict[Activation, kernels.Act] = {
-    "identity": kernels.Clamp(np.float32(-np.inf), np.float32(np.inf)),
-    "relu": kernels.Clamp(np.float32(0), np.float32(np.inf)),
-    "relu6": kernels.Clamp(np.float32(0), np.float32(6)),
-    "leaky_relu": kernels.LeakyReLU(),
-    "elu": kernels.ELU(),
-    "softplus": kernels.Softplus(),
-    "hardswish": kernels.HardSwish(),
-    "silu": kernels.SiLU(),
-}
-
-aten = torch.ops.aten
 
 PART_BYTES = 4 * 2**20
 """Size of the widest activation of a part: from one pass to the next it stays in the cache."""
-
-LANES = 16
-"""Float32 numbers in the widest vector register."""
-
-Channels = NDArray[np.float64]
-"""A number a channel (width,), or an image and channel (images, width)."""
-
-Each = Callable[[Callable[[int], Any]], list[Any]]
-"""Calls a function with the number of every part of a batch and returns what it returns."""
 
 
 def can_fuse(spec: NetSpec) -> bool:
@@ -140,45 +116,23 @@ def _check_fusible(spec: NetSpec) -> None:
         raise ValueError(f"{spec.name} has activations before shortcuts, which cannot be fused")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Layer:
-    """Convolution -> batch norm -> [squeeze-excite or stochastic depth] -> activation."""
-
-    conv: nn.Conv2d
-    norm: nn.BatchNorm2d
-    act: Activation
-    se: SqueezeExcite | None = None
-    drop_path: nn.Module | None = None
-
-    @property
-    def has_gates(self) -> bool:
-        """Whether there is a factor an image between batch norm and activation."""
-        return self.se is not None or self.drop_path is not None
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """All parameters, in the order of ``_Chain``'s gradients."""
-        se = self.se.parameters() if self.se else ()
-        return [self.conv.weight, *self.norm.parameters(), *se]
+def _layer(module: ConvNorm, act: Activation) -> Layer:
+    return Layer(conv=module.conv, norm=module.norm, act=act)
 
 
-def _layer(module: ConvNorm, act: Activation) -> _Layer:
-    return _Layer(conv=module.conv, norm=module.norm, act=act)
-
-
-def _layers(block: nn.Module, spec: BlockSpec) -> tuple[list[_Layer], int]:
+def _layers(block: nn.Module, spec: BlockSpec) -> tuple[list[Layer], int]:
     """Return the layers of a block and the width of its shortcut."""
     assert isinstance(block, Block)
     assert block.se is None or isinstance(block.se, SqueezeExcite)
     conv, norm = block.depthwise.conv, block.depthwise.norm
-    depthwise = _Layer(conv=conv, norm=norm, act=spec.depthwise_act, se=block.se)
+    depthwise = Layer(conv=conv, norm=norm, act=spec.depthwise_act, se=block.se)
     conv, norm = block.project.conv, block.project.norm
-    project = _Layer(conv=conv, norm=norm, act=spec.project_act, drop_path=block.drop_path)
+    project = Layer(conv=conv, norm=norm, act=spec.project_act, drop_path=block.drop_path)
     expand = [] if block.expand is None else [_layer(block.expand, spec.expand_act)]
     return [*expand, depthwise, project], block.shortcut_width
 
 
-def _apply(layers: Sequence[_Layer], shortcut_width: int, pool: bool, x: Tensor) -> Tensor:
+def _apply(layers: Sequence[Layer], shortcut_width: int, pool: bool, x: Tensor) -> Tensor:
     parameters = itertools.chain.from_iterable(layer.parameters for layer in layers)
     return _Chain.apply(layers, shortcut_width, pool, x, *parameters)
 
@@ -188,344 +142,93 @@ class _Chain(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, layers: Sequence[_Layer], shortcut_width: int, pool: bool, x: Tensor, *_: Tensor
+        ctx: Any, layers: Sequence[Layer], shortcut_width: int, pool: bool, x: Tensor, *_: Tensor
     ) -> Tensor:
-        x = _channels_last(x)
+        x = channels_last(x)
         ctx.save_for_backward(x)
-        ctx.layers, ctx.shortcut_width, ctx.pool = layers, shortcut_width, pool
+        ctx.shortcut_width, ctx.pool = shortcut_width, pool
         ctx.parts = parts = _parts(x, layers[0].conv)
-        ctx.norms = norms = list[_Norm]()
-        xs = _split(x, parts)
+        ctx.norms = norms = list[Norm]()
+        ctx.expansion, xs = None, _split(x, parts)
 
-        def convolve(layer: _Layer, i: int) -> tuple[Tensor, kernels.Sums]:
-            y = _convolve(layer.conv, norms[-1].output(i) if norms else xs[i])
-            return y, _moments(y, layer.has_gates)
+        def convolved(layer: Layer, i: int) -> tuple[Tensor, kernels.Sums]:
+            if not norms and ctx.expansion is not None:
+                found: tuple[Tensor, kernels.Sums] = ctx.expansion.convolved(i)
+                return found
+            y = convolve(layer.conv, norms[-1].output(i) if norms else xs[i])
+            return y, moments(y, layer.has_gates or pool)
 
         def finish(i: int) -> None:
             if pool:
-                ys[i].copy_(norms[-1].output(i).mean((2, 3)))
+                ys[i].copy_(norms[-1].mean_output(i))
                 return
             norms[-1].output(i, ys[i])
             if shortcut_width:
                 ys[i][:, :shortcut_width].add_(xs[i])
 
         with _team(len(parts)) as each:
+            if can_expand(layers):
+                ctx.expansion = Expansion(layers[0], layers[1], xs, each)
+                layers = layers[1:]
             for layer in layers:
-                norms.append(_Norm(layer, parts, each(functools.partial(convolve, layer))))
+                norms.append(Norm(layer, parts, each(functools.partial(convolved, layer)), pool))
             y = _empty(len(x), norms[-1].inputs[0], pool)
             ys = _split(y, parts)
             each(finish)
+        ctx.layers = layers
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        layers, norms, parts, (x,) = ctx.layers, ctx.norms, ctx.parts, ctx.saved_tensors
-        gs = _split(gradient if ctx.pool else _channels_last(gradient), parts)
+        layers, norms, expansion = ctx.layers, ctx.norms, ctx.expansion
+        parts, (x,) = ctx.parts, ctx.saved_tensors
+        gs = _split(gradient if ctx.pool else channels_last(gradient), parts)
         xs, of_x = _split(x, parts), ctx.needs_input_grad[3]
         x_gradient = torch.empty_like(x) if of_x else None
         x_gradients = _split(x_gradient, parts) if x_gradient is not None else ()
 
         def start(i: int) -> tuple[Tensor, kernels.Sums]:
-            g = _spread(gs[i], norms[-1].inputs[i]) if ctx.pool else gs[i].clone()
+            g = gs[i] / norms[-1].area if ctx.pool else gs[i]
             return g, norms[-1].gradient_sums(i, g)
 
-        def back(
-            k: int, after: "_After", gradients: Sequence[Tensor], i: int
-        ) -> tuple[Tensor | None, kernels.Sums | None, Tensor]:
-            g = gradients[i]
-            norms[k].to_input(i, g, after)
-            wide = norms[k - 1].output(i) if k else xs[i]
-            further, weight = _conv_gradients(layers[k].conv, wide, g, k > 0 or of_x)
+        def back(k: int, after: After, gradients: Sequence[Tensor], i: int) -> tuple[Any, ...]:
+            if k == 0 and expansion is not None:
+                found: tuple[Any, ...] = expansion.gradients(i, norms[0], after, gradients[i], of_x)
+                return found
+            # What comes from outside is not to be written to.
+            g = norms[k].to_input(i, gradients[i], after, own=k + 1 < len(layers))
+            conv, before = layers[k].conv, norms[k - 1].output(i) if k else xs[i]
+            further, weight = conv_gradients(conv, conv.weight, before, g, k > 0 or of_x)
             return further, norms[k - 1].gradient_sums(i, further) if k else None, weight
 
         def finish(i: int) -> None:
+            if expansion is not None:
+                expansion.add_correction(i, gradients[i], correction)
             x_gradients[i].copy_(gradients[i])
             if ctx.shortcut_width:
                 x_gradients[i].add_(gs[i][:, : ctx.shortcut_width])
 
-        found: list[Tensor] = []
+        of_parameters: list[Tensor] = []
         with _team(len(parts)) as each:
             gradients, sums = zip(*each(start), strict=True)
             for k in reversed(range(len(layers))):
                 after = norms[k].after(sums)
                 results = each(functools.partial(back, k, after, gradients))
                 gradients, sums, weights = zip(*results, strict=True)
-                found = [_like(layers[k].conv.weight, _sum(weights)), *after.parameters, *found]
+                of_weight = like(layers[k].conv.weight, _sum(weights))
+                of_parameters = [of_weight, *after.parameters, *of_parameters]
+            if expansion is not None:
+                correction = expansion.correction(sums)
+                of_parameters = [*correction.parameters, *of_parameters]
             if of_x:
                 each(finish)
-        return None, None, None, x_gradient, *found
-
-
-@dataclass(frozen=True, kw_only=True)
-class _After:
-    """What the backward pass of a norm knows once it has seen all pixels.
-
-    Attributes:
-        coefficients: Those of ``scale_gradient`` for every part.
-        parameters: The gradients of the parameters.
-    """
-
-    coefficients: list[kernels.Coefficients]
-    parameters: tuple[Tensor, ...]
-
-
-class _Norm:
-    """The batch norm of a layer and what comes after it, for a batch in parts.
-
-    Args:
-        layer: The layer; the running statistics of its batch norm move.
-        parts: The images of every part.
-        inputs: Every part of the output of the convolution, and its moments.
-
-    Attributes:
-        inputs: The outputs of the convolution.
-    """
-
-    def __init__(
-        self,
-        layer: _Layer,
-        parts: Sequence[slice],
-        inputs: Sequence[tuple[Tensor, kernels.Sums]],
-    ) -> None:
-        self.inputs, self._parts = [x for x, _ in inputs], parts
-        self._act = ACTIVATIONS[layer.act]
-        self._arrays = [_pixels(x, len(x) if layer.has_gates else 1) for x in self.inputs]
-        self._area = self.inputs[0].shape[2] * self.inputs[0].shape[3]
-        self._num_pixels = parts[-1].stop * self._area
-        _check_size(self._num_pixels)
-        sums = np.concatenate([sums for _, sums in inputs])
-        self._mean, square = sums.sum(0) / self._num_pixels
-        variance = np.maximum(square - self._mean**2, 0)
-        self._inverse_std = 1 / np.sqrt(variance + layer.norm.eps)
-        _track(layer.norm, self._mean, variance, self._num_pixels)
-        self._bias = layer.norm.bias.detach().numpy().astype(np.float64)
-        self._scale = layer.norm.weight.detach().numpy() * self._inverse_std
-        self._gate, self._gates = None, None
-        if layer.se is not None:
-            self._deviations = sums[:, 0] / self._area - self._mean
-            self._gate = _Gate(layer.se, self._deviations * self._scale + self._bias)
-            self._gates = self._gate.values
-        elif layer.drop_path is not None:
-            ones = torch.ones(parts[-1].stop, 1, 1, 1)
-            self._gates = layer.drop_path(ones).flatten(1).double().numpy()
-        self._affine = self._scale, self._bias - self._mean * self._scale
-        self._output = self._coefficients(*self._affine)
-        self._sums = self._coefficients(*self._affine, self._mean)
-
-    def output(self, part: int, y: Tensor | None = None) -> Tensor:
-        """Return a part of the layer's output, in ``y`` if that is given."""
-        y = torch.empty_like(self.inputs[part]) if y is None else y
-        kernels.activate(*self._arguments(self._output, part, y))
-        return y
-
-    def gradient_sums(self, part: int, gradient: Tensor) -> kernels.Sums:
-        """Return the sums (groups, 2, width) of ``g`` and of ``g`` times the input less its mean.
-
-        ``g`` is the gradient before the activation; a group is an image if there are gates, else
-        the part.
-        """
-        return _by_channel(
-            kernels.gradient_sums(*self._arguments(self._sums, part, gradient)), gradient
-        )
-
-    def after(self, sums: Sequence[kernels.Sums]) -> _After:
-        """Sum up the parts' ``gradient_sums``."""
-        per_group = np.concatenate(sums)
-        gated = per_group if self._gates is None else per_group * self._gates[:, None]
-        total, moment = gated.sum(0)
-        others: tuple[Tensor, ...] = ()
-        of_means: Channels | float = 0.0
-        if self._gate is not None:
-            of_gates = self._scale * per_group[:, 1] + self._bias * per_group[:, 0]
-            of_means, others = self._gate.gradients(of_gates)
-            total = total + of_means.sum(0)
-            moment = moment + (of_means * self._deviations).sum(0)
-        # Through mean and variance, the gradient of the input is: linear x + constant.
-        linear = -self._scale * self._inverse_std**2 * moment / self._num_pixels
-        constant = -self._scale * total / self._num_pixels - linear * self._mean
-        constant = constant + self._scale * of_means / self._area
-        return _After(
-            coefficients=self._coefficients(*self._affine, linear, constant),
-            parameters=(_float32(moment * self._inverse_std), _float32(total), *others),
-        )
-
-    def to_input(self, part: int, gradient: Tensor, after: _After) -> None:
-        """Turn the gradient of a part of the output into that of the input, in place."""
-        kernels.scale_gradient(*self._arguments(after.coefficients, part, gradient))
-
-    def _coefficients(self, *rows: Channels) -> list[kernels.Coefficients]:
-        """Return the coefficients of a kernel for every part; the first two rows are gated."""
-        shape: tuple[int, ...] = ()
-        if self._gates is not None:
-            rows = rows[0] * self._gates, rows[1] * self._gates, *rows[2:]
-            shape = (len(self._gates),)
-        width = len(self._mean)
-        repeated = np.empty((*shape, len(rows), _repeats(width), width), np.float32)
-        with np.errstate(over="ignore"):
-            for number, row in enumerate(rows):
-                repeated[..., number, :, :] = row[..., None, :]
-        flat = repeated.reshape(*shape, len(rows), -1)
-        parts = [flat[None] if self._gates is None else flat[images] for images in self._parts]
-        return [
-            part if x.shape[2] == part.shape[2] else np.ascontiguousarray(part[:, :, : x.shape[2]])
-            for part, x in zip(parts, self._arrays, strict=True)
-        ]
-
-    def _arguments(
-        self, coefficients: Sequence[kernels.Coefficients], part: int, other: Tensor
-    ) -> tuple[Any, ...]:
-        """Return the arguments of a kernel for a part of the input and of another tensor."""
-        x = self._arrays[part]
-        return self._act, coefficients[part], x, _pixels(other, len(x))
-
-
-class _Gate:
-    """Squeeze-excite: gates made of the means (images, width) of what they scale.
-
-    Attributes:
-        values: The gates (images, width).
-    """
-
-    def __init__(self, se: SqueezeExcite, means: Channels) -> None:
-        self._se, self._means, norm = se, _float32(means), se.norm
-        assert norm.num_batches_tracked is not None
-        _check_size(len(means))
-        self._squeezed = F.linear(self._means, se.reduce.weight.flatten(1), se.reduce.bias)
-        statistics = norm.running_mean, norm.running_var
-        normalised, *self._statistics = aten.native_batch_norm(
-            self._squeezed, norm.weight, norm.bias, *statistics, True, norm.momentum, norm.eps
-        )
-        norm.num_batches_tracked += 1
-        self._active = normalised.relu_()
-        gates = F.linear(self._active, se.expand.weight.flatten(1), se.expand.bias)
-        self.values = gates.sigmoid_().double().numpy()
-
-    def gradients(self, of_values: Channels) -> tuple[Channels, tuple[Tensor, ...]]:
-        """Return the gradients of the means and of the parameters from that of the gates."""
-        se, norm = self._se, self._se.norm
-        g = _float32(of_values * self.values * (1 - self.values))
-        expand = _like(se.expand.weight, g.t() @ self._active), g.sum(0)
-        g = g @ se.expand.weight.flatten(1) * (self._active > 0)
-        statistics = norm.running_mean, norm.running_var, *self._statistics
-        g, *norms = aten.native_batch_norm_backward(
-            g, self._squeezed, norm.weight, *statistics, True, norm.eps, (True, True, True)
-        )
-        reduce = _like(se.reduce.weight, g.t() @ self._means), g.sum(0)
-        means = g @ se.reduce.weight.flatten(1)
-        return means.double().numpy(), (*reduce, *norms, *expand)
-
-
-def _check_size(num_values: int) -> None:
-    if num_values == 1:
-        raise ValueError("batch norm needs more than one value a channel when training")
-
-
-def _track(norm: nn.BatchNorm2d, mean: Channels, variance: Channels, num_pixels: int) -> None:
-    """Move the running statistics towards those of a batch."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    assert norm.num_batches_tracked is not None
-    assert norm.momentum is not None
-    norm.running_mean.lerp_(_float32(mean), norm.momentum)
-    norm.running_var.lerp_(_float32(variance * num_pixels / (num_pixels - 1)), norm.momentum)
-    norm.num_batches_tracked += 1
-
-
-def _convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    if conv.kernel_size != (1, 1):
-        return _channels_last(conv(x))
-    y = _channels_last(torch.conv2d(_as_images(x), conv.weight))
-    return _reshaped(y, x.shape)
-
-
-def _conv_gradients(
-    conv: nn.Conv2d, x: Tensor, gradient: Tensor, of_x: bool
-) -> tuple[Tensor | None, Tensor]:
-    """Return the gradients of ``x``, if asked for, and of the weight."""
-    shape, is_1x1 = x.shape, conv.kernel_size == (1, 1)
-    if is_1x1:
-        x, gradient = _as_images(x), _as_images(gradient)
-    geometry = conv.stride, conv.padding, conv.dilation, False, (0, 0), conv.groups
-    mask = of_x, True, False
-    g, weight, _ = aten.convolution_backward(gradient, x, conv.weight, None, *geometry, mask)
-    if of_x:
-        g = _reshaped(_channels_last(g), shape) if is_1x1 else _channels_last(g)
-    return g, weight
-
-
-def _as_images(x: Tensor) -> Tensor:
-    """View pixels as at least 16 images: with fewer, torch convolves 1x1 with a slower library."""
-    width = x.shape[1]
-    num_pixels = x.numel() // width
-    num_images = _num_images(num_pixels)
-    image = num_pixels // num_images * width
-    return x.as_strided((num_images, width, 1, image // width), (image, 1, image, width))
-
-
-def _reshaped(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """View the pixels of ``x`` as images of ``shape``, but for the width."""
-    num_images, _, height, columns = shape
-    width = x.shape[1]
-    strides = height * columns * width, 1, columns * width, width
-    return x.as_strided((num_images, width, height, columns), strides)
-
-
-@functools.cache
-def _num_images(num_pixels: int) -> int:
-    return next((n for n in range(16, num_pixels) if num_pixels % n == 0), num_pixels)
-
-
-def _moments(x: Tensor, per_image: bool) -> kernels.Sums:
-    """Return the sums (groups, 2, width) of ``x`` and its square; a group is ``x`` or an image."""
-    return _by_channel(kernels.moments(_pixels(x, len(x) if per_image else 1)), x)
-
-
-def _spread(gradient: Tensor, x: Tensor) -> Tensor:
-    """Return the gradient of ``x`` from that of its means over all pixels."""
-    area = x.shape[2] * x.shape[3]
-    return torch.empty_like(x).copy_((gradient / area)[:, :, None, None])
-
-
-def _pixels(x: Tensor, num_groups: int) -> kernels.Pixels:
-    """View ``x`` as an array for a kernel, with several pixels in one if that comes out."""
-    width = x.shape[1]
-    repeats = _repeats(width)
-    if x.numel() % (num_groups * repeats * width):
-        repeats = 1
-    array = x.numpy()
-    pixels = array.transpose(0, 2, 3, 1).reshape(num_groups, -1, repeats * width)
-    assert np.may_share_memory(pixels, array)
-    return pixels
-
-
-def _repeats(width: int) -> int:
-    """Return how many pixels make a whole number of vectors."""
-    return LANES // math.gcd(width, LANES)
-
-
-def _by_channel(sums: kernels.Sums, x: Tensor) -> kernels.Sums:
-    """Add up a kernel's sums (..., columns) to (..., width)."""
-    width = x.shape[1]
-    return sums if sums.shape[-1] == width else sums.reshape(*sums.shape[:-1], -1, width).sum(-2)
+        return None, None, None, x_gradient, *of_parameters
 
 
 def _sum(tensors: Sequence[Tensor]) -> Tensor:
     """Add up ``tensors`` in the first of them."""
     return functools.reduce(torch.Tensor.add_, tensors)
-
-
-def _like(weight: Tensor, gradient: Tensor) -> Tensor:
-    """Return a weight's gradient in the layout that autograd would copy it into."""
-    if 1 in (weight.shape[1], weight[0, 0].numel()):
-        return gradient.as_strided(weight.shape, weight.stride())
-    return torch.empty_like(weight).copy_(gradient)
-
-
-def _float32(array: Channels) -> Tensor:
-    # Numbers of a training that explodes become infinite, as in torch, without a warning.
-    with np.errstate(over="ignore"):
-        return torch.from_numpy(array.astype(np.float32))
 
 
 def _empty(num_images: int, x: Tensor, pool: bool) -> Tensor:
@@ -534,10 +237,6 @@ def _empty(num_images: int, x: Tensor, pool: bool) -> Tensor:
     return torch.empty(
         shape, memory_format=torch.contiguous_format if pool else torch.channels_last
     )
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _parts(x: Tensor, conv: nn.Conv2d) -> list[slice]:

@@ -1,7 +1,8 @@
 """Passes over activations that torch would take several of, compiled by Numba.
 
 Every array of activations has the axes (group, pixel, channel): channels-last memory without a
-copy. A group, such as an image, has coefficients and sums of its own. Sums are taken in float32
+copy. A group, such as an image, has sums of its own, and coefficients of its own unless one set
+serves all. A gradient of one pixel a group is that of every pixel. Sums are taken in float32
 over ``BLOCK`` pixels and in float64 over the blocks. The kernels let go of Python's lock, so that
 threads can share the work. An activation function is a type, so that Numba compiles a kernel for
 each.
@@ -94,11 +95,30 @@ def activate(act: Act, coefficients: Coefficients, x: Pixels, out: Pixels) -> No
     """Write ``act(c0 x + c1)`` to ``out``; ``coefficients`` (groups, 2, width) are c0 and c1."""
     num_groups, num_pixels, width = x.shape
     for group in range(num_groups):
-        c = coefficients[group]
+        c = coefficients[min(group, len(coefficients) - 1)]
         for pixel in range(num_pixels):
             for channel in range(width):
                 scaled = x[group, pixel, channel] * c[0, channel] + c[1, channel]
                 out[group, pixel, channel] = _value(act, scaled)
+
+
+@compiled
+def activated_sums(act: Act, coefficients: Coefficients, x: Pixels) -> Sums:
+    """Return the sums (groups, width) of ``act(c0 x + c1)`` over the pixels."""
+    num_groups, num_pixels, width = x.shape
+    sums = np.zeros((num_groups, width), np.float64)
+    part = np.empty(width, np.float32)
+    for group in range(num_groups):
+        c = coefficients[min(group, len(coefficients) - 1)]
+        for start in range(0, num_pixels, BLOCK):
+            part[:] = 0
+            block = x[group, start : start + BLOCK]
+            for pixel in range(len(block)):
+                for channel in range(width):
+                    scaled = block[pixel, channel] * c[0, channel] + c[1, channel]
+                    part[channel] += _value(act, scaled)
+            sums[group] += part
+    return sums
 
 
 @compiled
@@ -110,17 +130,18 @@ def gradient_sums(act: Act, coefficients: Coefficients, x: Pixels, gradient: Pix
     num_groups, num_pixels, width = x.shape
     sums = np.zeros((num_groups, 2, width), np.float64)
     part = np.empty((2, width), np.float32)
+    last = gradient.shape[1] - 1
     for group in range(num_groups):
-        c = coefficients[group]
+        c = coefficients[min(group, len(coefficients) - 1)]
         for start in range(0, num_pixels, BLOCK):
             part[:] = 0
             block = x[group, start : start + BLOCK]
-            gradients = gradient[group, start : start + BLOCK]
             for pixel in range(len(block)):
+                at = min(start + pixel, last)
                 for channel in range(width):
                     value = block[pixel, channel]
                     scaled = value * c[0, channel] + c[1, channel]
-                    g = gradients[pixel, channel] * _slope(act, scaled)
+                    g = gradient[group, at, channel] * _slope(act, scaled)
                     part[0, channel] += g
                     part[1, channel] += g * (value - c[2, channel])
             sums[group] += part
@@ -128,18 +149,22 @@ def gradient_sums(act: Act, coefficients: Coefficients, x: Pixels, gradient: Pix
 
 
 @compiled
-def scale_gradient(act: Act, coefficients: Coefficients, x: Pixels, gradient: Pixels) -> None:
-    """Replace ``gradient`` by ``c0 g + c2 x + c3``, with ``g`` as in ``gradient_sums``."""
+def scale_gradient(
+    act: Act, coefficients: Coefficients, x: Pixels, gradient: Pixels, out: Pixels
+) -> None:
+    """Write ``c0 g + c2 x + c3`` to ``out``, with ``g`` as in ``gradient_sums``."""
     num_groups, num_pixels, width = x.shape
+    last = gradient.shape[1] - 1
     for group in range(num_groups):
-        c = coefficients[group]
+        c = coefficients[min(group, len(coefficients) - 1)]
         for pixel in range(num_pixels):
+            at = min(pixel, last)
             for channel in range(width):
                 value = x[group, pixel, channel]
                 scaled = value * c[0, channel] + c[1, channel]
-                g = gradient[group, pixel, channel] * _slope(act, scaled)
+                g = gradient[group, at, channel] * _slope(act, scaled)
                 linear = value * c[2, channel] + c[3, channel]
-                gradient[group, pixel, channel] = g * c[0, channel] + linear
+                out[group, pixel, channel] = g * c[0, channel] + linear
 
 
 def _value(act: Act, x: Any) -> Any:
