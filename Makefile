@@ -3,13 +3,19 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format types bench docs env
+.PHONY: demo test test-isa lint format types bench docs env
 
 demo: env  ## Search channel dimensions on the bundled images, in about 2 minutes on 2 cores
 	$(BIN)/rexnet search --config recipes/demo.yaml
 
 test: env lint types  ## Lint, types and tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# The smallest set of instructions that torch, oneDNN (in torch and OpenVINO) and Numba can be given.
+SMALLEST := ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default NUMBA_CPU_NAME=generic
+
+test-isa: env  ## The numeric tests as on a processor of few instructions
+	$(SMALLEST) $(BIN)/python -m pytest -m numeric --numprocesses 2 --dist worksteal
 
 lint: env
 	$(BIN)/ruff check .

@@ -1,1 +1,15 @@
 """Its presence puts this folder on the import path: ``strategies`` is shared by the tests."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Tests run side by side, a process a core: more threads would wait for each other. Torch reads it
+# when it is imported, and processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A loaded machine takes its time over an example, and every machine is to try the same ones.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from rexnet.data.batches import PAD, Batches, normalised, statistics
 
+pytestmark = pytest.mark.numeric
+
 ZERO, ONE = np.zeros(3, np.float32), np.ones(3, np.float32)
 
 

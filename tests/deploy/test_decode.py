@@ -14,6 +14,8 @@ from rexnet.detect.anchors import anchors
 from rexnet.detect.boxes import detections
 from rexnet.detect.ssdlite import Raw
 
+pytestmark = pytest.mark.numeric
+
 OPTIONS = {"score": 0.05, "iou": 0.5, "num_boxes": 20}
 
 

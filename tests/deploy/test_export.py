@@ -81,6 +81,7 @@ def write_two_classes(folder):
     save_pretrained(model, folder)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("kind", ["onnx", "openvino", "executorch"])
 def test_a_file_says_what_it_is_and_gives_what_its_model_gives(kind, here):
     model = write_network(here / "M")
@@ -280,6 +281,7 @@ def test_a_missing_runtime_is_told_with_the_command_that_installs_it(here, capsy
     assert not list(here.iterdir())
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize(("kind", "others"), [("onnx", 0.9), ("openvino", None)])
 def test_a_file_in_8_bits_is_made_beside_and_counted(kind, others, here, capsys, monkeypatch):
     monkeypatch.setattr(export.usage, "of_others", lambda before, after: others)

@@ -8,6 +8,8 @@ from rexnet import create_model
 from rexnet.deploy import parity
 from rexnet.deploy.runtimes import torch_run
 
+pytestmark = pytest.mark.numeric
+
 SIZE = (3, 32, 32)
 
 

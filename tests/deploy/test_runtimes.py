@@ -10,6 +10,8 @@ from torch import nn
 from rexnet.deploy import formats, parity, runtimes
 from rexnet.nn.filled import fill
 
+pytestmark = pytest.mark.numeric
+
 OPENERS = {
     "onnx": runtimes.onnxruntime_run,
     "openvino": runtimes.openvino_run,

@@ -9,6 +9,8 @@ from pycocotools.cocoeval import COCOeval
 from rexnet.data.coco import find_part, read_coco
 from rexnet.detect.evaluate import METRICS, average_precision, by_image, ground_truth
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def images(here):

@@ -9,6 +9,8 @@ from rexnet.detect.anchors import anchors
 from rexnet.detect.boxes import detections, loss, matched
 from rexnet.detect.ssdlite import Raw
 
+pytestmark = pytest.mark.numeric
+
 PLACES = anchors((4, 2, 1, 1, 1, 1))
 OPTIONS = {"score": 0.05, "iou": 0.5, "num_boxes": 100}
 

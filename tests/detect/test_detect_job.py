@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from resuming import assert_same_end, end_of, processes
-from scenes import KILLED, SETTINGS, config
+from scenes import KILLED, SETTINGS, config, write_scenes
 
 from rexnet import UserError, runs
 from rexnet.detect import job
@@ -54,12 +54,16 @@ def test_a_training_leaves_a_detector_and_its_numbers(here):
     }
 
 
+@pytest.mark.numeric
 def test_it_learns_to_find_what_it_is_shown(here):
+    shutil.rmtree(here / "scenes")
+    write_scenes(here, num_images=8)
     shutil.rmtree(here / "scenes" / "val")
     shutil.copytree(here / "scenes" / "train", here / "scenes" / "val")
-    changes = ("epochs=60", "lr=0.1", "augment=false", "warmup_epochs=2")
-    # From processor to processor it ends at 0.88 to 1.
-    assert trained(set=(*SETTINGS, *changes))["ap50"] > 0.75
+    # Every step sees all images: batch norm's running statistics are those of what is evaluated,
+    # once the rate has fallen and the weights no longer run ahead of them.
+    changes = ("epochs=45", "optimizer=adamw", "lr=0.006", "warmup_epochs=2", "augment=false")
+    assert trained(set=(*SETTINGS, *changes))["ap50"] > 0.9
 
 
 @pytest.mark.parametrize("share", ["0.2", "0.5"])
@@ -74,6 +78,7 @@ def test_a_training_killed_in_mid_epoch_ends_as_one_that_was_not(share, here):
     assert_same_end(here / "whole", here / "killed")
 
 
+@pytest.mark.numeric
 def test_two_processes_train_as_one_does_and_find_the_same(here):
     script = "import sys; sys.path.insert(0, sys.argv.pop(1)); import scenes; scenes.main()"
     assert processes(2, [script, TESTS, "two"]) == [0, 0]

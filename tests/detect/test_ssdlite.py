@@ -9,6 +9,8 @@ from rexnet.detect.cost import count
 from rexnet.detect.job import FusedDetector
 from rexnet.detect.ssdlite import SSDLite, of_detector
 
+pytestmark = pytest.mark.numeric
+
 TABLE_6 = {
     "rexnet_0.9": (5.0, 0.88),
     "rexnet_1.0": (5.7, 1.01),

@@ -8,6 +8,8 @@ from torch import nn
 from rexnet import create_model
 from rexnet.nn.filled import MULTIPLE, fill
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("name", ["rexnet_0.6", "rexnet_plain", "rexnet_lite_1.0", "mobilenet_v2"])

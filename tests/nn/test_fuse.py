@@ -11,6 +11,8 @@ from rexnet.detect.ssdlite import SSDLite, of_detector
 from rexnet.nn.fuse import fold, fuse
 from rexnet.nn.onednn import OneDnnConv
 
+pytestmark = pytest.mark.numeric
+
 
 def shaken(model):
     """Move batch norms off their start."""

@@ -18,6 +18,8 @@ from rexnet.nn.fused import Fused, FusedTap, can_fuse
 from rexnet.nn.network import Network
 from rexnet.nn.norms import ACTIVATIONS
 
+pytestmark = pytest.mark.numeric
+
 KINKED = {"relu", "relu6", "leaky_relu", "hardswish"}
 SMOOTH = st.sampled_from(sorted(ACTIVATIONS.keys() - KINKED))
 NAMES = ("rexnet_1.0", "rexnet_plain", "rexnet_lite_1.0", "mobilenet_v1", "mobilenet_v2")

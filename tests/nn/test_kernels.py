@@ -8,6 +8,8 @@ from rexnet.nn import kernels
 from rexnet.nn.layers import activation
 from rexnet.nn.norms import ACTIVATIONS
 
+pytestmark = pytest.mark.numeric
+
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 200), st.integers(1, 70))
 ACTS = {name: (act, activation(name)) for name, act in ACTIVATIONS.items()}
 

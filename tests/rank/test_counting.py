@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from rexnet.rank.counting import count_above
 
+pytestmark = pytest.mark.numeric
+
 
 def by_svd(matrix, tolerance):
     values = np.linalg.svd(np.asarray(matrix, dtype=np.float64), compute_uv=False)

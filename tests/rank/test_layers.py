@@ -10,6 +10,8 @@ from rexnet.nn.layers import activation
 from rexnet.rank import layers
 from rexnet.rank.config import FITTED, Architecture, Function
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("function", [name for name in get_args(Function) if name != "linear"])
 def test_a_function_is_that_of_torch(function):

@@ -6,6 +6,8 @@ from rexnet import cli, create_model, families, runs, save_pretrained
 from rexnet.rank import network
 from rexnet.rank.config import NetworkStudy
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):

@@ -15,6 +15,8 @@ from rexnet.search.accelerator import _Run, train_on_accelerator
 from rexnet.search.protocol import Diverged
 from rexnet.search.proxy import accuracy, trainer
 
+pytestmark = pytest.mark.numeric
+
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 

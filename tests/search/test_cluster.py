@@ -208,7 +208,7 @@ def test_progress_is_told_while_a_candidate_is_trained(tmp_path):
     os.mkfifo(fifo)
     with RayExecutor(HalfWay(fifo=fifo), 1, tmp_path) as executor:
         executor.submit(0, specs(1)[0])
-        assert executor.wait(60) == []
+        assert executor.wait(3600) == []
         assert executor.progress == 0.5
         fifo.write_bytes(b"go")
         assert results_of(executor, [])[0].outcome == "complete"

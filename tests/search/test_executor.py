@@ -62,9 +62,9 @@ def test_there_is_room_for_one_candidate_a_worker_and_progress_is_told(tmp_path)
         executor.submit(0, specs(1)[0])
         assert (executor.has_room, executor.num_busy) == (True, 1)
         # The toy tells that it is half done, then its result.
-        assert executor.wait(60) == []
+        assert executor.wait(3600) == []
         assert executor.progress == 0.5
-        (result,) = executor.wait(60)
+        (result,) = executor.wait(3600)
         assert result.outcome == "complete"
         assert (executor.has_room, executor.num_busy, executor.progress) == (True, 0, 0.0)
         assert executor.wait(0) == []

@@ -12,6 +12,8 @@ from rexnet.search import proxy
 from rexnet.search.protocol import Diverged, Evaluator, Protocol
 from rexnet.search.proxy import accuracy, train_candidate
 
+pytestmark = pytest.mark.numeric
+
 SPEC = dataclasses.replace(search_network((8, 8, 12), 2, 8), penultimate_width=32)
 PROTOCOL = Protocol(epochs=2, batch_size=16, lr=0.05)
 

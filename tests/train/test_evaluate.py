@@ -8,6 +8,8 @@ from rexnet import runs
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
 from rexnet.train.world import World
 
+pytestmark = pytest.mark.numeric
+
 HERE = World(rank=0, size=1, device=torch.device("cpu"))
 
 

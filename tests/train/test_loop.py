@@ -12,6 +12,8 @@ from rexnet.train.loop import Loop, Task
 from rexnet.train.recipe import Recipe
 from rexnet.train.world import World
 
+pytestmark = pytest.mark.numeric
+
 HERE = World(rank=0, size=1, device=torch.device("cpu"))
 STEPS = 5
 

@@ -78,6 +78,7 @@ def test_a_training_leaves_a_model_and_its_numbers(here):
         assert torch.equal(tensor, kept[name])
 
 
+@pytest.mark.numeric
 def test_a_toy_learns_its_images(here):
     trained(set=(*QUICK, "epochs=30", "lr=0.1", "dropout=0", "label_smoothing=0", "flip=0"))
     rows = runs.read_jsonl(here / "T" / "metrics.jsonl")
@@ -113,6 +114,7 @@ def test_a_training_killed_before_its_result_has_only_that_left_to_write(here):
     assert load_model(here / "T").spec.num_classes == 4
 
 
+@pytest.mark.numeric
 def test_two_processes_train_as_one_does_and_survive_a_kill(here):
     script = "import sys; sys.path.insert(0, sys.argv.pop(1)); import runs_of_toys as r; r.main()"
     assert processes(2, [script, TESTS, "two"]) == [0, 0]
