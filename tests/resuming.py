@@ -1,14 +1,17 @@
 """Several processes that train together, and what two trainings end with, for the tests of jobs."""
 
+import multiprocessing
 import os
 import socket
-import subprocess
-import sys
 
 import torch
 
 from rexnet import runs
 from rexnet.train import checkpoint
+
+FORKED = multiprocessing.get_context("forkserver")
+"""Starts processes that have torch from the first: to import it anew takes each some seconds."""
+FORKED.set_forkserver_preload(["rexnet.train.job", "rexnet.detect.job", "timm", "torchvision"])
 
 
 def end_of(folder):
@@ -26,16 +29,35 @@ def assert_same_end(one, other):
         assert torch.equal(tensor, others[name]), name
 
 
-def processes(size, arguments):
-    """Run a script in ``size`` processes that train together, and return their exit codes."""
+def apart(train, *arguments):
+    """Train in a process of its own and return its exit code."""
+    return _exit_codes(train, arguments, [{}])[0]
+
+
+def together(size, train, *arguments):
+    """Train in ``size`` processes, and return their exit codes."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    started = []
-    for rank in range(size):
-        place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
-        place |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
-        started.append(
-            subprocess.Popen([sys.executable, "-c", *arguments], env={**os.environ, **place})
-        )
-    return [process.wait() for process in started]
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
+    return _exit_codes(train, arguments, [place | rank for rank in ranks])
+
+
+def _exit_codes(train, arguments, environments):
+    started = [
+        FORKED.Process(target=_run, args=(train, arguments, environment))
+        for environment in environments
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    return [process.exitcode for process in started]
+
+
+def _run(train, arguments, environment):
+    os.environ.update(environment)
+    # The number of threads decides in which order numbers are added up.
+    torch.set_num_threads(1)
+    train(*arguments)

@@ -1,7 +1,8 @@
 """Small scenes with boxes, made of real images, for the tests of detection."""
 
 import json
-import sys
+import os
+import signal
 from importlib.resources import files
 
 import numpy as np
@@ -25,19 +26,6 @@ SETTINGS = (
     "loss=multibox",
     "resolution=64",
 )
-
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[1])
-import scenes
-from rexnet.detect import job
-
-def stop(progress):
-    if progress.share >= float(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-job.run(scenes.config(out=sys.argv[3], checkpoint_seconds=0), stop, lambda done, total: None)
-"""
 
 
 def write_scenes(folder, num_images=16):
@@ -99,8 +87,19 @@ def config(**changes):
     return DetectTrainConfig(**settings | {"device": "cpu", "workers": 0} | changes)
 
 
-def main():
-    """Train in this process, for those that are started in several."""
+def train(out):
+    """Train to the end, for a process that is started."""
     from rexnet.detect import job
 
-    job.run(config(out=sys.argv[1]), lambda progress: None, lambda done, total: None)
+    job.run(config(out=out), lambda progress: None, lambda done, total: None)
+
+
+def train_and_die(share, out):
+    """Train until ``share`` of all steps are done, with a checkpoint after each, and be killed."""
+    from rexnet.detect import job
+
+    def stop(progress):
+        if progress.share >= share:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    job.run(config(out=out, checkpoint_seconds=0), stop, lambda done, total: None)

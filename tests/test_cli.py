@@ -20,7 +20,7 @@ from safetensors import safe_open
 from scenes import SETTINGS, write_scenes
 from toys import Toy, made_up_rows, write_run
 
-from rexnet import NetSpec, cli, families, runs, verbs, verbs_deploy
+from rexnet import NetSpec, cli, families, processes, runs, verbs, verbs_deploy
 from rexnet.cost import count
 from rexnet.data import images
 from rexnet.report import figures
@@ -907,7 +907,8 @@ def test_a_detector_goes_from_training_to_validation_and_prediction(here, capsys
     assert "epochs" in refused(capsys, *train, "epochs=3")
 
 
-def test_a_study_prints_the_table_of_detectors(here, capsys):
+def test_a_study_prints_the_table_of_detectors(here, capsys, monkeypatch):
+    monkeypatch.setattr(processes, "start", toys.start_here)
     write_scenes(here)
     study = ["study", "detection", "--data", "scenes", "--backbones", "toy.json", "--out", "S"]
     assert cli.main([*study, "--device", "cpu", "--set", *SETTINGS, "epochs=1"]) == 0

@@ -1,16 +1,18 @@
 """Searches that train nothing: evaluators for worker processes, and one that runs in this one."""
 
 import dataclasses
+import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from rexnet import UserError, runs
+from rexnet import UserError, processes, runs
 from rexnet.design import Budget, priced
 from rexnet.search import job
 from rexnet.search.executor import Result
@@ -255,6 +257,17 @@ class InlineExecutor:
 def inline(evaluate, num_workers, folder):
     """Make an InlineExecutor with the arguments of LocalExecutor."""
     return InlineExecutor(evaluate=evaluate, num_workers=num_workers, folder=folder)
+
+
+def start_here(serve, *, daemon=True):
+    """Stand in for ``processes.start`` where processes do not matter: serve at once, to the end.
+
+    A process of its own would take seconds to import torch.
+    """
+    ours, theirs = multiprocessing.Pipe()
+    serve(theirs)
+    theirs.close()
+    return processes.Child(SimpleNamespace(join=lambda: None, kill=lambda: None), ours)
 
 
 def made_up_rows(count, repeats=1):

@@ -1,23 +1,19 @@
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from resuming import assert_same_end, end_of, processes
-from scenes import KILLED, SETTINGS, config, write_scenes
+from resuming import apart, assert_same_end, end_of, together
+from runs_of_toys import write_toys
+from scenes import SETTINGS, config, train, train_and_die, write_scenes
 
 from rexnet import UserError, runs
 from rexnet.detect import job
 from rexnet.detect.cost import count
 from rexnet.detect.store import load_detector
 from rexnet.train import checkpoint
-
-TESTS = str(Path(__file__).parents[1])
 
 
 def trained(**changes):
@@ -66,13 +62,9 @@ def test_it_learns_to_find_what_it_is_shown(here):
     assert trained(set=(*SETTINGS, *changes))["ap50"] > 0.9
 
 
-@pytest.mark.parametrize("share", ["0.2", "0.5"])
-def test_a_training_killed_in_mid_epoch_ends_as_one_that_was_not(share, here):
+def test_a_training_killed_in_mid_epoch_ends_as_one_that_was_not(here):
     trained(out="whole")
-    killed = [sys.executable, "-c", KILLED, TESTS, share, "killed"]
-    # The number of threads decides in which order numbers are added up.
-    code = subprocess.run(killed, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
-    assert code == -signal.SIGKILL
+    assert apart(train_and_die, 0.5, "killed") == -signal.SIGKILL
     assert not (here / "killed" / "result.json").exists()
     trained(out="killed", checkpoint_seconds=0)
     assert_same_end(here / "whole", here / "killed")
@@ -80,8 +72,7 @@ def test_a_training_killed_in_mid_epoch_ends_as_one_that_was_not(share, here):
 
 @pytest.mark.numeric
 def test_two_processes_train_as_one_does_and_find_the_same(here):
-    script = "import sys; sys.path.insert(0, sys.argv.pop(1)); import scenes; scenes.main()"
-    assert processes(2, [script, TESTS, "two"]) == [0, 0]
+    assert together(2, train, "two") == [0, 0]
     trained(out="one", set=(*SETTINGS, "accumulate=2"))
     (one, rows), (two, other_rows) = end_of(here / "one"), end_of(here / "two")
     for row, other in zip(rows, other_rows, strict=True):
@@ -102,9 +93,10 @@ def test_a_backbone_starts_from_a_run_and_a_detector_from_scratch_is_trained_twi
     from rexnet.train import job as classify
     from rexnet.train.config import TrainConfig
 
-    classes = TrainConfig(
-        model="toy.json", data="sample", recipe="cifar", set=("epochs=1",), out="T", device="cpu"
-    )
+    (here / "classes").mkdir()
+    write_toys(here / "classes")
+    settings = {"data": "classes/toys.npz", "recipe": "cifar", "set": ("epochs=1",), "out": "T"}
+    classes = TrainConfig(model="toy.json", device="cpu", **settings)
     classify.run(classes, lambda progress: None, lambda done, total: None)
     start = runs_weights(here)
     for number, changes in enumerate(({"backbone": "T"}, {"backbone": "T", "from_scratch": True})):

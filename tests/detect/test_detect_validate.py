@@ -1,8 +1,9 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from scenes import SETTINGS, config
+from scenes import SETTINGS, config, write_scenes
 
 from rexnet import UserError, runs
 from rexnet.detect import job
@@ -11,10 +12,24 @@ from rexnet.detect.store import load_detector
 from rexnet.detect.validate import predict, validate
 
 
-@pytest.fixture
-def trained(here):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return the run folder of a training, and its result."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_scenes(folder)
     settings = (*SETTINGS, "epochs=12", "augment=false", "lr=0.1")
-    return job.run(config(set=settings), lambda progress: None, lambda done, total: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = job.run(config(set=settings), lambda progress: None, lambda done, total: None)
+    return folder / "D", result
+
+
+@pytest.fixture
+def trained(finished, here):
+    """Put the training into the folder of the test, and return its result."""
+    folder, result = finished
+    shutil.copytree(folder, here / "D")
+    return result
 
 
 def run(**changes):

@@ -1,7 +1,8 @@
 import pytest
+import toys
 from scenes import SETTINGS
 
-from rexnet import NetSpec, UserError, runs
+from rexnet import NetSpec, UserError, processes, runs
 from rexnet.detect import study
 from rexnet.detect.config import DetectionStudy
 
@@ -35,7 +36,8 @@ def test_the_papers_gains_are_those_of_its_text():
     assert gains == [1.4, 0.3, 1.2]
 
 
-def test_a_study_trains_every_backbone_with_every_seed(here):
+def test_a_study_trains_every_backbone_with_every_seed(here, monkeypatch):
+    monkeypatch.setattr(processes, "start", toys.start_here)
     (here / "other.json").write_bytes((here / "toy.json").read_bytes())
     (here / "swapped").mkdir()
     (here / "swapped" / "train").symlink_to(here / "scenes" / "val")

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import toys
 
-from rexnet import UserError, cli, families, runs
+from rexnet import UserError, cli, families, processes, runs
 from rexnet.cost import count
 from rexnet.data.images import load
 from rexnet.rank import factors
@@ -55,10 +56,11 @@ def test_a_line_has_means_and_errors_over_seeds():
 
 def test_the_study_trains_looks_and_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(processes, "start", toys.start_here)
     images = load("sample")
-    np.savez("few.npz", images=images.images[:200], labels=images.labels[:200])
+    np.savez("few.npz", images=images.images[:80], labels=images.labels[:80])
     command = ["study", "factors", "--data", "few.npz", "--seeds", "1", "--out", "F"]
-    settings = ("epochs=1", "batch_size=8", "resolution=8")
+    settings = ("epochs=1", "batch_size=32", "resolution=8")
     assert cli.main([*command, "--device", "cpu", "--set", *settings]) == 0
     out = capsys.readouterr().out
     for words in ("baseline", "54.6", "6895.9", "4/4 networks looked at"):

@@ -1,6 +1,7 @@
 """Trainings of a toy network on a few real images, shared by the tests of jobs."""
 
-import sys
+import os
+import signal
 from importlib.resources import files
 
 import numpy as np
@@ -11,19 +12,6 @@ from rexnet.train.config import TrainConfig
 
 SETTINGS = ("epochs=3", "batch_size=8", "lr_batch_size=8", "lr=0.05", "warmup_epochs=1")
 QUICK = (*SETTINGS, "resolution=16", "eval_crop=1.0")
-
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[1])
-import runs_of_toys
-from rexnet.train import job
-
-def stop(progress):
-    if progress.share >= float(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-job.run(runs_of_toys.config(out=sys.argv[3], checkpoint_seconds=0), stop, lambda done, total: None)
-"""
 
 
 def write_toys(folder, num_images=48):
@@ -50,8 +38,19 @@ def config(**changes):
     return TrainConfig(**settings | {"out": "T", "device": "cpu"} | changes)
 
 
-def main():
-    """Train in this process, for those that are started in several."""
+def train(out):
+    """Train to the end, for a process that is started."""
     from rexnet.train import job
 
-    job.run(config(out=sys.argv[1]), lambda progress: None, lambda done, total: None)
+    job.run(config(out=out), lambda progress: None, lambda done, total: None)
+
+
+def train_and_die(share, out):
+    """Train until ``share`` of all steps are done, with a checkpoint after each, and be killed."""
+    from rexnet.train import job
+
+    def stop(progress):
+        if progress.share >= share:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    job.run(config(out=out, checkpoint_seconds=0), stop, lambda done, total: None)

@@ -2,13 +2,20 @@ import dataclasses
 import math
 
 import pytest
+import toys
 from runs_of_toys import QUICK, config, write_toys
 
-from rexnet import NetSpec, UserError, families, runs
+from rexnet import NetSpec, UserError, families, processes, runs
 from rexnet.cost import count
 from rexnet.train import activations, job
 from rexnet.train.activations import PAPER, summarise, verdict, with_activation
 from rexnet.train.config import ActivationStudy
+
+
+@pytest.fixture(autouse=True)
+def inline(monkeypatch):
+    """Train in this process: ``test_several`` has the processes."""
+    monkeypatch.setattr(processes, "start", toys.start_here)
 
 
 def row(activation, top1, top5=0.9, seed=0):

@@ -1,24 +1,20 @@
 import dataclasses
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from resuming import assert_same_end, end_of, processes
-from runs_of_toys import KILLED, QUICK, config
+from resuming import apart, assert_same_end, end_of, together
+from runs_of_toys import QUICK, config, train, train_and_die
 
 from rexnet import UserError, load_model, runs
 from rexnet.cost import count
 from rexnet.spec import NetSpec
 from rexnet.train import checkpoint, job, trainer
 
-TESTS = str(Path(__file__).parent)
 MADE = {
     "best.pt",
     "config.yaml",
@@ -92,13 +88,10 @@ def test_a_complete_training_is_left_as_it_is(here):
     assert (here / "T" / "last.pt").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("share", ["0.2", "0.5"])
+@pytest.mark.parametrize("share", [0.2, 0.5])
 def test_a_training_killed_in_mid_epoch_ends_as_one_that_was_not(share, here):
     trained(out="whole")
-    killed = [sys.executable, "-c", KILLED, TESTS, share, "killed"]
-    # The number of threads decides in which order numbers are added up.
-    code = subprocess.run(killed, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
-    assert code == -signal.SIGKILL
+    assert apart(train_and_die, share, "killed") == -signal.SIGKILL
     assert not (here / "killed" / "result.json").exists()
     assert 0 < checkpoint.load(here / "killed" / "last.pt")["step"] < 15
     trained(out="killed", checkpoint_seconds=0)
@@ -116,11 +109,10 @@ def test_a_training_killed_before_its_result_has_only_that_left_to_write(here):
 
 @pytest.mark.numeric
 def test_two_processes_train_as_one_does_and_survive_a_kill(here):
-    script = "import sys; sys.path.insert(0, sys.argv.pop(1)); import runs_of_toys as r; r.main()"
-    assert processes(2, [script, TESTS, "two"]) == [0, 0]
-    assert any(code != 0 for code in processes(2, [KILLED, TESTS, "0.5", "killed"]))
+    assert together(2, train, "two") == [0, 0]
+    assert any(code != 0 for code in together(2, train_and_die, 0.5, "killed"))
     assert not (here / "killed" / "result.json").exists()
-    assert processes(2, [script, TESTS, "killed"]) == [0, 0]
+    assert together(2, train, "killed") == [0, 0]
     assert_same_end(here / "two", here / "killed")
     # Two micro-batches are normalised apart, as the parts of two processes are.
     trained(out="one", set=(*QUICK, "accumulate=2"))

@@ -1,9 +1,16 @@
 import pytest
+import toys
 from runs_of_toys import QUICK
 
-from rexnet import NetSpec, UserError, runs
+from rexnet import NetSpec, UserError, processes, runs
 from rexnet.train.config import ActivationStudy
 from rexnet.train.variants import mean_and_stderr, train_variants
+
+
+@pytest.fixture(autouse=True)
+def inline(monkeypatch):
+    """Train in this process: ``test_several`` has the processes."""
+    monkeypatch.setattr(processes, "start", toys.start_here)
 
 
 def test_a_mean_has_the_error_of_its_values():
