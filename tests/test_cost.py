@@ -39,7 +39,7 @@ def measured(spec, resolution):
     )
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=100)
 @given(specs(in_channels=ANY_CHANNELS), st.integers(8, 40))
 def test_closed_form_equals_the_built_module(spec, resolution):
     assert count(spec, resolution) == measured(spec, resolution)

@@ -57,7 +57,7 @@ BUDGETS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=100)
 @given(tasks(), BUDGETS)
 def test_a_proposal_keeps_the_budget_or_is_refused_with_the_smallest_cost(task, budget):
     template, shape = task
@@ -286,7 +286,7 @@ def test_inside_and_fills_count_both_limits(params, macs, inside, fills):
     assert (proposal.inside(budget), proposal.fills(budget)) == (inside, fills)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(stage_wise())
 def test_a_redesign_keeps_the_cost_and_all_but_widths_and_equal_shortcuts(backbone):
     proposal = redesign(backbone)

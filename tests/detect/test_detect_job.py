@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from resuming import apart, assert_same_end, end_of, together
-from runs_of_toys import write_toys
+from runs_of_toys import QUICK, write_toys
 from scenes import SETTINGS, config, train, train_and_die, write_scenes
 
 from rexnet import UserError, runs
@@ -95,7 +95,7 @@ def test_a_backbone_starts_from_a_run_and_a_detector_from_scratch_is_trained_twi
 
     (here / "classes").mkdir()
     write_toys(here / "classes")
-    settings = {"data": "classes/toys.npz", "recipe": "cifar", "set": ("epochs=1",), "out": "T"}
+    settings = {"data": "classes/toys.npz", "recipe": "cifar", "set": QUICK, "out": "T"}
     classes = TrainConfig(model="toy.json", device="cpu", **settings)
     classify.run(classes, lambda progress: None, lambda done, total: None)
     start = runs_weights(here)

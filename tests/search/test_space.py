@@ -98,7 +98,7 @@ def named_budget(error):
     return int(params.replace(",", "")), int(macs.replace(",", ""))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(tasks())
 def test_every_proposal_keeps_both_limits_and_its_widths_never_fall(task):
     space, values = task
