@@ -1,6 +1,7 @@
 """Its presence puts this folder on the import path: ``strategies`` is shared by the tests."""
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -13,3 +14,6 @@ settings.register_profile(
     "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("tests")
+
+# What a shell starts in the background takes no notice of Ctrl-C, nor do processes that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)

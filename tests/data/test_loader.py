@@ -447,7 +447,7 @@ def test_a_worker_that_starts_when_its_parent_is_gone_ends():
     assert process.stdout.readline() == b"started\n"
     process.kill()
     # The workers hold these pipes as well: both end when the last process has.
-    _, err = process.communicate(timeout=3600)
+    _, err = process.communicate(timeout=600)
     assert err == b""
 
 
@@ -467,7 +467,7 @@ def test_workers_end_with_the_process_that_made_them_and_without_a_word(how):
     else:
         process.kill()
     # The workers hold these pipes as well: both end when the last process has.
-    out, err = process.communicate(timeout=3600)
+    out, err = process.communicate(timeout=600)
     assert err == ""
     if how == signal.SIGINT:
         assert out.splitlines()[-1] == "interrupted"

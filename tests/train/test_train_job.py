@@ -76,9 +76,12 @@ def test_a_training_leaves_a_model_and_its_numbers(here):
 
 @pytest.mark.numeric
 def test_a_toy_learns_its_images(here):
-    trained(set=(*QUICK, "epochs=30", "lr=0.1", "dropout=0", "label_smoothing=0", "flip=0"))
+    plain = ("crop=none", "flip=0", "dropout=0", "label_smoothing=0")
+    # Every step sees all images, and no rate at the edge makes the first losses large.
+    steps = ("epochs=30", "batch_size=48", "lr_batch_size=48", "optimizer=adamw", "lr=0.01")
+    trained(set=(*QUICK, *plain, *steps))
     rows = runs.read_jsonl(here / "T" / "metrics.jsonl")
-    assert rows[-1]["train_loss"] < 0.6 * rows[0]["train_loss"]
+    assert rows[-1]["train_loss"] < 0.1 * rows[0]["train_loss"]
 
 
 def test_a_complete_training_is_left_as_it_is(here):
