@@ -82,7 +82,7 @@ def test_the_study_trains_looks_and_goes_on(tmp_path, monkeypatch, capsys):
     assert "F holds a study of factors of another configuration: recipe.epochs is 1" in error
     assert {path: path.read_bytes() for path in (tmp_path / "F").rglob("*.json*")} == before
     (tmp_path / "F/silu-0/rank/blocks.jsonl").write_text('{"images": 7}\n', encoding="utf-8")
-    with pytest.raises(UserError, match="F/silu-0/rank is of 7 images, not of 20; remove it"):
+    with pytest.raises(UserError, match="F/silu-0/rank is of 7 images, not of 10; remove it"):
         factors.run(config, told.append, lambda *_: None)
 
 
