@@ -8,6 +8,8 @@ from rexnet import UserError, create_model
 from rexnet.deploy import export, formats, quantise
 from rexnet.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.numeric
+
 SIZE = (16, 8, 8)
 
 

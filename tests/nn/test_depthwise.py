@@ -9,6 +9,8 @@ from rexnet.nn import depthwise
 from rexnet.nn.layers import activation
 from rexnet.nn.norms import ACTIVATIONS
 
+pytestmark = pytest.mark.numeric
+
 WIDTHS = st.integers(depthwise.MIN_WIDTH, 40)
 SIDES = st.integers(1, 9)
 

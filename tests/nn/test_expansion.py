@@ -1,9 +1,12 @@
+import pytest
 import torch
 
 from rexnet.nn.blocks import Block
 from rexnet.nn.expansion import Expansion, can_expand
 from rexnet.nn.norms import Layer
 from rexnet.spec import BlockSpec
+
+pytestmark = pytest.mark.numeric
 
 
 def layers_of(width_in, **fields):
