@@ -74,15 +74,13 @@ class Expansion:
         self._num_pixels = sum(x.numel() // x.shape[1] for x in xs)
         check_size(self._num_pixels)
         products, sums = (sum(found) for found in zip(*each(self._moments), strict=True))
-        self._weight = expand.conv.weight.detach().flatten(1).double().numpy()
-        with np.errstate(over="ignore", invalid="ignore"):
-            self._input_mean = sums / self._num_pixels
-            self._covariance = products / self._num_pixels - np.outer(
-                self._input_mean, self._input_mean
-            )
-            self._mean = self._weight @ self._input_mean
-            self._spread = self._weight @ self._covariance
-            variance = np.maximum((self._spread * self._weight).sum(1), 0)
+        # By torch: NumPy's library would keep a thread of its own waiting beside those of the team.
+        self._weight = expand.conv.weight.detach().flatten(1).double()
+        self._input_mean = sums / self._num_pixels
+        covariance = products / self._num_pixels - self._input_mean.outer(self._input_mean)
+        self._spread = self._weight @ covariance
+        self._mean = (self._weight @ self._input_mean).numpy()
+        variance = (self._spread * self._weight).sum(1).clamp(min=0).numpy()
         self._inverse_std = 1 / np.sqrt(variance + expand.norm.eps)
         track(expand.norm, self._mean, variance, self._num_pixels)
         self._scale = expand.norm.weight.detach().numpy() * self._inverse_std
@@ -138,19 +136,25 @@ class Expansion:
     def correction(self, found: Sequence[tuple[kernels.Sums, Tensor]]) -> Correction:
         """Sum up what ``gradients`` found for every part."""
         total, moment = np.concatenate([sums for sums, _ in found]).sum(0)
-        direct = sum(of_weight.flatten(1).double().numpy() for _, of_weight in found)
+        direct = sum(of_weight.flatten(1).double() for _, of_weight in found)
         # Through mean and variance, the gradient of y is: linear (y - mean) + constant.
-        linear = -self._scale * self._inverse_std**2 * moment / self._num_pixels
-        constant = -self._scale * total / self._num_pixels
-        through_mean = np.outer(constant, self._input_mean) + linear[:, None] * self._spread
-        weight = self._scale[:, None] * direct + self._num_pixels * through_mean
-        matrix = self._weight.T @ (linear[:, None] * self._weight)
+        scale, linear, constant = (
+            torch.from_numpy(row)
+            for row in (
+                self._scale,
+                -self._scale * self._inverse_std**2 * moment / self._num_pixels,
+                -self._scale * total / self._num_pixels,
+            )
+        )
+        through_mean = constant.outer(self._input_mean) + linear[:, None] * self._spread
+        weight = scale[:, None] * direct + self._num_pixels * through_mean
+        matrix = self._weight.t() @ (linear[:, None] * self._weight)
         conv = self._expand.conv
         return Correction(
-            matrix=float32(matrix),
-            offset=float32(self._weight.T @ constant - self._input_mean @ matrix),
+            matrix=matrix.float(),
+            offset=(self._weight.t() @ constant - self._input_mean @ matrix).float(),
             parameters=(
-                like(conv.weight, float32(weight).view(conv.weight.shape)),
+                like(conv.weight, weight.float().view(conv.weight.shape)),
                 float32(moment * self._inverse_std),
                 float32(total),
             ),
@@ -161,11 +165,11 @@ class Expansion:
         x, g = (_flat(tensor) for tensor in (self._xs[part], gradient))
         g.addmm_(x, correction.matrix).add_(correction.offset)
 
-    def _moments(self, part: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _moments(self, part: int) -> tuple[Tensor, Tensor]:
         """Return the sums over the pixels of a part of ``x' x`` and of ``x``."""
         # In double precision: a variance may be small beside the mean.
         x = _flat(self._xs[part]).double()
-        return (x.t() @ x).numpy(), x.sum(0).numpy()
+        return x.t() @ x, x.sum(0)
 
     def _rows(
         self, wide: Tensor, given: kernels.Coefficients
