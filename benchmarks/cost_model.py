@@ -4,6 +4,8 @@ The reference builds the module on the meta device and asks torch's FlopCounterM
 params and MACs of the same search networks, on one core, in turns. Run:
 
     python benchmarks/cost_model.py
+
+About 15 seconds.
 """
 
 import json
