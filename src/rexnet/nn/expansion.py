@@ -84,6 +84,7 @@ class Expansion:
         self._inverse_std = 1 / np.sqrt(variance + expand.norm.eps)
         track(expand.norm, self._mean, variance, self._num_pixels)
         self._scale = expand.norm.weight.detach().numpy() * self._inverse_std
+        self._scaled = expand.conv.weight.detach() * float32(self._scale)[:, None, None, None]
         offset = expand.norm.bias.detach().numpy() - self._mean * self._scale
         self._output = coefficients(self._scale, offset)
         self._sums = coefficients(self._scale, offset, self._mean)
@@ -127,8 +128,7 @@ class Expansion:
             as_rows(gradient).reshape(y.shape),
             as_rows(found),
         )
-        scaled = conv.weight.detach() * float32(self._scale)[:, None, None, None]
-        further, of_weight = conv_gradients(conv, scaled, x, found, of_x)
+        further, of_weight = conv_gradients(conv, self._scaled, x, found, of_x)
         side = depthwise.KERNEL
         of_taps = float32(np.ascontiguousarray(of_taps.T)).view(-1, 1, side, side)
         return further, (sums, of_weight), of_taps
