@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 from trainings import Arm, Lab, provenance, run
 
 from rexnet import NetSpec, channels, cli, runs
@@ -77,21 +78,24 @@ def main() -> None:
 
 
 def claimed(preset: str, search: SearchRun) -> dict[str, tuple[int, ...]]:
-    """Return the networks that the claim compares: on the line, in stages, of the paper's Table 3.
-
-    The stages are those of MobileNetV2 at strides 4, 8 and 16, stretched to fill the budget.
-    """
+    """Return the networks that the claim compares: on the line, in stages, of the paper's Table 3."""
     best, worst = TABLE_3[preset]
-    starts = [i for i, block in enumerate(search.template.blocks) if i == 0 or block.stride > 1]
-    lengths = np.diff([*starts, len(search.template.blocks)]).tolist()
-    stages = np.array(channels.steps(MOBILENET_V2_STAGES, lengths), dtype=np.float64)
-    shape = (stages - stages[0]) / (stages[-1] - stages[0])
     return {
         "fitted line": NetSpec.load(search.folder / "spec.json").widths,
-        "stage-wise": propose(search.template, shape, search.budget).spec.widths,
+        "stage-wise": propose(
+            search.template, stage_wise(search.template), search.budget
+        ).spec.widths,
         "Table 3, best": best,
         "Table 3, worst": worst,
     }
+
+
+def stage_wise(template: NetSpec) -> NDArray[np.float64]:
+    """Return the shape, from 0 to 1, of MobileNetV2's stages at strides 4, 8 and 16."""
+    starts = [i for i, block in enumerate(template.blocks) if i == 0 or block.stride > 1]
+    lengths = np.diff([*starts, len(template.blocks)]).tolist()
+    stages = np.array(channels.steps(MOBILENET_V2_STAGES, lengths), dtype=np.float64)
+    return (stages - stages[0]) / (stages[-1] - stages[0])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 
 from rexnet import runs
 from rexnet.data.images import ImageSet
+from rexnet.deploy import doctor
 from rexnet.errors import UserError
 from rexnet.families import search_network
 from rexnet.search.executor import LocalExecutor
@@ -148,8 +149,16 @@ def provenance() -> dict[str, str]:
     return {
         "command": f"python tools/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}",
         "commit": commit,
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor(),
     }
+
+
+def processor() -> str:
+    """Return the processor's model with the instruction sets that decide how fast it trains."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
+    name = doctor.processor_name(text) or platform.processor() or platform.machine()
+    return " ".join([name, *doctor.instructions(doctor.processor_flags(text) or set())])
 
 
 def accuracies(rows: Iterable[Row], **wanted: Any) -> dict[str, list[float]]:
