@@ -13,7 +13,6 @@ and the same again after a stop or a kill: trainings go on from their checkpoint
 import argparse
 import base64
 import os
-import sys
 import time
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,6 @@
 """The tables of the claim at full length, from the lines of ``tools/claim.py``."""
 
-from collections.abc import Iterator, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 
 import numpy as np
 from claim import unpacked

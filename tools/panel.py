@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def claimed(preset: str, search: SearchRun) -> dict[str, tuple[int, ...]]:
-    """Return the networks that the claim compares: on the line, in stages, of the paper's Table 3."""
+    """Return the networks that the claim compares: line, stages, the paper's Table 3."""
     best, worst = TABLE_3[preset]
     return {
         "fitted line": NetSpec.load(search.folder / "spec.json").widths,
