@@ -27,11 +27,11 @@ import numpy as np
 from _turns import Deadline, matmul_peak, share_of_peak
 
 from rexnet import cost
-from rexnet.data import images
-from rexnet.data.images import ImageSet
+from rexnet.data import in_memory
+from rexnet.data.in_memory import ImageSet
 from rexnet.families import search_network
-from rexnet.search.executor import LocalExecutor
-from rexnet.search.protocol import Evaluator, Protocol
+from rexnet.search.candidates.protocol import Evaluator, Protocol
+from rexnet.search.executors.local import LocalExecutor
 from rexnet.spec import NetSpec
 
 WIDTHS = {
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--data", default="sample")
     parser.add_argument("--reference", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    image_set = images.load(arguments.data)
+    image_set = in_memory.load(arguments.data)
     if arguments.reference:
         serve_reference(image_set)
         return

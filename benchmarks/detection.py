@@ -24,14 +24,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rexnet.allocator import keep_freed_memory
-from rexnet.detect import boxes
 from rexnet.detect.backbone import create_backbone
-from rexnet.detect.boxes import detections
+from rexnet.detect.heads import boxes
+from rexnet.detect.heads.boxes import detections
+from rexnet.detect.heads.ssdlite import SSDLite, of_detector
 from rexnet.detect.job import training_module
 from rexnet.detect.samples import Input
-from rexnet.detect.ssdlite import SSDLite, of_detector
-from rexnet.nn.fuse import fuse
+from rexnet.nn.fast.inference import fuse
+from rexnet.runs.memory import keep_freed_memory
 
 NUM_CLASSES = 80
 SCORES = {"0.05": 0.05, "0.001": 0.001}

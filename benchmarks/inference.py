@@ -25,7 +25,7 @@ from torch import nn
 
 from rexnet.deploy import formats, models, runtimes
 from rexnet.deploy.timing import Timing, ratio, take_turns
-from rexnet.nn.fuse import fuse
+from rexnet.nn.fast.inference import fuse
 
 GOALS = {"torch": 0.60, "onnxruntime": 0.85, "openvino": 0.90, "best": 0.30}
 """Shares of timm's time, in the same runtime; of the best runtime, of timm's eager time."""

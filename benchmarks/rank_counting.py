@@ -20,10 +20,10 @@ from multiprocessing.pool import Pool
 import numpy as np
 import torch
 
-from rexnet.processes import ONE_THREAD
-from rexnet.rank.config import RATIOS, RankStudy
-from rexnet.rank.layers import output
-from rexnet.rank.study import Point, drawn, rank
+from rexnet.runs.processes import ONE_THREAD
+from rexnet.studies.rank.config import RATIOS, RankStudy
+from rexnet.studies.rank.layers import output
+from rexnet.studies.rank.points import Point, drawn, rank
 
 Task = tuple[Point, int]
 

@@ -191,9 +191,9 @@ def serve(name: str, device: torch.device, batch_size: int) -> NoReturn:
 def train_ours(x: Tensor, y: Tensor) -> NoReturn:
     """Train in the loop of ``rexnet train``."""
     from rexnet.nn.network import Network
+    from rexnet.train.distributed import joined, resolved_precision
     from rexnet.train.job import training_module
     from rexnet.train.loop import Batch, Loop, Task
-    from rexnet.train.world import joined, resolved_precision
 
     class OneBatch:
         steps_per_epoch = 10**6
@@ -254,7 +254,7 @@ def train_theirs(channels_last: bool, bfloat16: bool, x: Tensor, y: Tensor) -> N
 def read_images(device: str, batch_size: int) -> float:
     """Return how many images a second the input pipeline hands over, with nobody in its way."""
     from rexnet.data.loader import LabelledImages, TrainingBatches
-    from rexnet.data.splits import open_images
+    from rexnet.data.sources import open_images
     from rexnet.data.transforms import training_transform
     from rexnet.preprocessing import Preprocessing
     from rexnet.train.config import num_readers

@@ -1,4 +1,4 @@
-"""Its presence puts this folder on the import path: ``strategies`` is shared by the tests."""
+"""What all tests share; what they import lies in ``helpers``."""
 
 import os
 import signal

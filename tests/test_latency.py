@@ -20,7 +20,7 @@ from rexnet.latency import (
     scaled,
     work,
 )
-from rexnet.nn import filled
+from rexnet.nn.fast import padded
 from rexnet.search.config import PRESETS, Count
 from rexnet.search.space import Space, sample
 
@@ -171,4 +171,4 @@ def test_times_of_another_device_are_refused_by_what_differs(tmp_path):
 
 
 def test_widths_are_filled_up_as_in_exported_networks():
-    assert MULTIPLE == filled.MULTIPLE
+    assert MULTIPLE == padded.MULTIPLE

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rexnet import cli, families
+from rexnet import families
+from rexnet.cli import main as cli
 from rexnet.cost import count
 
 ROOT = Path(__file__).parent.parent

@@ -26,12 +26,12 @@ from panel import RESULTS, TABLE_3, stage_wise
 from trainings import Row, provenance, run
 
 from rexnet import NetSpec, cost, runs
-from rexnet.data.splits import Images, open_images
+from rexnet.data.sources import Images, open_images
 from rexnet.design import Budget, propose
 from rexnet.families import search_network
+from rexnet.runs.parallel import StudyProgress, train_all
 from rexnet.search.config import PRESETS, Count
 from rexnet.train.config import TrainConfig
-from rexnet.train.several import StudyProgress, train_all
 
 RECIPE = "cifar"
 

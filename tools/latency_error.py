@@ -15,7 +15,7 @@ from pathlib import Path
 from trainings import provenance, run
 
 from rexnet import runs
-from rexnet.deploy.predictor import clock
+from rexnet.deploy.stopwatch import clock
 from rexnet.design import Budget
 from rexnet.latency import RUNTIMES
 from rexnet.search.config import PRESETS, Count

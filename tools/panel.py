@@ -17,11 +17,12 @@ import yaml
 from numpy.typing import NDArray
 from trainings import Arm, Lab, provenance, run
 
-from rexnet import NetSpec, channels, cli, runs
-from rexnet.data import images
+from rexnet import NetSpec, channels, runs
+from rexnet.cli import main as cli
+from rexnet.data import in_memory
 from rexnet.design import propose
-from rexnet.report.folder import SearchRun, read_search
-from rexnet.search.protocol import Protocol
+from rexnet.search.candidates.protocol import Protocol
+from rexnet.search.results import SearchRun, read_search
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -64,7 +65,7 @@ def main() -> None:
     }
     runs.write_jsonl(arguments.results / f"channel_search_{name}.jsonl", [header, *search.rows])
     lab = Lab(
-        images=images.load(config["data"], config["resolution"]),
+        images=in_memory.load(config["data"], config["resolution"]),
         workers=config["workers"],
         device=config["device"],
     )

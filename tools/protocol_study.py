@@ -17,8 +17,8 @@ from pathlib import Path
 from trainings import Arm, Lab, run
 
 from rexnet import runs
-from rexnet.data import images
-from rexnet.search.protocol import Protocol
+from rexnet.data import in_memory
+from rexnet.search.candidates.protocol import Protocol
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "protocol_study.jsonl")
     arguments = parser.parse_args()
     lab = Lab(
-        images=images.load(arguments.data), workers=arguments.workers, device=arguments.device
+        images=in_memory.load(arguments.data), workers=arguments.workers, device=arguments.device
     )
     for arm in arms(arguments.group, Protocol(epochs=1)):
         lab.train(arm, arguments.out)

@@ -16,9 +16,9 @@ from typing import Any, get_args
 from trainings import Row, provenance, run
 
 from rexnet import runs
-from rexnet.rank import study
-from rexnet.rank.config import FITTED, Architecture, RankStudy
-from rexnet.rank.published import RATIOS, distance
+from rexnet.studies.rank import points
+from rexnet.studies.rank.config import FITTED, Architecture, RankStudy
+from rexnet.studies.rank.distance import RATIOS, distance
 
 Change = tuple[str, Any]
 
@@ -52,7 +52,7 @@ def counted(architecture: Architecture, words: str, change: Change | None, given
         out=str(given.folder / architecture / words.replace(" ", "-")),
         **dict([change] if change else []),
     )
-    return study.run(config, lambda progress: None)
+    return points.run(config, lambda progress: None)
 
 
 def main() -> None:

@@ -15,11 +15,11 @@ from tables import Table
 from trainings import Row
 
 from rexnet import runs
-from rexnet.console import with_error
-from rexnet.rank.config import Architecture
-from rexnet.rank.factors import summarise
-from rexnet.rank.published import GOALS, READ, distance, order
+from rexnet.cli.console import with_error
 from rexnet.report.rank import PANELS, rank_figure
+from rexnet.studies.factors import summarise
+from rexnet.studies.rank.config import Architecture
+from rexnet.studies.rank.distance import GOALS, READ, distance, order
 
 
 def tables(results: Path) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:

@@ -17,12 +17,12 @@ import numpy as np
 from trainings import Arm, Lab, Row, part, provenance, run
 
 from rexnet import runs
-from rexnet.data import images
-from rexnet.data.images import ImageSet
+from rexnet.data import in_memory
+from rexnet.data.in_memory import ImageSet
 from rexnet.design import Budget, propose
 from rexnet.search import job
-from rexnet.search.executor import LocalExecutor
-from rexnet.search.protocol import Evaluator, Protocol
+from rexnet.search.candidates.protocol import Evaluator, Protocol
+from rexnet.search.executors.local import LocalExecutor
 from rexnet.search.space import Space
 from rexnet.search.study import Study
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/samplers"))
     parser.add_argument("--out", type=Path, default=RESULTS / "samplers.jsonl")
     arguments = parser.parse_args()
-    few = part(images.load(arguments.data), NUM_TRAIN)
+    few = part(in_memory.load(arguments.data), NUM_TRAIN)
     space = Space(
         num_blocks=NUM_BLOCKS,
         num_classes=len(few.classes),

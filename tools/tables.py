@@ -19,7 +19,7 @@ from trainings import Row, accuracies
 from rexnet import cost, runs
 from rexnet.families import search_network
 from rexnet.report import figures
-from rexnet.report.analysis import Group, groups
+from rexnet.search.groups import Group, groups
 from rexnet.search.study import PRUNERS
 
 RESULTS = Path(__file__).parents[1] / "results"

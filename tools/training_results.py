@@ -20,7 +20,7 @@ from rexnet import runs
 from rexnet.report.figures import STYLE
 from rexnet.report.training import confusion, curves
 from rexnet.spec import NetSpec
-from rexnet.train.activations import summarise, verdict
+from rexnet.studies.activations import summarise, verdict
 
 
 def line(folder: Path) -> Row:

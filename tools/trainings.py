@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from rexnet import runs
-from rexnet.data.images import ImageSet
+from rexnet.data.in_memory import ImageSet
 from rexnet.deploy import doctor
 from rexnet.errors import UserError
 from rexnet.families import search_network
-from rexnet.search.executor import LocalExecutor
-from rexnet.search.protocol import Evaluator, Protocol
+from rexnet.search.candidates.protocol import Evaluator, Protocol
+from rexnet.search.executors.local import LocalExecutor
 
 Row = dict[str, Any]
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from rexnet.cli import main
+from rexnet.cli.main import main
 
 sys.exit(main())

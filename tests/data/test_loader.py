@@ -17,7 +17,7 @@ from PIL import Image
 
 from rexnet import UserError
 from rexnet.data.loader import LabelledImages, TrainingBatches, evaluation_batches
-from rexnet.data.splits import ArrayImages, open_images
+from rexnet.data.sources import ArrayImages, open_images
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
 from rexnet.preprocessing import Preprocessing
 
@@ -37,7 +37,7 @@ AUGMENTATION = Augmentation(rand_augment="rand-m9-mstd0.5", random_erasing=0.5)
 INTERRUPTED = """
 import os, signal, sys
 from rexnet.data.loader import LabelledImages, TrainingBatches
-from rexnet.data.splits import open_images
+from rexnet.data.sources import open_images
 from rexnet.data.transforms import Augmentation, training_transform
 from rexnet.preprocessing import Preprocessing
 
@@ -359,7 +359,7 @@ def test_a_worker_that_is_killed_is_an_error_of_one_line():
 
 SMALL_SHM = """
 from rexnet.data.loader import LabelledImages, evaluation_batches
-from rexnet.data.splits import open_images
+from rexnet.data.sources import open_images
 from rexnet.data.transforms import evaluation_transform
 from rexnet.preprocessing import Preprocessing
 

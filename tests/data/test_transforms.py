@@ -10,7 +10,7 @@ from PIL import Image
 from timm.data.transforms_factory import create_transform
 
 from rexnet import UserError
-from rexnet.data.images import load
+from rexnet.data.in_memory import load
 from rexnet.data.transforms import (
     RAND_AUGMENT,
     Augmentation,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from rexnet import cli, families, runs
+from rexnet import families, runs
+from rexnet.cli import main as cli
 from rexnet.deploy import benchmark, published, runtimes
 from rexnet.deploy.benchmark import difference, measure, plan
 from rexnet.deploy.config import BenchmarkConfig

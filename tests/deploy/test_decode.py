@@ -10,9 +10,9 @@ from small_models import write_detector
 from rexnet.deploy import decode as module
 from rexnet.deploy.decode import decode
 from rexnet.deploy.parity import batches
-from rexnet.detect.anchors import anchors
-from rexnet.detect.boxes import detections
-from rexnet.detect.ssdlite import Raw
+from rexnet.detect.heads.anchors import anchors
+from rexnet.detect.heads.boxes import detections
+from rexnet.detect.heads.ssdlite import Raw
 
 pytestmark = pytest.mark.numeric
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from clocks import GIB, QUIET
 
-from rexnet import cli
+from rexnet.cli import main as cli
 from rexnet.deploy import doctor
 from rexnet.deploy.doctor import Machine, Process
 

@@ -13,12 +13,13 @@ from PIL import Image
 from small_models import SPEC, read_plainly, write_detector, write_network
 from torch import nn
 
-from rexnet import NetSpec, UserError, cli, load_model, save_pretrained
+from rexnet import NetSpec, UserError, load_model, save_pretrained
+from rexnet.cli import main as cli
 from rexnet.data.sheets import read_sheet
 from rexnet.data.transforms import evaluation_transform
 from rexnet.deploy import export, formats, models, parity, quantise, timing
 from rexnet.deploy.config import ExportConfig
-from rexnet.detect.store import load_detector
+from rexnet.detect.hub import load_detector
 from rexnet.preprocessing import Preprocessing
 
 BESIDE = """

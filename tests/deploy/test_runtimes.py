@@ -8,7 +8,7 @@ from small_models import network
 from torch import nn
 
 from rexnet.deploy import formats, parity, runtimes
-from rexnet.nn.filled import fill
+from rexnet.nn.fast.padded import fill
 
 pytestmark = pytest.mark.numeric
 

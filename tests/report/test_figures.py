@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from toys import failed, made_up_rows
 
-from rexnet.report.analysis import complete, groups
 from rexnet.report.figures import COLORS, render, search_figure
+from rexnet.search.groups import complete, groups
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

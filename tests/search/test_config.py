@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from rexnet import UserError
 from rexnet.design import Budget
+from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.config import PRESETS, BudgetConfig, Count, SearchConfig
-from rexnet.search.protocol import Protocol
 
 BUDGET = BudgetConfig(params=Count("0.2M"), macs=Count("30M"))
 

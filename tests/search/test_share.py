@@ -18,7 +18,7 @@ from rexnet.search.config import BudgetConfig, Count, SearchConfig
 from rexnet.search.job import Share
 from rexnet.search.study import Study
 
-TESTS = Path(__file__).parents[1]
+HELPERS = Path(__file__).parents[1] / "helpers"
 
 SEARCH = """
 import sys
@@ -58,7 +58,7 @@ def rows_of(folder):
 def test_two_searches_at_once_train_every_network_of_one_study_once(tmp_path, postgres):
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", SEARCH, str(TESTS), postgres, str(tmp_path / owner), owner],
+            [sys.executable, "-c", SEARCH, str(HELPERS), postgres, str(tmp_path / owner), owner],
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -14,7 +14,7 @@ from rexnet.design import FILL
 from rexnet.search import study as studies
 from rexnet.search.study import Exhausted, Study
 
-TESTS = Path(__file__).parents[1]
+HELPERS = Path(__file__).parents[1] / "helpers"
 STARTUP = 5
 """So few random proposals that the others come from TPE."""
 
@@ -107,7 +107,7 @@ def loaded(folder):
 
 
 def test_the_same_seed_gives_the_same_proposals_in_another_process(tmp_path, whole):
-    arguments = [str(TESTS), str(Path(__file__).parent), str(tmp_path / "there"), str(STARTUP)]
+    arguments = [str(HELPERS), str(Path(__file__).parent), str(tmp_path / "there"), str(STARTUP)]
     done = subprocess.run(
         [sys.executable, "-c", PROPOSE, *arguments], check=True, capture_output=True, text=True
     )

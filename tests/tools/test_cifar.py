@@ -2,7 +2,7 @@ import cifar
 import numpy as np
 from PIL import Image
 
-from rexnet.data.splits import open_images
+from rexnet.data.sources import open_images
 
 
 def test_the_folder_of_few_images_can_be_trained_on(tmp_path):

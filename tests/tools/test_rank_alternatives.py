@@ -5,7 +5,7 @@ import pytest
 import rank_alternatives
 
 from rexnet import runs
-from rexnet.rank.config import FITTED, Architecture, RankStudy
+from rexnet.studies.rank.config import FITTED, Architecture, RankStudy
 
 
 @pytest.mark.parametrize("architecture", get_args(Architecture))

@@ -10,10 +10,10 @@ import toys
 import trainings
 
 from rexnet import runs
-from rexnet.data import images
+from rexnet.data import in_memory
 from rexnet.design import Budget, priced
+from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.config import PRESETS, Count
-from rexnet.search.protocol import Protocol
 from rexnet.search.space import Space
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def test_the_networks_of_the_claim_have_equal_costs(preset, tmp_path):
 
 
 def test_a_part_of_the_images_keeps_what_is_held_out():
-    whole = images.load("sample")
+    whole = in_memory.load("sample")
     part = trainings.part(whole, 100)
     assert (~part.held_out).sum() == 100
     assert np.array_equal(part.images[part.held_out], whole.images[whole.held_out])
@@ -79,7 +79,7 @@ def test_random_proposals_are_different_and_fill_the_budget():
 
 def test_a_training_is_a_line_and_is_not_repeated(tmp_path, monkeypatch):
     monkeypatch.setattr(trainings, "Evaluator", lambda **_: toys.Learns())
-    lab = trainings.Lab(images=images.load("sample"), workers=2)
+    lab = trainings.Lab(images=in_memory.load("sample"), workers=2)
     arm = trainings.Arm(
         group="toy",
         widths={"a": (8, 9, 10), "b": (8, 8, 8)},

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from rexnet import runs
+from rexnet.train.distributed import World
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
-from rexnet.train.world import World
 
 pytestmark = pytest.mark.numeric
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from rexnet import UserError, runs
 from rexnet.train import checkpoint
+from rexnet.train.distributed import World
 from rexnet.train.loop import Loop, Task
 from rexnet.train.recipe import Recipe
-from rexnet.train.world import World
 
 pytestmark = pytest.mark.numeric
 

@@ -7,7 +7,7 @@ from PIL import Image
 from runs_of_toys import QUICK, config
 
 from rexnet import UserError, create_model, load_model, runs, save_pretrained
-from rexnet.data.splits import open_folder, open_images
+from rexnet.data.sources import open_folder, open_images
 from rexnet.nn.hub import imagenet_classes, imagenet_ids
 from rexnet.train import job
 from rexnet.train.config import ValidateConfig

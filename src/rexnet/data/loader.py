@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from rexnet.data.handover import Parcel
-from rexnet.data.splits import Images
+from rexnet.data.sources import Images
 from rexnet.data.transforms import Transform
 from rexnet.errors import UserError
-from rexnet.processes import end_with_parent
+from rexnet.runs.processes import end_with_parent
 
 Batch = tuple[Tensor, Tensor]
 """Inputs (N, channels, height, width), float32 and channels last; and what is wanted of them."""

@@ -21,10 +21,10 @@ from rexnet.deploy.models import Model, at_resolution, exportable, load
 from rexnet.deploy.parity import settled
 from rexnet.deploy.published import A1
 from rexnet.deploy.timing import PAUSE_SECONDS, WARM_CALLS, WARM_SECONDS, Timing, ratio, take_turns
-from rexnet.detect.ssdlite import SSDLite
+from rexnet.detect.heads.ssdlite import SSDLite
 from rexnet.errors import UserError
 from rexnet.latency import business
-from rexnet.nn.fuse import fold, fuse
+from rexnet.nn.fast.inference import fold, fuse
 from rexnet.nn.network import Network
 
 FILE = "benchmark.jsonl"

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from rexnet import runs
-from rexnet.data.splits import Images
+from rexnet.data.sources import Images
 from rexnet.deploy import decode, formats, parity, quantise, runtimes, timing, usage
 from rexnet.deploy.config import ExportConfig
 from rexnet.deploy.formats import Format
 from rexnet.deploy.models import Model, at_resolution, exportable, load
-from rexnet.detect.ssdlite import SSDLite
+from rexnet.detect.heads.ssdlite import SSDLite
 from rexnet.errors import UserError
 from rexnet.nn.features import TapNetwork
 from rexnet.nn.network import Network

@@ -10,11 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from rexnet import cost
 from rexnet.deploy.formats import Format
 from rexnet.detect.backbone import timm_model
-from rexnet.detect.ssdlite import SSDLite
-from rexnet.detect.store import is_detector, load_detector
+from rexnet.detect.heads.ssdlite import SSDLite
+from rexnet.detect.hub import is_detector, load_detector
 from rexnet.errors import UserError
-from rexnet.nn.filled import fill
-from rexnet.nn.fuse import fold
+from rexnet.nn.fast.inference import fold
+from rexnet.nn.fast.padded import fill
 from rexnet.nn.hub import load_model
 from rexnet.nn.network import Network, create_model
 from rexnet.preprocessing import Preprocessing

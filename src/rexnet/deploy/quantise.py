@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rexnet.data.loader import LabelledImages, counted, evaluation_batches
-from rexnet.data.splits import FileImages, Images, open_images
+from rexnet.data.sources import FileImages, Images, open_images
 from rexnet.data.transforms import evaluation_transform
 from rexnet.deploy import runtimes
 from rexnet.deploy.formats import need, quiet
@@ -18,9 +18,9 @@ from rexnet.nn.network import Network
 from rexnet.preprocessing import Preprocessing
 from rexnet.report.text import percent
 from rexnet.train.config import num_readers
+from rexnet.train.distributed import World
 from rexnet.train.evaluate import evaluate
 from rexnet.train.validate import relabelled
-from rexnet.train.world import World
 
 QUANTISED = ("Conv", "Sigmoid", "Mul", "Clip", "Relu", "Pad", "Add", "ReduceMean")
 """Operators that compute in 8 bits: with convolutions alone every one goes to float32 and back."""

@@ -5,7 +5,7 @@ import copy
 import torch
 
 from rexnet.cost import Cost
-from rexnet.detect.ssdlite import SSDLite
+from rexnet.detect.heads.ssdlite import SSDLite
 
 
 def count(model: SSDLite) -> Cost:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from rexnet.data.coco import CocoImages
-from rexnet.detect.boxes import Found, detections
-from rexnet.detect.ssdlite import SSDLite
-from rexnet.nn.fuse import fuse
-from rexnet.train.world import World
+from rexnet.detect.heads.boxes import Found, detections
+from rexnet.detect.heads.ssdlite import SSDLite
+from rexnet.nn.fast.inference import fuse
+from rexnet.train.distributed import World
 
 SCORE, IOU, NUM_BOXES = 0.05, 0.5, 100
 """The lowest score, the overlap of non-maximum suppression, the most boxes of an image (C4)."""

@@ -13,27 +13,27 @@ from torch import Tensor, nn
 
 from rexnet import runs
 from rexnet.data.coco import CocoImages, aligned, find_part, read_coco
-from rexnet.detect import boxes
 from rexnet.detect import recipe as recipes
 from rexnet.detect.backbone import create_backbone
 from rexnet.detect.config import DetectTrainConfig
 from rexnet.detect.cost import count
 from rexnet.detect.evaluate import METRICS, average_precision, by_image, detect
+from rexnet.detect.heads import boxes
+from rexnet.detect.heads.ssdlite import Raw, SSDLite, of_detector
+from rexnet.detect.hub import save_detector
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.detect.samples import DetectionSamples
-from rexnet.detect.ssdlite import Raw, SSDLite, of_detector
-from rexnet.detect.store import save_detector
 from rexnet.errors import UserError
+from rexnet.nn.fast.training import FusedTap, can_fuse
 from rexnet.nn.features import TapNetwork
-from rexnet.nn.fused import FusedTap, can_fuse
 from rexnet.nn.sources import resolve
 from rexnet.preprocessing import Preprocessing
 from rexnet.spec import NetSpec
-from rexnet.train import folder as folders
-from rexnet.train.folder import Data, OnRead
+from rexnet.train import run_folder as folders
+from rexnet.train.distributed import World, joined, resolved_precision
 from rexnet.train.loop import Batch, OnProgress
+from rexnet.train.run_folder import Data, OnRead
 from rexnet.train.trainer import Trainer
-from rexnet.train.world import World, joined, resolved_precision
 
 
 def run(config: DetectTrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[str, Any]:

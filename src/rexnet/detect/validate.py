@@ -10,22 +10,22 @@ import torch
 import yaml
 
 from rexnet.data.coco import CocoImages, aligned, find_part, read_coco
-from rexnet.data.images import read_upright
+from rexnet.data.in_memory import read_upright
 from rexnet.data.loader import counted, evaluation_batches
-from rexnet.data.splits import checked
-from rexnet.detect.boxes import detections
+from rexnet.data.sources import checked
 from rexnet.detect.config import DetectValidateConfig
 from rexnet.detect.evaluate import IOU, NUM_BOXES, average_precision, detect
+from rexnet.detect.heads.boxes import detections
+from rexnet.detect.heads.ssdlite import SSDLite
+from rexnet.detect.hub import load_detector
 from rexnet.detect.job import write_detections
 from rexnet.detect.samples import DetectionSamples, Input
-from rexnet.detect.ssdlite import SSDLite
-from rexnet.detect.store import load_detector
 from rexnet.errors import UserError
-from rexnet.nn.fuse import fuse
+from rexnet.nn.fast.inference import fuse
 from rexnet.nn.weights import digest
 from rexnet.train.config import num_readers
-from rexnet.train.folder import opened_validation
-from rexnet.train.world import joined
+from rexnet.train.distributed import joined
+from rexnet.train.run_folder import opened_validation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rexnet.report.analysis import Group, Row, complete
 from rexnet.report.text import millions, percent
+from rexnet.search.groups import Group, Row, complete
 
 COLORS = ("#d62728", "#1f77b4", "#2ca02c")
 """Red, blue and green for top, middle and bottom, as in Figures 2 and A1."""

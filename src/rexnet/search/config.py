@@ -9,7 +9,7 @@ from typing import Literal
 from rexnet.design import Budget
 from rexnet.errors import UserError
 from rexnet.latency import LatencyBudget
-from rexnet.search.protocol import Protocol
+from rexnet.search.candidates.protocol import Protocol
 
 
 class Count(int):

@@ -8,8 +8,8 @@ from rexnet.channels import LineFit
 from rexnet.design import Proposal, largest_inside, priced
 from rexnet.errors import UserError
 from rexnet.latency import LatencyBudget, Predictor, largest, scaled
-from rexnet.report.analysis import groups
-from rexnet.report.folder import SearchRun, read_search
+from rexnet.search.groups import groups
+from rexnet.search.results import SearchRun, read_search
 from rexnet.spec import NetSpec
 
 NUM_MULTIPLES = 200

@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from rexnet import cost, runs
-from rexnet.data import images
+from rexnet.data import in_memory
 from rexnet.data.batches import statistics
-from rexnet.data.images import ImageSet
-from rexnet.data.splits import check_apart
+from rexnet.data.in_memory import ImageSet
+from rexnet.data.sources import check_apart
 from rexnet.design import FILL, Proposal
 from rexnet.errors import UserError
 from rexnet.latency import Clock, Limit, Predictor, same_device
 from rexnet.search import short_list
+from rexnet.search.candidates.protocol import Evaluator, Protocol
 from rexnet.search.config import SearchConfig
-from rexnet.search.executor import Evaluate, LocalExecutor, Result
-from rexnet.search.protocol import Evaluator, Protocol
+from rexnet.search.executors.local import Evaluate, LocalExecutor, Result
 from rexnet.search.space import Space, check_fast_enough, check_reachable, sample
 
 if TYPE_CHECKING:
-    from rexnet.search.cluster import RayExecutor
+    from rexnet.search.executors.ray import RayExecutor
     from rexnet.search.study import Trial
 
     Executor = LocalExecutor | RayExecutor
@@ -93,7 +93,7 @@ def run(config: SearchConfig, on_progress: OnProgress, clock: Clock | None = Non
     protocol = config.protocol()
     if Path(config.data).is_dir():
         check_apart(config.out, Path(config.data))
-    image_set = images.load(config.data, config.resolution)
+    image_set = in_memory.load(config.data, config.resolution)
     space = Space(
         num_blocks=config.blocks or 0,
         num_classes=len(image_set.classes),
@@ -169,7 +169,7 @@ def _limit(
 def _executor(config: SearchConfig, evaluate: Evaluate, folder: Path) -> "Executor":
     if config.executor == "local":
         return LocalExecutor(evaluate, config.workers or 1, folder)
-    from rexnet.search.cluster import RayExecutor
+    from rexnet.search.executors.ray import RayExecutor
 
     return RayExecutor(
         evaluate,
@@ -599,7 +599,7 @@ def _row(
 
 def _check_device(device: str) -> None:
     # torch takes seconds to import, and a search on the CPU needs none in this process.
-    from rexnet.search.proxy import trainer
+    from rexnet.search.candidates.cpu import trainer
 
     trainer(device)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rexnet import runs
-from rexnet.train.world import World
+from rexnet.train.distributed import World
 
 
 @dataclass(frozen=True, kw_only=True)

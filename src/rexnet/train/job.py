@@ -12,23 +12,23 @@ from torch.nn import functional as F
 
 from rexnet import cost, runs
 from rexnet.data.loader import LabelledImages
-from rexnet.data.splits import FileImages, Images, check_apart, open_images
+from rexnet.data.sources import FileImages, Images, check_apart, open_images
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
-from rexnet.nn.fused import Fused, can_fuse
+from rexnet.nn.fast.training import Fused, can_fuse
 from rexnet.nn.hub import save_pretrained
 from rexnet.nn.network import Network, create_model
 from rexnet.nn.sources import resolve
 from rexnet.preprocessing import Preprocessing
 from rexnet.spec import NetSpec
-from rexnet.train import folder as folders
 from rexnet.train import recipe as recipes
+from rexnet.train import run_folder as folders
 from rexnet.train.config import TrainConfig
+from rexnet.train.distributed import World, joined, resolved_precision
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
-from rexnet.train.folder import Data, OnRead
 from rexnet.train.loop import Batch, OnProgress
 from rexnet.train.recipe import Recipe
+from rexnet.train.run_folder import Data, OnRead
 from rexnet.train.trainer import Trainer
-from rexnet.train.world import World, joined, resolved_precision
 
 
 def run(config: TrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[str, Any]:

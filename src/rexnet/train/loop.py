@@ -20,8 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 from rexnet import runs
 from rexnet.errors import UserError
 from rexnet.train import checkpoint
+from rexnet.train.distributed import World, resolved_precision
 from rexnet.train.recipe import LoopRecipe
-from rexnet.train.world import World, resolved_precision
 
 Batch = tuple[Any, Any]
 

@@ -6,8 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from rexnet import options
 from rexnet.errors import UserError, closest
+from rexnet.runs import options
 
 Device = Literal["auto", "cpu", "cuda"]
 

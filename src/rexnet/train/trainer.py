@@ -12,9 +12,9 @@ from rexnet import runs
 from rexnet.data.loader import Samples, TrainingBatches, evaluation_batches
 from rexnet.errors import UserError
 from rexnet.train.config import num_readers
+from rexnet.train.distributed import World, resolved_precision
 from rexnet.train.loop import Batch, Loop, OnProgress, Progress, Task, optimizer_of
 from rexnet.train.recipe import LoopRecipe
-from rexnet.train.world import World, resolved_precision
 
 
 class Trainer(ABC):

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 import yaml
 
-from rexnet.data.images import read_upright
+from rexnet.data.in_memory import read_upright
 from rexnet.data.loader import LabelledImages, counted, evaluation_batches
-from rexnet.data.splits import (
+from rexnet.data.sources import (
     FileImages,
     Images,
     checked,
@@ -26,9 +26,9 @@ from rexnet.nn.network import Network, create_model
 from rexnet.nn.sources import check_trained
 from rexnet.nn.weights import digest
 from rexnet.train.config import ValidateConfig, num_readers
+from rexnet.train.distributed import joined
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
-from rexnet.train.folder import opened_validation, validated_on
-from rexnet.train.world import joined
+from rexnet.train.run_folder import opened_validation, validated_on
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,172 @@
+"""What the verbs with a budget of time do and print; see ``verbs``."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import Namespace
+
+from rexnet import cost, design, runs
+from rexnet.errors import UserError
+from rexnet.latency import LatencyBudget, Predictor
+from rexnet.spec import NetSpec
+
+if TYPE_CHECKING:
+    from rexnet.cli.console import Bar
+    from rexnet.deploy.stopwatch import Stopwatch
+
+
+def design_in_time(arguments: Namespace) -> None:
+    """Write the spec of the largest network that keeps a time on this machine."""
+    from rexnet.cli.console import Bar, plain_console
+    from rexnet.cli.verbs import show
+    from rexnet.deploy import latency_design
+
+    path, sizes = Path(arguments.out), (arguments.blocks, arguments.classes, arguments.resolution)
+    if path.exists():
+        # Before minutes of measuring: another time gives another network.
+        NetSpec.load(path)
+    if arguments.params is None:
+        family, multiples = latency_design.rexnets(*sizes)
+    else:
+        limits = design.Budget(params=arguments.params, macs=arguments.macs)
+        family, multiples = latency_design.lines(limits, *sizes)
+    family(multiples[0])
+    console = plain_console()
+    opening = "Ctrl-C stops measuring; the same command goes on with it."
+    with Bar(console, "measuring", opening) as bar:
+        clock = clock_of(arguments.latency, bar, console)
+        found = latency_design.find(family, multiples, arguments.latency, clock)
+    if path.exists() and NetSpec.load(path) != found.spec:
+        raise UserError(
+            f"{path} holds another network than {found.spec.name}, which keeps "
+            f"{arguments.latency}; give another --out"
+        )
+    runs.write_text(path, found.spec.to_json() + "\n")
+    total, its = cost.count(found.spec), found.measured
+    console.print(
+        f"{found.spec.name} takes {its.fastest:.3g} ms in its fastest round (median "
+        f"{its.median:.3g}, quartiles {its.quartiles[0]:.3g} to {its.quartiles[1]:.3g}), measured "
+        f"on {_where(clock.device)}; predicted were {found.predicted:.3g} ms; "
+        f"{found.predictor.told()}.",
+        soft_wrap=True,
+    )
+    if found.busy:
+        console.print(
+            f"The machine was busy: {found.busy}. When it is quiet, a larger network may keep "
+            f"{arguments.latency}.",
+            soft_wrap=True,
+        )
+    show(found.spec, total.params, total.macs, path)
+
+
+def _tell_other_work(console: Any) -> None:
+    """Say what else the machine computes."""
+    from rexnet.deploy.doctor import examine, other_work
+
+    found = other_work(examine())
+    if found:
+        what = "; ".join(finding.what for finding in found)
+        console.print(
+            f"The machine is busy: {what}. Times come out too long; Ctrl-C, end that first and "
+            "give the same command again, or go on.",
+            soft_wrap=True,
+        )
+
+
+def clock_of(budget: LatencyBudget, bar: "Bar", console: Any) -> "Stopwatch":
+    """Return what measures networks in the runtime of a budget, and shows on ``bar`` how far it is.
+
+    Before it measures for the first time it tells on ``console`` what else the machine computes.
+
+    Raises:
+        UserError: The runtime is not installed.
+    """
+    from rexnet.deploy.stopwatch import clock
+    from rexnet.report.text import duration
+
+    begun = [0.0]
+
+    def show(done: int, total: int) -> None:
+        # The first of two steps a network: before it, nothing tells the time.
+        if done == 1:
+            begun[0] = monotonic()
+        left = (monotonic() - begun[0]) / max(done - 1, 1) * (total - done)
+        told = duration(left) if done > 1 else "-"
+        words = f"{done // 2}/{total // 2} networks measured, time left {told}"
+        # One network at a time is not worth a line of a file.
+        bar.update(done / total, words, None if total > 2 else False)
+
+    found = clock(budget.runtime, show)
+    told: list[bool] = []
+
+    def measured(specs: Sequence[NetSpec], on_progress: Callable[[int, int], None]) -> Any:
+        if not told:
+            told.append(True)
+            _tell_other_work(console)
+        return found.measured(specs, on_progress)
+
+    return dataclasses.replace(found, measured=measured)
+
+
+def _where(device: dict[str, Any]) -> str:
+    runtime, threads = device["runtime"], device["threads"]
+    plural = "s" if threads != 1 else ""
+    return (
+        f"{device['processor']} with {runtime} {device['versions'][runtime]}, {threads} "
+        f"thread{plural}, {device['precision']}"
+    )
+
+
+def print_short_list(folder: Path, console: Any) -> None:
+    """Print what the best networks of a search under a budget of time took."""
+    from rexnet.cli.console import table
+    from rexnet.report.text import percent
+
+    if not (folder / "short_list.json").exists():
+        return
+    found = runs.read_json(folder / "short_list.json")
+    rows = [
+        (
+            str(row["number"]),
+            percent(row["accuracy"]),
+            f"{row['predicted']:.3g}",
+            f"{row['fastest']:.3g}",
+            f"{row['median']:.3g}",
+            f"{row['quartiles'][0]:.3g} to {row['quartiles'][1]:.3g}",
+            "yes" if row["keeps"] else "no",
+        )
+        for row in found["networks"]
+    ]
+    header = ("trial", "accuracy (%)", "predicted", "fastest", "median", "quartiles", "kept")
+    title = f"The most accurate, in milliseconds; the fastest has to keep {found['budget']}"
+    console.print(table(header, rows, title))
+    predictor = Predictor.load(folder / "latency.json")
+    console.print(f"Measured on {_where(found['device'])}; {predictor.told()}.", soft_wrap=True)
+    if predictor.busy:
+        console.print(
+            f"The machine was busy when the predictor was fitted: {predictor.busy}. Its times may "
+            "be too long, and networks that keep the budget may have been rejected.",
+            soft_wrap=True,
+        )
+    if found["busy"]:
+        console.print(
+            f"The machine was busy: {found['busy']}. End the other work (`rexnet doctor` names it) "
+            "and give the same command again: the list is then measured again.",
+            soft_wrap=True,
+        )
+    if found["best"] is None:
+        mend = "" if found["busy"] else "; search with a lower --budget.latency"
+        console.print(
+            f"None of them kept {found['budget']} when measured; best.json is the most accurate "
+            f"of all{mend}.",
+            soft_wrap=True,
+        )
+    else:
+        console.print(
+            f"best.json is trial {found['best']}, the most accurate that keeps {found['budget']} "
+            "when measured.",
+            soft_wrap=True,
+        )

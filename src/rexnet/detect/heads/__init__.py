@@ -1,0 +1,1 @@
+"""Detector heads: what turns the maps of a backbone into boxes and scores."""

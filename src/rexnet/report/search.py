@@ -1,0 +1,88 @@
+"""The report of a search: one self-contained page and its figures."""
+
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from rexnet import runs
+from rexnet.report import figures, text
+from rexnet.search.groups import Group, complete, groups, noise
+from rexnet.search.results import SearchRun, read_search
+
+
+def write_report(folder: Path) -> list[Path]:
+    """Draw a search's run folder and return the files written.
+
+    They are ``report.html``, ``profile.png`` and ``profile.svg`` in the folder itself.
+
+    Raises:
+        UserError: It is no such folder, a file in it is damaged, or it cannot be written to.
+    """
+    search = read_search(folder)
+    found = groups(search.rows)
+    figure = figures.search_figure(found, search.rows, _title(search))
+    png, svg = figures.render(figure, "png"), figures.render(figure, "svg")
+    paths = [folder / "report.html", folder / "profile.png", folder / "profile.svg"]
+    runs.write_bytes(paths[1], png)
+    runs.write_bytes(paths[2], svg)
+    runs.write_text(paths[0], _page(search, found, svg.decode()))
+    return paths
+
+
+def _title(search: SearchRun) -> str:
+    budget, data = search.budget, search.identity["data"]
+    counted = "with" if budget.count_classifier else "without"
+    return (
+        f"{len(complete(search.rows))} networks of {search.identity['space']['num_blocks']} blocks "
+        f"on {data['name']}: at most {text.millions(budget.params)} params ({counted} the "
+        f"classifier) and {text.millions(budget.macs)} MACs"
+    )
+
+
+def environment() -> Environment:
+    """Return what renders the templates of all pages."""
+    found = Environment(
+        loader=PackageLoader("rexnet.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {
+        "percent": text.percent,
+        "share": text.share,
+        "millions": text.millions,
+        "duration": text.duration,
+    }
+    return found
+
+
+def _page(search: SearchRun, found: list[Group], svg: str) -> str:
+    ranked = complete(search.rows)
+    best = ranked[0]
+    held_out = search.identity["data"]["num_held_out"]
+    # Of a share p of n images, the binomial standard error is sqrt(p (1 - p) / n).
+    counting_error = (best["accuracy"] * (1 - best["accuracy"]) / held_out) ** 0.5
+    return (
+        environment()
+        .get_template("search.html")
+        .render(
+            title=_title(search),
+            figure=svg[svg.index("<svg") :],
+            search=search,
+            data=search.identity["data"],
+            space=search.identity["space"],
+            protocol=search.identity["protocol"],
+            sampler=search.identity["sampler"],
+            budget=search.budget,
+            groups=found,
+            ranked=ranked,
+            unranked=[row for row in search.rows if row["state"] != "complete"],
+            best=best,
+            widest=max(max(row["widths"]) for row in search.rows),
+            noise=noise(search.rows),
+            counting_error=counting_error,
+            gap=found[0].mean("accuracy") - found[-1].mean("accuracy"),
+            seconds=sum(row["seconds"] for row in search.rows),
+        )
+    )

@@ -1,0 +1,170 @@
+"""The protocol under which candidates are trained, and the evaluator that applies it."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rexnet.data.in_memory import ImageSet
+from rexnet.errors import UserError
+from rexnet.spec import NetSpec
+
+MAX_SEED = 2**32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How every candidate is trained: SGD with Nesterov momentum on cross-entropy.
+
+    The learning rate rises linearly over ``warmup`` of the steps and falls to zero as a cosine.
+    Images are cropped at random (padding of 4) and mirrored. Weight decay spares batch norm and
+    biases.
+
+    Attributes:
+        epochs: Passes over the training part.
+        batch_size: Images a step.
+        lr: Peak learning rate.
+        momentum: Nesterov momentum.
+        weight_decay: Decay of convolution and linear weights.
+        warmup: Share of the steps before the peak.
+        label_smoothing: Probability spread over all classes.
+        repeats: Trainings with the seeds ``seed``, ``seed + 1``, ...; their mean is the accuracy.
+        seed: Seed of weights, order and augmentation; the same for every candidate.
+    """
+
+    epochs: int = 30
+    batch_size: int = 64
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.2
+    label_smoothing: float = 0.0
+    repeats: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field, low in (("epochs", 1), ("batch_size", 2), ("repeats", 1), ("seed", 0)):
+            if getattr(self, field) < low:
+                raise UserError(f"{field} {getattr(self, field)} must be at least {low}")
+        if self.seed + self.repeats > MAX_SEED:
+            raise UserError(f"seed {self.seed} must be from 0 to {MAX_SEED - self.repeats}")
+        for field, high in (("momentum", 1), ("warmup", 1), ("label_smoothing", 1)):
+            if not 0 <= getattr(self, field) < high:
+                raise UserError(f"{field} {getattr(self, field)} must be from 0 to below {high}")
+        for field in ("lr", "weight_decay"):
+            if not 0 <= getattr(self, field) < 1e6:
+                raise UserError(f"{field} {getattr(self, field)} must be from 0 to 1e6")
+
+    @property
+    def protocol_id(self) -> str:
+        """Twelve hex digits that change with every setting."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def lr_at(self, step: int, steps: int) -> float:
+        """Return the learning rate of step ``step`` (from 0) of ``steps``."""
+        rise = self.warmup * steps
+        if step < rise:
+            return self.lr * (step + 1) / math.ceil(rise)
+        return self.lr * (1 + math.cos(math.pi * (step - rise) / (steps - rise))) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What training a candidate gave.
+
+    Attributes:
+        accuracies: Share of held-out images classified correctly, one a repeat.
+        seconds: Wall time of all repeats.
+    """
+
+    accuracies: tuple[float, ...]
+    seconds: float
+
+
+class Diverged(Exception):
+    """The loss of a candidate became infinite or not a number."""
+
+
+class Pruned(Exception):
+    """The search saw no need to train a candidate to the end; says the epoch and the accuracy."""
+
+    def __init__(self, epoch: int, accuracy: float) -> None:
+        super().__init__(f"pruned after epoch {epoch} at {accuracy:.4f}")
+
+
+OnEpoch = Callable[[int, Callable[[], float]], None]
+"""Called after an epoch with its number, from 1, and what scores the network as it is."""
+
+OnProgress = Callable[..., None]
+"""Called with the share of the work that is done, from 0 to 1.
+
+If candidates may be pruned, it is also called with an epoch's number and the accuracy after it,
+and raises ``Pruned`` to end the training.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """NetSpec -> accuracy: trains from scratch and scores on the held-out part.
+
+    Attributes:
+        images: The image set; what is held out is never trained on.
+        protocol: How to train.
+        device: ``cpu``, for one thread of it, or ``cuda``.
+        prunes: Whether the network is scored after every epoch of the first repeat, for the search
+            to end the training.
+    """
+
+    images: ImageSet
+    protocol: Protocol
+    device: str = "cpu"
+    prunes: bool = False
+
+    def __call__(self, spec: NetSpec, weights: Path, on_progress: OnProgress) -> Evaluation:
+        """Train ``spec`` once a repeat.
+
+        Args:
+            spec: The network.
+            weights: Where the weights of the first repeat are written, as safetensors.
+            on_progress: Called after every epoch.
+
+        Raises:
+            Diverged: The loss became infinite or not a number.
+            Pruned: ``on_progress`` ended the training.
+            UserError: The device is missing.
+        """
+        # torch takes seconds to import, and the process that only leads the search needs none.
+        from rexnet.nn.weights import save_weights
+        from rexnet.search.candidates.cpu import trainer
+
+        train = trainer(self.device)
+        start = time.perf_counter()
+        repeats = self.protocol.repeats
+        accuracies = []
+        for repeat in range(repeats):
+            model, accuracy = train(
+                spec,
+                self.images,
+                self.protocol,
+                seed=self.protocol.seed + repeat,
+                on_epoch=partial(self._report, on_progress, repeat),
+            )
+            if repeat == 0:
+                save_weights(model, weights)
+            accuracies.append(accuracy)
+        return Evaluation(accuracies=tuple(accuracies), seconds=time.perf_counter() - start)
+
+    def _report(
+        self, on_progress: OnProgress, repeat: int, epoch: int, score: Callable[[], float]
+    ) -> None:
+        share = (repeat + epoch / self.protocol.epochs) / self.protocol.repeats
+        if self.prunes and repeat == 0 and epoch < self.protocol.epochs:
+            on_progress(share, epoch, score())
+        else:
+            on_progress(share)

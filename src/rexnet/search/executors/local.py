@@ -1,0 +1,217 @@
+"""Candidates trained in worker processes, one thread each."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal
+
+from rexnet.errors import UserError
+from rexnet.runs import processes
+from rexnet.search.candidates.protocol import Diverged, Evaluation, OnProgress, Pruned
+from rexnet.spec import NetSpec
+
+Evaluate = Callable[[NetSpec, Path, OnProgress], Evaluation]
+
+Judge = Callable[[int, int, float], bool]
+"""Whether to go on with a candidate's training: its number, an epoch, the accuracy after it."""
+
+Outcome = Literal["complete", "pruned", "diverged", "died"]
+
+Ending = tuple[Outcome | Literal["user error"], Evaluation | str]
+"""How an attempt to evaluate a candidate ended: its evaluation, or else the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of a submitted candidate.
+
+    Attributes:
+        number: The number it was submitted under.
+        outcome: ``complete``, ``pruned``, ``diverged``, or ``died`` with its process or by an
+            exception.
+        evaluation: What training gave; None unless complete.
+        reason: Why it is not complete; empty if it is.
+        seconds: Wall time since it was submitted, the start of its process included.
+    """
+
+    number: int
+    outcome: Outcome
+    evaluation: Evaluation | None
+    reason: str
+    seconds: float
+
+
+class LocalExecutor:
+    """Evaluates candidates in processes of this machine; use it as a context manager.
+
+    A process that dies costs its candidate alone, and is replaced when the next one is submitted.
+    The processes end with the one that made them, however that ends.
+
+    Args:
+        evaluate: What to run; it is pickled once a process.
+        num_workers: How many processes.
+        folder: Where the candidates' weights go, as ``NUMBER.safetensors``.
+
+    Attributes:
+        judge: Asked where ``evaluate`` tells an accuracy on the way.
+    """
+
+    def __init__(self, evaluate: Evaluate, num_workers: int, folder: Path) -> None:
+        self._evaluate, self._num_workers, self._folder = evaluate, num_workers, folder
+        self.judge: Judge = lambda number, epoch, accuracy: True
+        self._idle: list[_Worker] = []
+        self._busy: list[_Worker] = []
+
+    def __enter__(self) -> "LocalExecutor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._idle + self._busy:
+            worker.process.kill()
+            worker.process.join()
+            worker.connection.close()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another candidate can start at once."""
+        return len(self._busy) < self._num_workers
+
+    @property
+    def num_busy(self) -> int:
+        """How many candidates are being evaluated."""
+        return len(self._busy)
+
+    @property
+    def progress(self) -> float:
+        """How many candidates' worth of work is done in those being evaluated."""
+        return sum(worker.progress for worker in self._busy)
+
+    def submit(self, number: int, spec: NetSpec) -> None:
+        """Start to evaluate ``spec`` under ``number``; call only while ``has_room``."""
+        worker = self._idle_worker() or _start(self._evaluate)
+        worker.number, worker.started, worker.progress = number, time.monotonic(), 0.0
+        self._busy.append(worker)
+        # A process that has just died is met by wait().
+        with suppress(OSError):
+            worker.connection.send((spec, self.weights(number)))
+
+    def _idle_worker(self) -> "_Worker | None":
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.process.is_alive():
+                return worker
+            worker.connection.close()
+        return None
+
+    def weights(self, number: int) -> Path:
+        """Return where the candidate's weights are written."""
+        return self._folder / f"{number}.safetensors"
+
+    def wait(self, seconds: float) -> list[Result]:
+        """Return the candidates that finished, after ``seconds`` at the latest.
+
+        Raises:
+            UserError: A worker met an error of the user's, such as a full disk.
+        """
+        by_handle: dict[Any, _Worker] = {}
+        for worker in self._busy:
+            by_handle[worker.connection] = by_handle[worker.process.sentinel] = worker
+        ready = wait(list(by_handle), timeout=seconds)
+        results = []
+        for worker in {id(w): w for w in (by_handle[handle] for handle in ready)}.values():
+            result = self._receive(worker)
+            if result is not None:
+                results.append(result)
+        return results
+
+    def _receive(self, worker: "_Worker") -> Result | None:
+        try:
+            kind, value = worker.connection.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            worker.connection.close()
+            self._busy.remove(worker)
+            return worker.result("died", None, f"exit code {worker.process.exitcode}")
+        if kind == "progress":
+            worker.progress, *score = value
+            if score:
+                # A process that has just died is met by the next wait().
+                with suppress(OSError):
+                    worker.connection.send(self.judge(worker.number, *score))
+            return None
+        self._busy.remove(worker)
+        self._idle.append(worker)
+        if kind == "user error":
+            raise UserError(value)
+        if kind == "complete":
+            return worker.result("complete", value, "")
+        return worker.result(kind, None, value)
+
+
+@dataclass(kw_only=True)
+class _Worker:
+    process: BaseProcess
+    connection: "Connection[Any, Any]"
+    number: int = field(default=-1)
+    started: float = field(default=0.0)
+    progress: float = field(default=0.0)
+
+    def result(
+        self,
+        outcome: Outcome,
+        evaluation: Evaluation | None,
+        reason: str,
+    ) -> Result:
+        return Result(
+            number=self.number,
+            outcome=outcome,
+            evaluation=evaluation,
+            reason=reason,
+            seconds=time.monotonic() - self.started,
+        )
+
+
+def _start(evaluate: Evaluate) -> _Worker:
+    child = processes.start(partial(_serve, evaluate))
+    return _Worker(process=child.process, connection=child.connection)
+
+
+def _serve(evaluate: Evaluate, connection: "Connection[Any, Any]") -> None:
+    """Run in a worker: evaluate what comes down the connection until it closes."""
+    while True:
+        try:
+            spec, weights = connection.recv()
+        except EOFError:
+            return
+        connection.send(attempt(evaluate, spec, weights, partial(_report, connection)))
+
+
+def attempt(evaluate: Evaluate, spec: NetSpec, weights: Path, on_progress: OnProgress) -> Ending:
+    """Evaluate a candidate in a worker, where nothing may be raised; return how it ended."""
+    try:
+        return "complete", evaluate(spec, weights, on_progress)
+    except Diverged as error:
+        return "diverged", str(error)
+    except Pruned as error:
+        return "pruned", str(error)
+    except UserError as error:
+        return "user error", str(error)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is this candidate's outcome)
+        return "died", line(error)
+
+
+def line(error: BaseException) -> str:
+    """Return the type of an error and the first line of what it says."""
+    first, *_ = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {first}"
+
+
+def _report(connection: "Connection[Any, Any]", share: float, *score: Any) -> None:
+    connection.send(("progress", (share, *score)))
+    if score and not connection.recv():
+        raise Pruned(*score)

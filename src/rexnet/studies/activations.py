@@ -1,0 +1,111 @@
+"""The nonlinearity study (appendix, C.1 and Table A2)."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rexnet import runs
+from rexnet.nn.sources import resolve
+from rexnet.runs.parallel import StudyProgress
+from rexnet.spec import Activation, NetSpec
+from rexnet.studies.trainings import mean_and_stderr, opened, train_variants
+from rexnet.train.config import ActivationStudy
+
+PAPER = {
+    "relu6": (77.3, 93.5),
+    "leaky_relu": (77.4, 93.6),
+    "softplus": (77.6, 93.8),
+    "elu": (77.6, 93.7),
+    "silu": (77.9, 93.9),
+}
+"""Top-1 and top-5 in percent on ImageNet, Table A2, in its order."""
+
+
+def with_activation(spec: NetSpec, activation: Activation) -> NetSpec:
+    """Return ``spec`` with another activation after its expansions.
+
+    These are the expanding convolution of every block that has one, and the penultimate
+    convolution. The stem and what follows the depthwise convolutions stay.
+    """
+    blocks = tuple(
+        dataclasses.replace(block, expand_act=activation) if block.expansion != 1 else block
+        for block in spec.blocks
+    )
+    return dataclasses.replace(
+        spec, name=f"{spec.name}-{activation}", blocks=blocks, penultimate_act=activation
+    )
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a line of Table A2 for each activation of ``rows``, the lines of ``trainings.jsonl``.
+
+    Means and standard errors over seeds are in percent; the error of a single seed is None.
+    """
+    table = []
+    for name in dict.fromkeys(row["activation"] for row in rows):
+        mine = [row for row in rows if row["activation"] == name]
+        line: dict[str, Any] = {"activation": name, "seeds": len(mine)}
+        for metric in ("top1", "top5"):
+            found = mean_and_stderr([100 * row[metric] for row in mine])
+            line[metric], line[f"{metric}_stderr"] = found
+        paper = PAPER.get(name, (None, None))
+        line |= {"macs": mine[0]["macs"], "params": mine[0]["params"]}
+        table.append(line | {"paper_top1": paper[0], "paper_top5": paper[1]})
+    return table
+
+
+def verdict(table: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Compare the order of a table with the paper's.
+
+    Returns:
+        ``order``, best first; of the pairs that differ in the paper ``pairs``, how many are in the
+        same order (``agree``), and how many are apart by more than two standard errors of their
+        difference in the same order (``confirmed``) and in the other one (``contradicted``).
+    """
+    known = [line for line in table if line["paper_top1"] is not None]
+    counts = {"pairs": 0, "agree": 0, "confirmed": 0, "contradicted": 0}
+    for a, b in itertools.combinations(known, 2):
+        expected = a["paper_top1"] - b["paper_top1"]
+        if not expected:
+            continue
+        found = (a["top1"] - b["top1"]) * np.sign(expected)
+        errors = [line["top1_stderr"] for line in (a, b)]
+        counts["pairs"] += 1
+        counts["agree"] += bool(found > 0)
+        if None not in errors:
+            noise = 2 * float(np.hypot(*errors))
+            counts["confirmed"] += bool(found > noise)
+            counts["contradicted"] += bool(-found > noise)
+    ordered = sorted(table, key=lambda line: -line["top1"])
+    return {"order": [line["activation"] for line in ordered], **counts}
+
+
+def run(
+    config: ActivationStudy, on_progress: Callable[[StudyProgress], None]
+) -> list[dict[str, Any]]:
+    """Train what is not trained yet, and return the lines of ``table.json``.
+
+    The folder then holds ``trainings.jsonl``, a line a training, and ``table.json`` with the table
+    and the verdict on its order.
+
+    Raises:
+        UserError: The config cannot be used, the folder holds something else, or a training
+            failed; the others are not harmed.
+    """
+    folder, spec = Path(config.out), resolve(config.model)
+    specs: dict[str, NetSpec] = {name: with_activation(spec, name) for name in config.activations}
+    model = {"name": spec.name, "spec_id": spec.spec_id}
+    with opened("activations.json", specs, config, model=model):
+        places = train_variants(specs, config, on_progress)
+        rows = [
+            {"activation": name, "seed": seed, **runs.read_json(place / "result.json")}
+            for (name, seed), place in places.items()
+        ]
+        table = summarise(rows)
+        runs.write_jsonl(folder / "trainings.jsonl", rows)
+        runs.write_json(folder / "table.json", {"table": table, **verdict(table)})
+    return table

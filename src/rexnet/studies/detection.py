@@ -1,0 +1,129 @@
+"""Detectors on several backbones, trained alike (Tables A3 and A4)."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rexnet import runs
+from rexnet.detect.config import DetectionStudy, DetectTrainConfig
+from rexnet.errors import UserError
+from rexnet.runs.parallel import StudyProgress, train_all, trainings_at_a_time
+from rexnet.studies.trainings import mean_and_stderr
+
+A3 = {
+    "timm:tf_efficientnet_b0.ns_jft_in1k": (23.6, 39.4, 23.3),
+    "rexnet_0.9": (24.6, 41.2, 24.6),
+    "timm:tf_efficientnet_b1.ns_jft_in1k": (25.6, 42.2, 25.8),
+    "rexnet_1.0": (25.2, 41.9, 25.3),
+    "timm:tf_efficientnet_b2.ns_jft_in1k": (26.4, 43.4, 26.6),
+    "rexnet_1.3": (27.1, 44.7, 27.4),
+}
+"""AP, AP50 and AP75 in percent on COCO's val2017 with pretrained backbones, Table A3."""
+
+A4 = {
+    "timm:efficientnet_b0": (23.9, 39.6, 24.1),
+    "rexnet_0.9": (25.3, 41.4, 25.9),
+    "timm:efficientnet_b1": (25.6, 41.9, 26.0),
+    "rexnet_1.0": (25.9, 42.6, 26.3),
+    "timm:efficientnet_b2": (26.5, 43.3, 26.7),
+    "rexnet_1.3": (27.7, 45.1, 28.0),
+}
+"""The same from scratch, Table A4."""
+
+METRICS = ("ap", "ap50", "ap75")
+
+
+def run(
+    config: DetectionStudy, on_progress: Callable[[StudyProgress], None]
+) -> list[dict[str, Any]]:
+    """Train what is not trained yet, and return the lines of ``table.json``.
+
+    The folder then holds ``trainings.jsonl``, a line a training, too.
+
+    Raises:
+        UserError: The config cannot be used, the folder holds something else, or a training
+            failed; the others are not harmed.
+    """
+    from rexnet.detect import job
+
+    folder = Path(config.out)
+    # A study that is stopped has as many seeds of one backbone as of another.
+    jobs = {
+        folder / f"{name.replace(':', '-').replace('/', '-')}-{seed}": (name, seed)
+        for seed, name in itertools.product(range(config.seeds), config.backbones)
+    }
+    if len(jobs) < config.seeds * len(config.backbones):
+        raise UserError("two backbones have one name for their folder; rename a spec")
+    with _opened(config, jobs):
+        configs = [_training(config, name, seed, place) for place, (name, seed) in jobs.items()]
+        parallel = trainings_at_a_time(config.parallel, config.device)
+        train_all(job.run, configs, parallel, on_progress)
+        rows = [
+            {"backbone": name, "seed": seed, **runs.read_json(place / "result.json")}
+            for place, (name, seed) in jobs.items()
+        ]
+        table = summarise(rows, A4 if config.from_scratch else A3)
+        runs.write_jsonl(folder / "trainings.jsonl", rows)
+        runs.write_json(folder / "table.json", {"table": table})
+    return table
+
+
+def summarise(
+    rows: Sequence[dict[str, Any]], paper: dict[str, tuple[float, float, float]]
+) -> list[dict[str, Any]]:
+    """Return a line for each backbone of ``rows``, the lines of ``trainings.jsonl``.
+
+    Means and standard errors over seeds are in percent; the error of a single seed is None.
+    """
+    table = []
+    for name in dict.fromkeys(row["backbone"] for row in rows):
+        mine = [row for row in rows if row["backbone"] == name]
+        line: dict[str, Any] = {"backbone": name, "seeds": len(mine)}
+        published = paper.get(name, (None, None, None))
+        for metric, value in zip(METRICS, published, strict=True):
+            mean, error = mean_and_stderr([100 * row[metric] for row in mine])
+            line |= {metric: mean, f"{metric}_stderr": error, f"paper_{metric}": value}
+        table.append(line | {"params": mine[0]["params"], "macs": mine[0]["macs"]})
+    return table
+
+
+@contextmanager
+def _opened(config: DetectionStudy, jobs: Mapping[Path, tuple[str, int]]) -> Iterator[None]:
+    """Open the folder of a study, new or the same; seeds and backbones may be other ones."""
+    import torch
+
+    from rexnet.detect import job, recipe
+    from rexnet.train.distributed import on_gpu
+    from rexnet.train.run_folder import opened_study
+
+    how = recipe.load(config.recipe, config.set)
+    how = how.from_scratch() if config.from_scratch else how
+    train, val = job.open_parts(_training(config, config.backbones[0], 0, Path(config.out)))
+    how = dataclasses.replace(how, batch_size=min(how.batch_size, len(train)))
+    device = torch.device("cuda" if on_gpu(config.device) else "cpu")
+    prints = train.fingerprint(), val.fingerprint()
+    common = job.common(how, train, prints, config.weights, device)
+    trainings = {
+        place: {**common, "backbone": job.backbone_id(name), "seed": seed}
+        for place, (name, seed) in jobs.items()
+    }
+    with opened_study(Path(config.out), "detection.json", common, trainings):
+        yield
+
+
+def _training(config: DetectionStudy, name: str, seed: int, place: Path) -> DetectTrainConfig:
+    return DetectTrainConfig(
+        backbone=name,
+        data=config.data,
+        recipe=config.recipe,
+        set=config.set,
+        weights=None if config.from_scratch else config.weights,
+        from_scratch=config.from_scratch,
+        out=str(place),
+        seed=seed,
+        device=config.device,
+        skip_corrupt=config.skip_corrupt,
+    )

@@ -1,0 +1,148 @@
+"""The study job: the mean rank ratio of random layers, point by point."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from rexnet import runs
+from rexnet.runs.parallel import StudyProgress, train_all
+from rexnet.studies.rank.config import Architecture, Choices, Function, RankStudy
+from rexnet.studies.rank.counting import count_above
+from rexnet.studies.rank.layers import output
+from rexnet.studies.trainings import mean_and_stderr
+
+POINTS, STUDY = "points.jsonl", "study.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """The layers of one architecture at one ratio of widths, and the folder of their result."""
+
+    architecture: Architecture
+    ratio: float
+    functions: tuple[Function, ...]
+    networks: int
+    seed: int
+    choices: Choices
+    out: str
+
+    @staticmethod
+    def of(config: RankStudy, architecture: Architecture, ratio: float) -> "Point":
+        """Return a point of a study."""
+        return Point(
+            architecture=architecture,
+            ratio=ratio,
+            functions=config.functions,
+            networks=config.networks,
+            seed=config.seed,
+            choices=config.choices(architecture),
+            out=str(Path(config.out) / "points" / f"{architecture}-{ratio:g}"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Share:
+    share: float
+
+
+def run(config: RankStudy, on_progress: Callable[[StudyProgress], None]) -> list[dict[str, Any]]:
+    """Count ranks and write ``points.jsonl``: a line for each architecture, function and ratio.
+
+    A line has ``mean`` of the rank by the output channels over the networks, ``stderr`` of it, and
+    ``networks``.
+
+    Raises:
+        UserError: The folder holds another study or cannot be written to.
+    """
+    folder = Path(config.out)
+    points = [
+        Point.of(config, architecture, ratio)
+        for architecture in config.architectures
+        for ratio in config.ratios
+    ]
+    with runs.opened(folder, STUDY, _identity(config)):
+        runs.write_json(folder / "environment.json", runs.environment("numpy", "scipy"))
+        # Those that take longest first, so that no process waits at the end.
+        longest = sorted(points, key=lambda point: -point.ratio)
+        train_all(count_point, longest, config.parallel or os.cpu_count() or 1, on_progress)
+        rows = [row for point in points for row in runs.read_json(Path(point.out) / "result.json")]
+        rows.sort(key=lambda row: (_place(row["architecture"]), _turn(config, row), row["ratio"]))
+        runs.write_jsonl(folder / POINTS, rows)
+    return rows
+
+
+def count_point(
+    point: Point, on_progress: Callable[[_Share], None], _: Callable[[int, int], None]
+) -> None:
+    """Count the ranks of a point's layers and write ``result.json``, a row a function.
+
+    Functions follow the same weights and inputs, so that their difference is less noisy.
+    """
+    ratios: dict[Function, list[float]] = {name: [] for name in point.functions}
+    for number in range(point.networks):
+        for name in point.functions:
+            ratios[name].append(rank(point, name, number) / drawn(point, number)[1])
+        on_progress(_Share(share=(number + 1) / point.networks))
+    rows = [_row(point, name, found) for name, found in ratios.items()]
+    runs.write_json(Path(point.out) / "result.json", rows)
+
+
+def _row(point: Point, function: Function, found: Sequence[float]) -> dict[str, Any]:
+    mean, error = mean_and_stderr(found)
+    return {
+        "architecture": point.architecture,
+        "function": function,
+        "ratio": point.ratio,
+        "mean": mean,
+        "stderr": error,
+        "networks": len(found),
+        "seed": point.seed,
+        **dataclasses.asdict(point.choices),
+    }
+
+
+def drawn(point: Point, number: int) -> tuple[int, int, np.random.Generator]:
+    """Return input and output channels of a random layer, and what draws the rest of it."""
+    place = _place(point.architecture)
+    generator = np.random.default_rng([point.seed, place, round(1000 * point.ratio), number])
+    least, most = point.choices.widths
+    width = int(generator.integers(least, most + 1))
+    return max(1, round(point.ratio * width)), width, generator
+
+
+def rank(point: Point, function: Function, number: int) -> int:
+    """Return the rank of the output of one random layer."""
+    width_in, width, generator = drawn(point, number)
+    y = output(point.architecture, function, width_in, width, point.choices, generator)
+    return count_above(y, point.choices.tolerance)
+
+
+def _identity(config: RankStudy) -> dict[str, Any]:
+    """Return what makes two studies the same, as JSON has it."""
+    return {
+        "functions": list(config.functions),
+        "ratios": list(config.ratios),
+        "networks": config.networks,
+        "seed": config.seed,
+        "choices": {
+            name: _plain(dataclasses.asdict(config.choices(name))) for name in config.architectures
+        },
+    }
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
+
+
+def _place(architecture: Architecture) -> int:
+    known: Sequence[Architecture] = get_args(Architecture)
+    return known.index(architecture)
+
+
+def _turn(config: RankStudy, row: Mapping[str, Any]) -> int:
+    return config.functions.index(row["function"])

@@ -1,0 +1,173 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from candidates import PROTOCOL, SPEC, assert_same_weights, toy_images
+from torch import nn
+
+from rexnet.data import in_memory as image_sets
+from rexnet.families import search_network
+from rexnet.search.candidates import cpu
+from rexnet.search.candidates.cpu import accuracy, train_candidate
+from rexnet.search.candidates.protocol import Diverged, Evaluator, Protocol
+
+pytestmark = pytest.mark.numeric
+
+
+def train(images, protocol=PROTOCOL, spec=SPEC, seed=0, on_epoch=lambda epoch, score: None):
+    return train_candidate(spec, images, protocol, seed=seed, on_epoch=on_epoch)
+
+
+def first_weights(model):
+    return next(model.parameters()).detach().flatten()
+
+
+def test_a_seed_gives_the_same_weights_and_accuracy_again_and_another_seed_does_not():
+    images = toy_images()
+    model, score = train(images)
+    again, score_again = train(images)
+    assert_same_weights(model, again)
+    assert score == score_again
+    other, _ = train(images, seed=1)
+    assert not torch.equal(first_weights(model), first_weights(other))
+
+
+def test_a_seed_gives_the_same_weights_whatever_was_drawn_before():
+    model, _ = train(toy_images())
+    torch.rand(7)
+    assert_same_weights(model, train(toy_images())[0])
+
+
+def test_what_is_easy_is_learnt_and_the_accuracy_is_the_share_of_held_out_images():
+    images = toy_images()
+    model, score = train(images, dataclasses.replace(PROTOCOL, epochs=15))
+    assert score > 0.9
+    assert not model.training
+    assert round(score * 40) == pytest.approx(score * 40)
+
+
+def test_scoring_on_the_way_changes_nothing():
+    images, scores = toy_images(), []
+    model, score = train(images, on_epoch=lambda _, score: scores.append(score()))
+    assert len(scores) == PROTOCOL.epochs
+    assert scores[-1] == score
+    assert_same_weights(model, train(images)[0])
+
+
+def test_shuffled_labels_are_not_learnt():
+    images = toy_images()
+    labels = images.labels.copy()
+    labels[images.held_out] = np.random.default_rng(0).permutation(labels[images.held_out])
+    _, score = train(dataclasses.replace(images, labels=labels))
+    assert score < 0.8
+
+
+def test_held_out_images_are_never_trained_on():
+    images = toy_images()
+    model, _ = train(images)
+    pixels, labels = images.images.copy(), images.labels.copy()
+    pixels[images.held_out] = 255 - pixels[images.held_out]
+    labels[images.held_out] = 1 - labels[images.held_out]
+    other, _ = train(dataclasses.replace(images, images=pixels, labels=labels))
+    assert_same_weights(model, other)
+
+
+def test_the_images_trained_on_matter():
+    images = toy_images()
+    pixels = images.images.copy()
+    pixels[0] = 255 - pixels[0]
+    model, _ = train(images)
+    other, _ = train(dataclasses.replace(images, images=pixels))
+    assert not torch.equal(first_weights(model), first_weights(other))
+
+
+def test_a_huge_learning_rate_diverges():
+    protocol = dataclasses.replace(PROTOCOL, lr=9e5, epochs=10)
+    with pytest.raises(Diverged, match=r"^loss (nan|inf) at step \d+ of 40$"):
+        train(toy_images(), protocol)
+
+
+def test_weights_that_are_lost_in_the_last_step_are_a_divergence_too(monkeypatch):
+    class Spoils(torch.optim.SGD):
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.data.fill_(torch.nan)
+
+    monkeypatch.setattr(cpu, "optimizer_of", lambda model, *_: Spoils(model.parameters(), lr=0.1))
+    # The loss of the only step is that of the weights before it.
+    with pytest.raises(Diverged):
+        train(toy_images(), Protocol(epochs=1, batch_size=64))
+
+
+def test_every_epoch_is_reported_and_every_step_has_its_learning_rate(monkeypatch):
+    steps, epochs = [], []
+    monkeypatch.setattr(
+        Protocol,
+        "lr_at",
+        lambda self, step, total: steps.append((step, total)) or 0.01,
+    )
+    train(
+        toy_images(),
+        dataclasses.replace(PROTOCOL, epochs=4),
+        on_epoch=lambda epoch, _: epochs.append(epoch),
+    )
+    # Once a group of parameters.
+    assert list(dict.fromkeys(steps)) == [(step, 16) for step in range(16)]
+    assert epochs == [1, 2, 3, 4]
+
+
+def test_fewer_images_than_a_batch_are_one_batch():
+    images = toy_images(num_train=10)
+    _, score = train(images, dataclasses.replace(PROTOCOL, batch_size=64))
+    assert 0 <= score <= 1
+
+
+def test_batch_norm_and_biases_are_not_decayed():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    decayed, spared = cpu.optimizer_of(model, PROTOCOL).param_groups
+    assert [p.ndim for p in decayed["params"]] == [4, 2]
+    assert [p.ndim for p in spared["params"]] == [1] * 4
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (5e-4, 0.0)
+
+
+class Brightness(nn.Module):
+    """Takes an image for the class 1 if it is bright."""
+
+    def forward(self, images):
+        bright = images.mean((1, 2, 3))
+        return torch.stack([-bright, bright], 1)
+
+
+@pytest.mark.parametrize("count", [1, 249, 250, 251, 600])
+def test_accuracy_counts_every_image_once_in_parts_of_any_size(count):
+    generator = np.random.default_rng(0)
+    images = generator.normal(0, 1, (count, 4, 4, 3)).astype(np.float32)
+    labels = generator.integers(0, 2, count)
+    wanted = float(((images.mean((1, 2, 3)) > 0) == labels).mean())
+    assert accuracy(Brightness(), images, labels) == pytest.approx(wanted)
+
+
+def test_the_evaluator_trains_on_a_slice_of_the_sample_and_writes_its_weights(tmp_path):
+    from rexnet import create_model
+
+    sample = image_sets.load("sample")
+    chosen = np.r_[:192, 4000:4064]
+    images = dataclasses.replace(
+        sample,
+        images=sample.images[chosen, ::2, ::2],
+        labels=sample.labels[chosen],
+        held_out=sample.held_out[chosen],
+    )
+    spec = dataclasses.replace(search_network((8, 12, 16), 10, 16), penultimate_width=64)
+    evaluate = Evaluator(images=images, protocol=Protocol(epochs=1, batch_size=32, repeats=2))
+    path = tmp_path / "candidates" / "3.safetensors"
+    evaluation = evaluate(spec, path, lambda share: None)
+    assert len(evaluation.accuracies) == 2
+    model = create_model(spec, weights=path)
+    trained, score = train_candidate(
+        spec, images, evaluate.protocol, seed=0, on_epoch=lambda epoch, score: None
+    )
+    assert_same_weights(model, trained)
+    assert score == evaluation.accuracies[0]

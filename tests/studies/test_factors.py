@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import toys
+
+from rexnet import UserError, families, runs
+from rexnet.cli import main as cli
+from rexnet.cost import count
+from rexnet.data.in_memory import load
+from rexnet.runs import processes
+from rexnet.studies import factors
+from rexnet.studies.factors import PAPER, summarise
+from rexnet.train.config import FactorStudy
+
+
+def row(network, top1, norm, seed=0):
+    cost = {"macs": 5, "params": 7}
+    return {"network": network, "seed": seed, "top1": top1, "nuclear_norm": norm, **cost}
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("baseline", 103e6), ("expansion", 99e6), ("ratio", 105e6), ("silu", 105e6)],
+)
+def test_a_network_has_the_published_macs(name, published):
+    assert count(families.factors(name)).macs == pytest.approx(published, rel=0.021)
+
+
+def test_each_network_has_one_rule_more():
+    of = {name: families.factors(name) for name in families.FACTORS}
+    assert list(of) == list(PAPER)
+    assert [spec.blocks[0].expansion for spec in of.values()] == [20, 6, 6, 6]
+    for name, spec in of.items():
+        for width_in, block in zip(spec.widths_in, spec.blocks, strict=True):
+            wanted = 0.22 if name in ("baseline", "expansion") else 0.8
+            assert width_in / block.width == pytest.approx(wanted, abs=0.005)
+            assert block.expand_act == ("silu" if name == "silu" else "relu6")
+            assert block.depthwise_act == "relu6"
+
+
+def test_the_papers_own_numbers_make_its_table():
+    rows = [row(name, top1 / 100, norm) for name, (top1, norm) in PAPER.items()]
+    for line in summarise(rows):
+        assert line["top1"] == pytest.approx(line["paper_top1"])
+        assert line["nuclear_norm"] == line["paper_nuclear_norm"]
+        assert line["gain"] == line["paper_gain"]
+        assert line["top1_stderr"] is None
+
+
+def test_a_line_has_means_and_errors_over_seeds():
+    rows = [row(name, 0.5, 8, seed=0) for name in PAPER]
+    rows += [row(name, 0.52, 10 + place, seed=1) for place, name in enumerate(PAPER)]
+    baseline, *_, silu = summarise(rows)
+    assert baseline["seeds"] == silu["seeds"] == 2
+    assert (baseline["top1"], baseline["top1_stderr"]) == pytest.approx((51, 1))
+    assert (silu["nuclear_norm"], silu["nuclear_norm_stderr"]) == pytest.approx((10.5, 2.5))
+    assert silu["gain"] == pytest.approx(10.5 / 9)
+
+
+def test_the_study_trains_looks_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(processes, "start", toys.start_here)
+    images = load("sample")
+    np.savez("few.npz", images=images.images[:80], labels=images.labels[:80])
+    command = ["study", "factors", "--data", "few.npz", "--seeds", "1", "--out", "F"]
+    settings = ("epochs=1", "batch_size=32", "resolution=8")
+    assert cli.main([*command, "--device", "cpu", "--set", *settings]) == 0
+    out = capsys.readouterr().out
+    for words in ("baseline", "54.6", "6895.9", "4/4 networks looked at"):
+        assert words in out
+    rows = runs.read_jsonl(tmp_path / "F" / "trainings.jsonl")
+    assert [found["network"] for found in rows] == list(PAPER)
+    for found in rows:
+        (*_, final) = runs.read_jsonl(tmp_path / "F" / f"{found['network']}-0/rank/blocks.jsonl")
+        assert found["nuclear_norm"] == final["nuclear_norm"] > 0
+        assert 1 <= found["effective_rank"] <= found["num_images"]
+    told = []
+    config = FactorStudy(data="few.npz", seeds=1, out="F", device="cpu", set=settings)
+    table = factors.run(config, told.append, lambda *_: None)
+    assert told == []
+    assert table == runs.read_json(tmp_path / "F" / "table.json")["table"]
+    before = {path: path.read_bytes() for path in (tmp_path / "F").rglob("*.json*")}
+    assert cli.main([*command, "--device", "cpu", "--set", *settings, "epochs=2"]) == 2
+    error = capsys.readouterr().err
+    assert "F holds a study of factors of another configuration: recipe.epochs is 1" in error
+    assert {path: path.read_bytes() for path in (tmp_path / "F").rglob("*.json*")} == before
+    (tmp_path / "F/silu-0/rank/blocks.jsonl").write_text('{"images": 7}\n', encoding="utf-8")
+    with pytest.raises(UserError, match="F/silu-0/rank is of 7 images, not of 10; remove it"):
+        factors.run(config, told.append, lambda *_: None)
+
+
+def test_no_seeds_are_refused():
+    with pytest.raises(UserError, match="seeds 0 must be from 1"):
+        FactorStudy(seeds=0)
