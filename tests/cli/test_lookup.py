@@ -49,7 +49,7 @@ HEAVY = ("torch", "torchvision", "timm", "numba", "optuna", "onnxruntime", "open
 
 PROGRAM = f"""
 import json, sys
-from rexnet import cli
+from rexnet.cli import main as cli
 codes = [cli.main(words.split()) for words in json.loads(sys.argv[1])]
 print(json.dumps([codes, [name for name in {HEAVY} if name in sys.modules]]))
 """

@@ -41,7 +41,7 @@ SEARCH = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import toys
-from rexnet import cli
+from rexnet.cli import main as cli
 from rexnet.search import job, space
 space.PROBES = 10
 interrupts = [int(sys.argv[2])]
