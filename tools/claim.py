@@ -180,8 +180,8 @@ def packed(right: NDArray[np.bool_]) -> str:
     return base64.b64encode(np.packbits(right).tobytes()).decode()
 
 
-def unpacked(text: str, count: int = 10_000) -> NDArray[np.bool_]:
-    """Return the outcomes that ``packed`` packed."""
+def unpacked(text: str, count: int) -> NDArray[np.bool_]:
+    """Return the ``count`` outcomes that ``packed`` packed."""
     bits = np.frombuffer(base64.b64decode(text), np.uint8)
     return np.unpackbits(bits, count=count).astype(bool)
 

@@ -13,8 +13,21 @@ Table = tuple[Sequence[str], list[list[str]]]
 LINEAR = ("line", "Table 3, best")
 STEPS = ("stage-wise", "late jump", "early jump", "Table 3, worst")
 
+NUM_IMAGES = 10_000
+"""Test images of CIFAR."""
+
 SPLITS = 1000
 """Random halves of the test images."""
+
+
+def tables(rows: list[Row]) -> dict[str, Table]:
+    """Return the tables by title; those that need more trainings are left out."""
+    found = {
+        "claim, networks": networks_table(rows),
+        "claim, differences": differences_table(rows),
+        "claim, noise": noise_table(rows),
+    }
+    return {title: table for title, table in found.items() if table[1]}
 
 
 def networks_table(rows: list[Row]) -> Table:
@@ -147,7 +160,7 @@ def paired(left: list[Row], right: list[Row]) -> list[tuple[Row, Row]]:
 
 def outcomes(row: Row) -> NDArray[np.bool_]:
     """Return which test images a training gets right."""
-    return unpacked(row["right"])
+    return unpacked(row["right"], NUM_IMAGES)
 
 
 def deviation(values: Sequence[float]) -> str:

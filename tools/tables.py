@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import claim_tables
 import numpy as np
 import optuna
 from matplotlib.figure import Figure
@@ -63,6 +64,11 @@ def tables(results: Path) -> Iterator[tuple[str, Sequence[str], list[list[str]]]
     claim = runs.read_jsonl(results / "claim_a.jsonl")
     yield "claim", *claim_table(claim)
     yield "differences", *differences_table(claim)
+    for data in ("cifar100", "cifar10"):
+        trained = results / f"claim_{data}.jsonl"
+        if trained.exists():
+            for title, (header, found) in claim_tables.tables(runs.read_jsonl(trained)).items():
+                yield f"{title}, {data}", header, found
     strategies = runs.read_jsonl(results / "samplers.jsonl")
     yield "samplers", *strategies_table(strategies)
     yield "pruners", *pruners_table(strategies)
