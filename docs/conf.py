@@ -7,12 +7,20 @@ author = "The rexnet developers"
 project_copyright = "2026, The rexnet developers"
 version = release = rexnet.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
 
 myst_heading_anchors = 3
 
-autodoc_default_options = {"members": True}
+# What a package takes from its files is told there.
+autodoc_default_options = {"members": True, "ignore-module-all": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 napoleon_google_docstring = True
