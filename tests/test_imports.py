@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from house import FLOORS
 
 import rexnet
 
@@ -160,8 +161,12 @@ def test_packages_import_what_they_are_said_to_and_no_more(package):
     assert used | {package} == USED[package]
 
 
-def test_every_package_has_its_floor():
+def test_every_package_has_its_floor_and_imports_from_below_it():
     assert {package_of(path) for path in FILES} == set(USED)
+    heights = {name: -number for number, floor in enumerate(FLOORS) for name in floor}
+    assert heights.keys() == USED.keys()
+    for package, used in USED.items():
+        assert all(heights[name] < heights[package] for name in used - {package}), package
 
 
 def test_no_files_import_each_other_in_a_circle():
