@@ -199,7 +199,7 @@ def test_no_file_is_longer_than_a_reader_has_patience_for():
 def test_tests_stand_where_what_they_test_stands():
     tests = Path(__file__).parent
     known = {path.relative_to(ROOT).with_suffix("") for path in FILES}
-    whole = {"test_imports", "test_readme", "test_instructions", "test_extending"}
+    whole = {"test_imports", "test_old_runs", "test_readme", "test_instructions", "test_extending"}
     strays = [
         path.relative_to(tests).as_posix()
         for path in tests.rglob("test_*.py")
