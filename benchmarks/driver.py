@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from rexnet.design import FILL, Budget
+from rexnet.budget import Budget
+from rexnet.design import FILL
 from rexnet.search.space import Space
 from rexnet.search.study import SAMPLER, Study
 

@@ -6,11 +6,10 @@ from clocks import made_up
 from toys import SPACE
 
 from rexnet import NetSpec, UserError, families
+from rexnet.budget import Budget, Count, LatencyBudget
 from rexnet.cost import layers
-from rexnet.design import Budget
 from rexnet.latency import (
     MULTIPLE,
-    LatencyBudget,
     Limit,
     Predictor,
     fitted,
@@ -21,7 +20,7 @@ from rexnet.latency import (
     work,
 )
 from rexnet.nn.fast import padded
-from rexnet.search.config import PRESETS, Count
+from rexnet.search.config import PRESETS
 from rexnet.search.space import Space, sample
 
 B = Space(
@@ -39,46 +38,6 @@ def predictor_of(specs, error=0.01):
     return Predictor(
         device={"threads": 2}, costs=costs, num_measured=len(specs), num_held_out=9, error=error
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "milliseconds", "runtime", "plain"),
-    [
-        ("20ms@openvino", 20, "openvino", "20ms@openvino"),
-        (" 1.50 ms@onnxruntime ", 1.5, "onnxruntime", "1.5ms@onnxruntime"),
-        (".01ms@openvino", 0.01, "openvino", "0.01ms@openvino"),
-        ("10000ms@openvino", 10_000, "openvino", "10000ms@openvino"),
-    ],
-)
-def test_a_budget_is_a_time_and_a_runtime(text, milliseconds, runtime, plain):
-    budget = LatencyBudget(text)
-    assert (budget.milliseconds, budget.runtime) == (milliseconds, runtime)
-    assert budget == plain
-    assert LatencyBudget(budget) == budget
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("20ms", "'20ms' is no latency: give a time and a runtime: 20ms@openvino"),
-        ("20@openvino", "is no latency"),
-        ("-1ms@openvino", "is no latency"),
-        ("nanms@openvino", "is no latency"),
-        ("1.2.3ms@openvino", "is no latency"),
-        (".ms@openvino", "is no latency"),
-        ("", "'' is no latency"),
-        (
-            "20ms@openvin",
-            r"unknown runtime 'openvin' of .* \(did you mean openvino\?\)",
-        ),
-        ("0.009ms@openvino", "must be from 0.01 to 10,000 ms"),
-        ("10001ms@openvino", "must be from 0.01 to 10,000 ms"),
-    ],
-)
-def test_another_budget_is_refused_in_one_line(text, reason):
-    with pytest.raises(UserError, match=reason) as refusal:
-        LatencyBudget(text)
-    assert "\n" not in str(refusal.value)
 
 
 def test_work_is_that_of_the_cost_model_where_widths_are_filled():

@@ -15,10 +15,9 @@ from pathlib import Path
 from trainings import provenance, run
 
 from rexnet import runs
+from rexnet.budget import RUNTIMES, Budget, Count
 from rexnet.deploy.stopwatch import clock
-from rexnet.design import Budget
-from rexnet.latency import RUNTIMES
-from rexnet.search.config import PRESETS, Count
+from rexnet.search.config import PRESETS
 from rexnet.search.job import NUM_MEASURED
 from rexnet.search.space import Space, sample
 

@@ -17,9 +17,10 @@ import numpy as np
 from trainings import Arm, Lab, Row, part, provenance, run
 
 from rexnet import runs
+from rexnet.budget import Budget
 from rexnet.data import in_memory
 from rexnet.data.in_memory import ImageSet
-from rexnet.design import Budget, propose
+from rexnet.design import propose
 from rexnet.search import job
 from rexnet.search.candidates.protocol import Evaluator, Protocol
 from rexnet.search.executors.local import LocalExecutor

@@ -3,43 +3,17 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rexnet import cost, families
+from rexnet.budget import Budget
 from rexnet.errors import UserError
 from rexnet.spec import MAX_WIDTH, NetSpec
 
 FILL = 0.9
 """The share of each limit that a proposal must use."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """Upper limits of a network, both hard.
-
-    Attributes:
-        params: Learnable parameters.
-        macs: Multiply-accumulates for one image.
-        count_classifier: Whether ``params`` includes the final linear layer. Table 3 of the paper
-            is reproduced without it.
-    """
-
-    params: int
-    macs: int
-    count_classifier: bool = True
-
-    def __post_init__(self) -> None:
-        for field in ("params", "macs"):
-            value = getattr(self, field)
-            if value < 1:
-                raise UserError(f"budget.{field} {value} must be at least 1, such as 0.2M")
-
-    def counted(self, params: Any, spec: NetSpec, last: Any) -> Any:
-        """Return what of ``params``, the total of ``spec`` with ``last`` last widths, counts."""
-        return params if self.count_classifier else params - cost.classifier_params(spec, last)
 
 
 @dataclass(frozen=True, kw_only=True)

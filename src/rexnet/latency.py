@@ -4,7 +4,6 @@ import bisect
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from rexnet import runs
-from rexnet.errors import UserError, closest
+from rexnet.budget import LatencyBudget
+from rexnet.errors import UserError
 from rexnet.spec import MAX_WIDTH, NetSpec
-
-RUNTIMES = ("onnxruntime", "openvino")
-
-LEAST_MS, MOST_MS = 0.01, 10_000.0
 
 MULTIPLE = 16
 """Exported networks have widths filled up to multiples of it."""
@@ -26,41 +22,11 @@ MULTIPLE = 16
 PRIOR = 0.1
 """How strongly costs are held to an even split of the time; what is measured is soon stronger."""
 
-
 BUSY = 0.1
 """The share of the cores' time that other work takes from which times are too long."""
 
 SPREAD = 1.5
 """Times of the fastest round that the median takes where something unseen disturbs."""
-
-
-class LatencyBudget(str):
-    """The time that a runtime may take for one image, such as ``20ms@openvino``."""
-
-    milliseconds: float
-    runtime: str
-
-    def __new__(cls, text: str) -> "LatencyBudget":
-        """Parse ``text``.
-
-        Raises:
-            UserError: It is no such text, the runtime is unknown, or the time is out of range.
-        """
-        match = re.fullmatch(r"\s*(\d*\.?\d+|\d+\.)\s*ms@([\w-]+)\s*", str(text))
-        if not match:
-            raise UserError(f"{text!r} is no latency: give a time and a runtime: 20ms@openvino")
-        milliseconds, runtime = float(match[1]), match[2]
-        if runtime not in RUNTIMES:
-            hint = closest(runtime, RUNTIMES)
-            raise UserError(
-                f"unknown runtime {runtime!r} of {text!r}{hint}; a latency is of one of "
-                f"{', '.join(RUNTIMES)}"
-            )
-        if not LEAST_MS <= milliseconds <= MOST_MS:
-            raise UserError(f"latency {text!r} must be from {LEAST_MS} to {MOST_MS:,.0f} ms")
-        self = super().__new__(cls, f"{milliseconds:g}ms@{runtime}")
-        self.milliseconds, self.runtime = milliseconds, runtime
-        return self
 
 
 @dataclass(frozen=True, kw_only=True)

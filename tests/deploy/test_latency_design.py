@@ -4,10 +4,10 @@ import pytest
 from clocks import made_up, rounds_of
 
 from rexnet import UserError, families
+from rexnet.budget import Budget, LatencyBudget
 from rexnet.deploy.latency_design import find, lines, rexnets
 from rexnet.deploy.stopwatch import Stopwatch
-from rexnet.design import Budget, priced
-from rexnet.latency import LatencyBudget
+from rexnet.design import priced
 
 DEVICE = {"processor": "toy", "threads": 2, "runtime": "openvino", "versions": {}}
 

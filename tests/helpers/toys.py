@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from rexnet import UserError, runs
-from rexnet.design import Budget, priced
+from rexnet.budget import Budget
+from rexnet.design import priced
 from rexnet.runs import processes
 from rexnet.search import job
 from rexnet.search.candidates.protocol import Diverged, Evaluation, Protocol

@@ -19,11 +19,12 @@ from optuna.trial import TrialState
 from toys import BUDGET, PICKY, SPACE, TINY, LateFirst, SameScore, Toy, score
 
 from rexnet import NetSpec, UserError, count, runs
+from rexnet.budget import Count
 from rexnet.search import job
 from rexnet.search import space as spaces
 from rexnet.search import study as studies
 from rexnet.search.candidates.protocol import Protocol
-from rexnet.search.config import BudgetConfig, Count, SearchConfig
+from rexnet.search.config import BudgetConfig, SearchConfig
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 FIELDS = {"number", "state", "widths", "params", "macs", "accuracy", "accuracies", "seed"}

@@ -10,9 +10,10 @@ from clocks import ToyClock, made_up
 from toys import BUDGET, SPACE, Toy
 
 from rexnet import NetSpec, UserError, runs
-from rexnet.latency import LatencyBudget, Limit
+from rexnet.budget import Count, LatencyBudget
+from rexnet.latency import Limit
 from rexnet.search import job, short_list
-from rexnet.search.config import BudgetConfig, Count, SearchConfig
+from rexnet.search.config import BudgetConfig, SearchConfig
 from rexnet.search.fit import fit
 from rexnet.search.space import check_fast_enough, sample
 

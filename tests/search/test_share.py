@@ -13,8 +13,9 @@ from postgres import server
 from toys import SPACE, Toy
 
 from rexnet import UserError, runs
+from rexnet.budget import Count
 from rexnet.search import job
-from rexnet.search.config import BudgetConfig, Count, SearchConfig
+from rexnet.search.config import BudgetConfig, SearchConfig
 from rexnet.search.job import Share
 from rexnet.search.study import Study
 

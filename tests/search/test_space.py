@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from toys import SPACE
 
 from rexnet import UserError, channels, cost
-from rexnet.design import Budget, priced
+from rexnet.budget import Budget, Count
+from rexnet.design import priced
 from rexnet.families import search_network
 from rexnet.search import space as spaces
-from rexnet.search.config import PRESETS, Count
+from rexnet.search.config import PRESETS
 from rexnet.search.space import Space, check_reachable
 
 # Rows of Table 3 of the paper: best and worst widths, and the bends that give their shape.

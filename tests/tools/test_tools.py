@@ -10,10 +10,11 @@ import toys
 import trainings
 
 from rexnet import runs
+from rexnet.budget import Budget, Count
 from rexnet.data import in_memory
-from rexnet.design import Budget, priced
+from rexnet.design import priced
 from rexnet.search.candidates.protocol import Protocol
-from rexnet.search.config import PRESETS, Count
+from rexnet.search.config import PRESETS
 from rexnet.search.space import Space
 
 ROOT = Path(__file__).parents[2]

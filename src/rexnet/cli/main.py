@@ -13,14 +13,14 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
 from rexnet import __version__
+from rexnet.budget import Count, LatencyBudget
 from rexnet.cli import deploy, verbs
 from rexnet.deploy.config import BenchmarkConfig, ExportConfig, Runtime
 from rexnet.detect.config import DetectionStudy, DetectTrainConfig, DetectValidateConfig
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError, closest
-from rexnet.latency import LatencyBudget
 from rexnet.runs.options import explained, options_of
-from rexnet.search.config import Count, SearchConfig
+from rexnet.search.config import SearchConfig
 from rexnet.studies.rank.config import RankStudy
 from rexnet.train.config import ActivationStudy, FactorStudy, TrainConfig, ValidateConfig
 from rexnet.train.recipe import Recipe

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from rexnet import cost, design, runs
+from rexnet import cost, runs
+from rexnet.budget import Budget, LatencyBudget
 from rexnet.errors import UserError
-from rexnet.latency import LatencyBudget, Predictor
+from rexnet.latency import Predictor
 from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def design_in_time(arguments: Namespace) -> None:
     if arguments.params is None:
         family, multiples = latency_design.rexnets(*sizes)
     else:
-        limits = design.Budget(params=arguments.params, macs=arguments.macs)
+        limits = Budget(params=arguments.params, macs=arguments.macs)
         family, multiples = latency_design.lines(limits, *sizes)
     family(multiples[0])
     console = plain_console()

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 from jsonargparse import Namespace
 
 from rexnet import cost, families, runs
+from rexnet.budget import Budget
 from rexnet.cli import lookup
 from rexnet.data.sources import check_source
-from rexnet.design import Budget, design
+from rexnet.design import design
 from rexnet.errors import UserError
 from rexnet.nn.sources import check_trained
 from rexnet.search.config import BudgetConfig, SearchConfig

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rexnet import families
+from rexnet.budget import Budget, LatencyBudget
 from rexnet.deploy.stopwatch import Stopwatch
-from rexnet.design import Budget, design
+from rexnet.design import design
 from rexnet.errors import UserError
-from rexnet.latency import LatencyBudget, Measured, Predictor, disturbance, largest, scaled
+from rexnet.latency import Measured, Predictor, disturbance, largest, scaled
 from rexnet.spec import NetSpec
 
 STEP = 2 ** (1 / 16)

@@ -2,34 +2,12 @@
 
 import dataclasses
 import os
-import re
 from dataclasses import dataclass
 from typing import Literal
 
-from rexnet.design import Budget
+from rexnet.budget import Budget, Count, LatencyBudget
 from rexnet.errors import UserError
-from rexnet.latency import LatencyBudget
 from rexnet.search.candidates.protocol import Protocol
-
-
-class Count(int):
-    """A number of params or MACs, readable from ``200000``, ``0.2M``, ``30M`` or ``1.5B``."""
-
-    def __new__(cls, value: "str | float | Count") -> "Count":
-        """Parse ``value``.
-
-        Raises:
-            UserError: It is not a number above 0, or does not name a whole number.
-        """
-        match = re.fullmatch(r"\s*([+-]?[\d.]+(?:e[+-]?\d+)?)\s*([kKmMbBgG]?)\s*", str(value))
-        unit = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
-        try:
-            number = float(match[1]) * unit[match[2].lower()] if match else -1.0
-        except ValueError:
-            number = -1.0
-        if not 1 <= number < 1e18:
-            raise UserError(f"{value!r} is no count: give a number above 0, such as 0.2M or 200000")
-        return super().__new__(cls, round(number))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,11 @@ import dataclasses
 from pathlib import Path
 
 from rexnet import runs
+from rexnet.budget import LatencyBudget
 from rexnet.channels import LineFit
 from rexnet.design import Proposal, largest_inside, priced
 from rexnet.errors import UserError
-from rexnet.latency import LatencyBudget, Predictor, largest, scaled
+from rexnet.latency import Predictor, largest, scaled
 from rexnet.search.groups import groups
 from rexnet.search.results import SearchRun, read_search
 from rexnet.spec import NetSpec

@@ -7,7 +7,7 @@ from types import NoneType
 from typing import Any
 
 from rexnet import runs
-from rexnet.design import Budget
+from rexnet.budget import Budget
 from rexnet.errors import UserError
 from rexnet.families import search_network
 from rexnet.search.groups import complete

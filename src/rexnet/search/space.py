@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rexnet import channels
-from rexnet.design import FILL, Budget, Proposal, priced, propose
+from rexnet.budget import Budget
+from rexnet.design import FILL, Proposal, priced, propose
 from rexnet.errors import UserError
 from rexnet.families import search_network
 from rexnet.latency import Limit
