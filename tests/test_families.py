@@ -4,6 +4,7 @@ import torch
 from timm.models.rexnet import RexNet
 
 from rexnet import UserError, cost, count, families, list_models
+from rexnet.paper import TABLE_3
 from rexnet.spec import MAX_BLOCKS
 
 WIDTHS_1_0 = (16, 27, 38, 50, 61, 72, 84, 95, 106, 117, 128, 140, 151, 162, 174, 185)
@@ -249,10 +250,10 @@ def test_the_search_network_needs_three_blocks():
         families.search_network((8, 9, 8), 10)
 
 
-@pytest.mark.parametrize("row", families.CIFAR_WIDTHS)
+@pytest.mark.parametrize("row", TABLE_3)
 def test_the_networks_for_cifar_are_those_of_table_3_with_silu_and_se(row):
     spec = families.get(f"rexnet_cifar_{row}")
-    plain = families.search_network(families.CIFAR_WIDTHS[row], 100)
+    plain = families.search_network(TABLE_3[row].best, 100)
     assert spec.widths == plain.widths
     assert {block.expand_act for block in spec.blocks} == {"silu"}
     assert {block.depthwise_act for block in spec.blocks} == {"relu6"}

@@ -17,7 +17,7 @@ import yaml
 from numpy.typing import NDArray
 from trainings import Arm, Lab, provenance, run
 
-from rexnet import NetSpec, channels, runs
+from rexnet import NetSpec, channels, paper, runs
 from rexnet.cli import main as cli
 from rexnet.data import in_memory
 from rexnet.design import propose
@@ -26,15 +26,7 @@ from rexnet.search.results import SearchRun, read_search
 
 RESULTS = Path(__file__).parents[1] / "results"
 
-TABLE_3 = {
-    "a": ((34, 34, 45, 55, 66), (36, 36, 36, 36, 83)),
-    "b": ((24, 33, 42, 50, 59, 68, 77, 85, 94), (39, 39, 39, 39, 39, 39, 39, 87, 158)),
-    "c": ((30, 45, 59, 74, 88, 103, 117, 132, 146), (47, 47, 70, 70, 70, 70, 70, 70, 364)),
-    "d": (
-        (34, 34, 34, 40, 64, 88, 112, 136, 160, 184, 208, 232, 256),
-        (52, 52, 52, 52, 52, 52, 52, 52, 52, 115, 263, 263, 412),
-    ),
-}
+TABLE_3 = {name: (row.best, row.worst) for name, row in paper.TABLE_3.items()}
 """The best and the worst network that the paper prints for each budget."""
 
 MOBILENET_V2_STAGES = (24, 32, 64)

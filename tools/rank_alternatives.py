@@ -16,9 +16,10 @@ from typing import Any, get_args
 from trainings import Row, provenance, run
 
 from rexnet import runs
+from rexnet.paper import FIGURE_1_RATIOS
 from rexnet.studies.rank import points
 from rexnet.studies.rank.config import FITTED, Architecture, RankStudy
-from rexnet.studies.rank.distance import RATIOS, distance
+from rexnet.studies.rank.distance import distance
 
 Change = tuple[str, Any]
 
@@ -46,7 +47,7 @@ def counted(architecture: Architecture, words: str, change: Change | None, given
     """Return the points of a panel with a choice changed."""
     config = RankStudy(
         architectures=(architecture,),
-        ratios=RATIOS,
+        ratios=FIGURE_1_RATIOS,
         networks=given.networks,
         parallel=given.parallel,
         out=str(given.folder / architecture / words.replace(" ", "-")),

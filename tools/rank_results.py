@@ -19,7 +19,7 @@ from rexnet.cli.console import with_error
 from rexnet.report.rank import PANELS, rank_figure
 from rexnet.studies.factors import summarise
 from rexnet.studies.rank.config import Architecture
-from rexnet.studies.rank.distance import GOALS, READ, distance, order
+from rexnet.studies.rank.distance import GOALS, distance, order
 
 
 def tables(results: Path) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:
@@ -106,7 +106,7 @@ def drawn(results: Path) -> Iterator[tuple[str, Figure]]:
     """Yield the figure with its name."""
     _, *rows = runs.read_jsonl(results / "rank.jsonl")
     first = [row for row in rows if row["seed"] == rows[0]["seed"]]
-    yield "rank", rank_figure(first, READ)
+    yield "rank", rank_figure(first)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,11 @@ from functools import partial
 
 from rexnet.channels import make_divisible, steps
 from rexnet.errors import UserError, closest
+from rexnet.paper import TABLE_3
 from rexnet.spec import MAX_BLOCKS, Activation, BlockSpec, NetSpec, Shortcut
 
 REXNET_WIDTHS = ("0.6", "0.9", "1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "2.0", "2.2", "3.0")
 LITE_WIDTHS = ("1.0", "1.3", "1.5", "2.0")
-CIFAR_WIDTHS = {
-    "a": (34, 34, 45, 55, 66),
-    "b": (24, 33, 42, 50, 59, 68, 77, 85, 94),
-    "c": (30, 45, 59, 74, 88, 103, 117, 132, 146),
-    "d": (34, 34, 34, 40, 64, 88, 112, 136, 160, 184, 208, 232, 256),
-}
-"""The best network of each row of Table 3."""
-
 FACTORS: dict[str, tuple[int, float, int, Activation]] = {
     "baseline": (7, 0.22, 20, "relu6"),
     "expansion": (10, 0.22, 6, "relu6"),
@@ -37,7 +30,7 @@ def names() -> list[str]:
         *(f"rexnet_{width}" for width in REXNET_WIDTHS),
         "rexnet_plain",
         *(f"rexnet_lite_{width}" for width in LITE_WIDTHS),
-        *(f"rexnet_cifar_{row}" for row in CIFAR_WIDTHS),
+        *(f"rexnet_cifar_{row}" for row in TABLE_3),
         *(f"factors_{name}" for name in FACTORS),
         "mobilenet_v1",
         "mobilenet_v2",
@@ -60,7 +53,7 @@ def get(name: str) -> NetSpec:
         "rexnet_plain": rexnet_plain,
         "mobilenet_v1": mobilenet_v1,
         "mobilenet_v2": mobilenet_v2,
-        **{f"rexnet_cifar_{row}": partial(rexnet_cifar, row) for row in CIFAR_WIDTHS},
+        **{f"rexnet_cifar_{row}": partial(rexnet_cifar, row) for row in TABLE_3},
         **{f"factors_{name}": partial(factors, name) for name in FACTORS},
     }
     if name not in fixed:
@@ -189,7 +182,7 @@ def rexnet_cifar(row: str) -> NetSpec:
     What section 4.4 changes in MobileNetV2 is changed in it: SiLU after the expansions, and SE,
     here from the second stage on.
     """
-    spec = search_network(CIFAR_WIDTHS[row], 100)
+    spec = search_network(TABLE_3[row].best, 100)
     first = len(spec.blocks) // 3
     blocks = tuple(
         dataclasses.replace(block, expand_act="silu", se_divisor=12 if index >= first else 0)

@@ -1,7 +1,6 @@
 import pytest
 
 from rexnet.report.rank import network_figure, rank_figure, write_figure
-from rexnet.studies.rank.distance import READ
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def rows():
 
 
 def test_there_is_a_panel_an_architecture_and_a_line_a_function(rows):
-    figure = rank_figure(rows, READ)
+    figure = rank_figure(rows)
     assert [axes.get_title()[:3] for axes in figure.axes] == ["(a)", "(d)"]
     labels = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
     assert labels == ["linear", "SiLU"]
@@ -32,7 +31,7 @@ def test_there_is_a_panel_an_architecture_and_a_line_a_function(rows):
 
 
 def test_the_figure_is_written_as_png_and_svg(rows, tmp_path):
-    paths = write_figure(tmp_path, "rank", rank_figure(rows, READ))
+    paths = write_figure(tmp_path, "rank", rank_figure(rows))
     assert [path.name for path in paths] == ["rank.png", "rank.svg"]
     assert all(path.stat().st_size > 5000 for path in paths)
 

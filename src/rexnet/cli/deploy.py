@@ -149,30 +149,29 @@ def _print_timings(console: Any, result: "Result") -> None:
 def _print_table_a1(console: Any, result: "Result", device: str) -> None:
     """Print Table A1: a column a runtime, each beside the time over that of rexnet_1.0."""
     from rexnet.cli.console import table
-    from rexnet.deploy import published
+    from rexnet.paper import BASE, TABLE_A1
 
     chosen = list(dict.fromkeys(row["runtime"] for row in result.rows))
     cells = {(row["model"], row["runtime"]): row for row in result.rows}
     rows = []
     for name in dict.fromkeys(row["model"] for row in result.rows):
-        paper = published.A1.get(name)
+        paper = TABLE_A1.get(name)
         mine = next(row for row in result.rows if row["model"] == name)
         line = [name, f"{paper.top1}" if paper else "-"]
         line += [f"{mine['params'] / 1e6:.2f}M", paper.params if paper else "-"]
         line += [f"{mine['macs'] / 1e9:.3f}B", paper.macs if paper else "-"]
         for runtime in chosen:
-            cell, one = cells.get((name, runtime)), cells[published.FIRST, runtime]
+            cell, one = cells.get((name, runtime)), cells[BASE, runtime]
             line.append(milliseconds(cell) if cell else "-")
             line.append(f"{cell['milliseconds'] / one['milliseconds']:.2f}" if cell else "-")
-        theirs = published.milliseconds(name, device)
-        line.append("-" if theirs is None else str(theirs))
-        line.append("-" if theirs is None else f"{published.ratio(name, device):.2f}")
+        theirs, base = paper and paper.milliseconds(device), TABLE_A1[BASE].milliseconds(device)
+        line += [f"{theirs}", f"{theirs / base:.2f}"] if theirs else ["-", "-"]
         rows.append(line)
     header = ["network", "paper: top-1 (%)", "params", "paper", "MACs", "paper"]
     for runtime in chosen:
         header += [f"{runtime}: ms (quartiles)", "ratio"]
     console.print(table((*header, f"paper: {DEVICES[device]} ms", "ratio"), rows))
-    console.print(f"Ratios are times over that of {published.FIRST}.")
+    console.print(f"Ratios are times over that of {BASE}.")
 
 
 DEVICES = {"cpu": "CPU", "cuda": "GPU"}

@@ -37,7 +37,6 @@ def _count(config: RankStudy) -> None:
     from rexnet.cli.console import Bar, plain_console, study_status
     from rexnet.report.rank import rank_figure, write_figure
     from rexnet.studies.rank import points as job
-    from rexnet.studies.rank.distance import READ
 
     console = plain_console()
     opening = "Ctrl-C stops the study; the same command goes on with it."
@@ -47,7 +46,7 @@ def _count(config: RankStudy) -> None:
         mine = [row for row in rows if row["architecture"] == architecture]
         _print_panel(console, architecture, mine)
     folder = Path(config.out)
-    made = [folder / job.POINTS, *write_figure(folder, "rank", rank_figure(rows, READ))]
+    made = [folder / job.POINTS, *write_figure(folder, "rank", rank_figure(rows))]
     print_paths(console, "\nMade:", made)
 
 

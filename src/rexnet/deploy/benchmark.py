@@ -19,13 +19,13 @@ from rexnet.deploy.config import BenchmarkConfig, Runtime
 from rexnet.deploy.doctor import EXTRAS, Machine, examine, findings
 from rexnet.deploy.models import Model, at_resolution, exportable, load
 from rexnet.deploy.parity import settled
-from rexnet.deploy.published import A1
 from rexnet.deploy.timing import PAUSE_SECONDS, WARM_CALLS, WARM_SECONDS, Timing, ratio, take_turns
 from rexnet.detect.heads.ssdlite import SSDLite
 from rexnet.errors import UserError
 from rexnet.latency import business
 from rexnet.nn.fast.inference import fold, fuse
 from rexnet.nn.network import Network
+from rexnet.paper import TABLE_A1
 
 FILE = "benchmark.jsonl"
 
@@ -114,7 +114,7 @@ def run(config: BenchmarkConfig, on_progress: OnProgress) -> Result:
     folder = Path(config.out)
     if not (folder / FILE).exists():
         runs.check_new(folder, FILE)
-    names = (*(A1 if config.table else config.models), *config.against)
+    names = (*(TABLE_A1 if config.table else config.models), *config.against)
     found = [at_resolution(load(name), config.resolution) for name in names]
     with runs.locked(folder):
         result = measure(found, config, on_progress)

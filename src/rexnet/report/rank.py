@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rexnet import runs
+from rexnet.paper import FIGURE_1
 from rexnet.report.figures import STYLE, render
 
 PANELS = {
@@ -40,21 +41,20 @@ def write_figure(folder: Path, name: str, figure: Figure) -> list[Path]:
     return paths
 
 
-def rank_figure(rows: Sequence[Mapping[str, Any]], read: Mapping[Any, Any]) -> Figure:
+def rank_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the mean rank ratio over the ratio of widths, a panel for each architecture.
 
     Bands are of two standard errors; crosses are what was read off the paper's figure.
 
     Args:
         rows: The points.
-        read: What was read off, by architecture, function and ratio.
     """
     names = [name for name in PANELS if any(row["architecture"] == name for row in rows)]
     with rc_context(STYLE):
         figure = Figure(figsize=(3.6 * len(names) + 0.4, 4.2), layout="constrained")
         panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
         for axes, name in zip(panels, names, strict=True):
-            _panel(axes, [row for row in rows if row["architecture"] == name], read.get(name, {}))
+            _panel(axes, [row for row in rows if row["architecture"] == name], FIGURE_1[name])
             axes.set(title=PANELS[name], xlabel="ratio of input to output channels")
         panels[0].set_ylabel("rank by output channels")
         panels[0].set_ylim(0, 1.03)
@@ -91,7 +91,9 @@ def network_figure(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, rows: Sequence[Mapping[str, Any]], read: Mapping[Any, Any]) -> None:
+def _panel(
+    axes: Axes, rows: Sequence[Mapping[str, Any]], read: Mapping[str, Mapping[float, float]]
+) -> None:
     for function, (label, color) in STYLES.items():
         points = [row for row in rows if row["function"] == function]
         if not points:

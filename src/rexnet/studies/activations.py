@@ -10,19 +10,11 @@ import numpy as np
 
 from rexnet import runs
 from rexnet.nn.sources import resolve
+from rexnet.paper import TABLE_A2
 from rexnet.runs.parallel import StudyProgress
 from rexnet.spec import Activation, NetSpec
 from rexnet.studies.trainings import mean_and_stderr, opened, train_variants
 from rexnet.train.config import ActivationStudy
-
-PAPER = {
-    "relu6": (77.3, 93.5),
-    "leaky_relu": (77.4, 93.6),
-    "softplus": (77.6, 93.8),
-    "elu": (77.6, 93.7),
-    "silu": (77.9, 93.9),
-}
-"""Top-1 and top-5 in percent on ImageNet, Table A2, in its order."""
 
 
 def with_activation(spec: NetSpec, activation: Activation) -> NetSpec:
@@ -52,9 +44,10 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for metric in ("top1", "top5"):
             found = mean_and_stderr([100 * row[metric] for row in mine])
             line[metric], line[f"{metric}_stderr"] = found
-        paper = PAPER.get(name, (None, None))
+        paper = TABLE_A2.get(name)
         line |= {"macs": mine[0]["macs"], "params": mine[0]["params"]}
-        table.append(line | {"paper_top1": paper[0], "paper_top5": paper[1]})
+        line |= {"paper_top1": paper and paper.top1, "paper_top5": paper and paper.top5}
+        table.append(line)
     return table
 
 

@@ -10,28 +10,9 @@ from typing import Any
 from rexnet import runs
 from rexnet.detect.config import DetectionStudy, DetectTrainConfig
 from rexnet.errors import UserError
+from rexnet.paper import TABLE_A3, TABLE_A4, Precision
 from rexnet.runs.parallel import StudyProgress, train_all, trainings_at_a_time
 from rexnet.studies.trainings import mean_and_stderr
-
-A3 = {
-    "timm:tf_efficientnet_b0.ns_jft_in1k": (23.6, 39.4, 23.3),
-    "rexnet_0.9": (24.6, 41.2, 24.6),
-    "timm:tf_efficientnet_b1.ns_jft_in1k": (25.6, 42.2, 25.8),
-    "rexnet_1.0": (25.2, 41.9, 25.3),
-    "timm:tf_efficientnet_b2.ns_jft_in1k": (26.4, 43.4, 26.6),
-    "rexnet_1.3": (27.1, 44.7, 27.4),
-}
-"""AP, AP50 and AP75 in percent on COCO's val2017 with pretrained backbones, Table A3."""
-
-A4 = {
-    "timm:efficientnet_b0": (23.9, 39.6, 24.1),
-    "rexnet_0.9": (25.3, 41.4, 25.9),
-    "timm:efficientnet_b1": (25.6, 41.9, 26.0),
-    "rexnet_1.0": (25.9, 42.6, 26.3),
-    "timm:efficientnet_b2": (26.5, 43.3, 26.7),
-    "rexnet_1.3": (27.7, 45.1, 28.0),
-}
-"""The same from scratch, Table A4."""
 
 METRICS = ("ap", "ap50", "ap75")
 
@@ -65,14 +46,14 @@ def run(
             {"backbone": name, "seed": seed, **runs.read_json(place / "result.json")}
             for place, (name, seed) in jobs.items()
         ]
-        table = summarise(rows, A4 if config.from_scratch else A3)
+        table = summarise(rows, TABLE_A4 if config.from_scratch else TABLE_A3)
         runs.write_jsonl(folder / "trainings.jsonl", rows)
         runs.write_json(folder / "table.json", {"table": table})
     return table
 
 
 def summarise(
-    rows: Sequence[dict[str, Any]], paper: dict[str, tuple[float, float, float]]
+    rows: Sequence[dict[str, Any]], paper: Mapping[str, Precision]
 ) -> list[dict[str, Any]]:
     """Return a line for each backbone of ``rows``, the lines of ``trainings.jsonl``.
 

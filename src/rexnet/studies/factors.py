@@ -6,19 +6,12 @@ from typing import Any
 
 from rexnet import families, runs
 from rexnet.errors import UserError
+from rexnet.paper import TABLE_2
 from rexnet.runs.parallel import StudyProgress
 from rexnet.studies.rank import network
 from rexnet.studies.rank.config import MAX_IMAGES, NetworkStudy
 from rexnet.studies.trainings import mean_and_stderr, opened, train_variants
 from rexnet.train.config import FactorStudy
-
-PAPER = {
-    "baseline": (48.0, 5997.5),
-    "expansion": (52.1, 6655.9),
-    "ratio": (53.8, 6703.2),
-    "silu": (54.6, 6895.9),
-}
-"""Top-1 in percent on CIFAR-100 and nuclear norm of the final feature, mean of three runs."""
 
 
 def run(
@@ -63,7 +56,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ``gain`` is the nuclear norm by the baseline's.
     """
     table: list[dict[str, Any]] = []
-    for name, (paper_top1, paper_norm) in PAPER.items():
+    for name, paper in TABLE_2.items():
         mine = [row for row in rows if row["network"] == name]
         top1, top1_stderr = mean_and_stderr([100 * row["top1"] for row in mine])
         norm, norm_stderr = mean_and_stderr([row["nuclear_norm"] for row in mine])
@@ -78,9 +71,9 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "gain": norm / table[0]["nuclear_norm"] if table else 1.0,
                 "macs": mine[0]["macs"],
                 "params": mine[0]["params"],
-                "paper_top1": paper_top1,
-                "paper_nuclear_norm": paper_norm,
-                "paper_gain": paper_norm / PAPER["baseline"][1],
+                "paper_top1": paper.top1,
+                "paper_nuclear_norm": paper.nuclear_norm,
+                "paper_gain": paper.nuclear_norm / TABLE_2["baseline"].nuclear_norm,
             }
         )
     return table

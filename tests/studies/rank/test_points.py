@@ -3,9 +3,10 @@ import json
 import pytest
 
 from rexnet import UserError, runs
+from rexnet.paper import FIGURE_1
 from rexnet.studies.rank import points
 from rexnet.studies.rank.config import FITTED, RankStudy
-from rexnet.studies.rank.distance import READ, distance, order
+from rexnet.studies.rank.distance import distance, order
 from rexnet.studies.rank.points import Point, rank
 
 
@@ -110,7 +111,7 @@ def test_a_wrong_option_is_told(field, value, message):
 def test_distance_and_order_are_those_of_the_values_read():
     rows = [
         {"architecture": "pointwise", "function": name, "ratio": ratio, "mean": value}
-        for name, values in READ["pointwise"].items()
+        for name, values in FIGURE_1["pointwise"].items()
         for ratio, value in values.items()
     ]
     assert distance(rows) == 0
