@@ -15,11 +15,11 @@ from tables import Table
 from trainings import Row
 
 from rexnet import runs
-from rexnet.cli.console import with_error
 from rexnet.report.rank import PANELS, rank_figure
 from rexnet.studies.factors import summarise
 from rexnet.studies.rank.config import Architecture
 from rexnet.studies.rank.distance import GOALS, distance, order
+from rexnet.studies.study import with_error
 
 
 def tables(results: Path) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:

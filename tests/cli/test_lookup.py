@@ -8,9 +8,10 @@ import pytest
 
 from rexnet import UserError, families
 from rexnet.cli import lookup
-from rexnet.detect.config import DetectionStudy, DetectTrainConfig
+from rexnet.detect.config import DetectTrainConfig
 from rexnet.nn import sources
-from rexnet.train.config import ActivationStudy, FactorStudy, TrainConfig
+from rexnet.studies.config import ActivationStudy, DetectionStudy, FactorStudy
+from rexnet.train.config import TrainConfig
 
 MISTAKES = {
     "summary nonsense": "unknown model 'nonsense'",

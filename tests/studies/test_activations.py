@@ -2,23 +2,16 @@ import dataclasses
 import math
 
 import pytest
-import toys
+from one_by_one import train_here
 from runs_of_toys import QUICK, config, write_toys
 
 from rexnet import NetSpec, UserError, families, runs
 from rexnet.cost import count
 from rexnet.paper import TABLE_A2
-from rexnet.runs import processes
 from rexnet.studies import activations
 from rexnet.studies.activations import summarise, verdict, with_activation
+from rexnet.studies.config import ActivationStudy
 from rexnet.train import job
-from rexnet.train.config import ActivationStudy
-
-
-@pytest.fixture(autouse=True)
-def inline(monkeypatch):
-    """Train in this process: ``test_several`` has the processes."""
-    monkeypatch.setattr(processes, "start", toys.start_here)
 
 
 def row(activation, top1, top5=0.9, seed=0):
@@ -30,6 +23,10 @@ def row(activation, top1, top5=0.9, seed=0):
         "macs": 5,
         "params": 7,
     }
+
+
+def run(config, on_progress=lambda progress: None):
+    return activations.run(config, on_progress, train_here)
 
 
 def study(**changes):
@@ -81,7 +78,7 @@ def test_an_order_is_confirmed_or_contradicted_beyond_two_standard_errors():
 
 def test_a_study_trains_every_activation_with_every_seed_and_goes_on(here):
     seen = []
-    table = activations.run(study(activations=("relu6", "silu")), seen.append)
+    table = run(study(activations=("relu6", "silu")), seen.append)
     assert [line["activation"] for line in table] == ["relu6", "silu"]
     assert [line["seeds"] for line in table] == [2, 2]
     assert (seen[-1].trained, seen[-1].total, seen[-1].share) == (4, 4, 1)
@@ -91,7 +88,7 @@ def test_a_study_trains_every_activation_with_every_seed_and_goes_on(here):
     }
     assert runs.read_json(here / "S" / "silu-1" / "train.json")["seed"] == 1
     (here / "S" / "silu-1" / "result.json").unlink()
-    assert activations.run(study(activations=("relu6", "silu")), seen.append) == table
+    assert run(study(activations=("relu6", "silu")), seen.append) == table
     assert seen[-1].trained == 4
 
 
@@ -111,32 +108,32 @@ def test_a_folder_asked_for_something_else_is_refused_and_not_harmed(here):
     write_toys(here / "data", num_images=40)
     (here / "data" / "toys.npz").rename("few.npz")
     quick = {"activations": ("silu",), "seeds": 1}
-    table = activations.run(study(**quick), lambda progress: None)
+    table = run(study(**quick))
     before = contents(here / "S")
     for wanted, changes in OTHERS.items():
         with pytest.raises(UserError, match=f"S holds a study of activations .*{wanted}.*--out"):
-            activations.run(study(**quick | changes), lambda progress: None)
+            run(study(**quick | changes))
     with pytest.raises(UserError, match="S holds a study of activations, not a training; give"):
         job.run(config(out="S"), lambda progress: None, lambda done, total: None)
     with pytest.raises(UserError, match="S/silu-0 holds a training, not a study of activations"):
-        activations.run(study(**quick, out="S/silu-0"), lambda progress: None)
+        run(study(**quick, out="S/silu-0"))
     assert contents(here / "S") == before
     # The same images elsewhere are the same; so is a folder from before there were marks.
     (here / "S" / "activations.json").unlink()
     moved = str((here / "toys.npz").rename(here / "data" / "moved.npz"))
-    assert activations.run(study(**quick, data=moved), lambda progress: None) == table
+    assert run(study(**quick, data=moved)) == table
     assert runs.read_json(here / "S" / "activations.json")["model"]["name"] == "search_3b"
     mark = (here / "S" / "activations.json").rename(here / "mark.json")
     before = contents(here / "S")
     with pytest.raises(UserError, match=r"S/silu-0 holds a training of another .*recipe\.epochs"):
-        activations.run(study(**quick, data=moved, set=QUICK), lambda progress: None)
+        run(study(**quick, data=moved, set=QUICK))
     with pytest.raises(UserError, match=r"S has files but no activations\.json; give another"):
-        activations.run(study(data=moved, activations=("elu",)), lambda progress: None)
+        run(study(data=moved, activations=("elu",)))
     assert contents(here / "S") == before
     mark.rename(here / "S" / "activations.json")
     (here / "S" / "silu-0" / "train.json").unlink()
     with pytest.raises(UserError, match=r"S/silu-0 has files but no train\.json; give another"):
-        activations.run(study(**quick, data=moved), lambda progress: None)
+        run(study(**quick, data=moved))
 
 
 def contents(folder):
@@ -151,22 +148,7 @@ def test_a_training_that_fails_is_named(here):
         activations.run(broken, lambda progress: None)
 
 
-@pytest.mark.parametrize(
-    ("changes", "wanted"),
-    [
-        ({"activations": ("swish",)}, "activation 'swish'"),
-        ({"activations": ("silu", "silu")}, "must be different"),
-        ({"activations": ()}, "at least one"),
-        ({"seeds": 0}, "seeds 0 must be from 1"),
-        ({"parallel": 0}, "parallel 0 must be from 1"),
-    ],
-)
-def test_a_wrong_setting_is_told(changes, wanted):
-    with pytest.raises(UserError, match=wanted):
-        study(**changes)
-
-
 def test_the_wrong_model_leaves_nothing_behind(here):
     with pytest.raises(UserError, match="unknown model"):
-        activations.run(study(model="rexnet_1.O"), lambda progress: None)
+        run(study(model="rexnet_1.O"))
     assert not (here / "S").exists()

@@ -1,12 +1,11 @@
 import pytest
-import toys
+from one_by_one import train_here
 from scenes import SETTINGS, write_scenes
 
 from rexnet import NetSpec, UserError, runs
-from rexnet.detect.config import DetectionStudy
 from rexnet.paper import TABLE_A4
-from rexnet.runs import processes
 from rexnet.studies import detection
+from rexnet.studies.config import DetectionStudy
 
 
 @pytest.fixture
@@ -38,14 +37,13 @@ def test_the_table_has_means_and_standard_errors_beside_the_papers_numbers():
     assert (second["seeds"], second["ap_stderr"], second["paper_ap"]) == (1, None, None)
 
 
-def test_a_study_trains_every_backbone_with_every_seed(here, monkeypatch):
-    monkeypatch.setattr(processes, "start", toys.start_here)
+def test_a_study_trains_every_backbone_with_every_seed(here):
     (here / "other.json").write_bytes((here / "toy.json").read_bytes())
     (here / "swapped").mkdir()
     (here / "swapped" / "train").symlink_to(here / "scenes" / "val")
     (here / "swapped" / "val").symlink_to(here / "scenes" / "train")
     seen = []
-    table = detection.run(config(parallel=1), seen.append)
+    table = detection.run(config(parallel=1), seen.append, train_here)
     assert [line["backbone"] for line in table] == ["toy.json", "other.json"]
     assert [line["seeds"] for line in table] == [2, 2]
     assert (seen[-1].trained, seen[-1].total) == (4, 4)
@@ -70,17 +68,3 @@ def test_a_study_trains_every_backbone_with_every_seed(here, monkeypatch):
 def test_backbones_of_one_folder_are_refused():
     with pytest.raises(UserError, match="two backbones have one name for their folder"):
         detection.run(config(backbones=("a/b.json", "a-b.json")), lambda progress: None)
-
-
-@pytest.mark.parametrize(
-    ("changes", "wanted"),
-    [
-        ({"backbones": ()}, "at least one"),
-        ({"backbones": ("a", "a")}, "must be different"),
-        ({"seeds": 0}, "seeds 0 must be from 1"),
-        ({"from_scratch": True, "weights": "timm"}, "give no --weights"),
-    ],
-)
-def test_a_wrong_setting_is_told(changes, wanted):
-    with pytest.raises(UserError, match=wanted):
-        config(**changes)

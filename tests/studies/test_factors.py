@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-import toys
+from one_by_one import train_here
 
 from rexnet import UserError, families, runs
 from rexnet.budget import Count
@@ -8,10 +8,9 @@ from rexnet.cli import main as cli
 from rexnet.cost import count
 from rexnet.data.in_memory import load
 from rexnet.paper import TABLE_2
-from rexnet.runs import processes
 from rexnet.studies import factors
+from rexnet.studies.config import FactorStudy
 from rexnet.studies.factors import summarise
-from rexnet.train.config import FactorStudy
 
 
 def row(network, top1, norm, seed=0):
@@ -58,26 +57,25 @@ def test_a_line_has_means_and_errors_over_seeds():
 
 def test_the_study_trains_looks_and_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(processes, "start", toys.start_here)
     images = load("sample")
     np.savez("few.npz", images=images.images[:80], labels=images.labels[:80])
-    command = ["study", "factors", "--data", "few.npz", "--seeds", "1", "--out", "F"]
     settings = ("epochs=1", "batch_size=32", "resolution=8")
-    assert cli.main([*command, "--device", "cpu", "--set", *settings]) == 0
-    out = capsys.readouterr().out
-    for words in ("baseline", "54.6", "6895.9", "4/4 networks looked at"):
-        assert words in out
+    config = FactorStudy(data="few.npz", seeds=1, out="F", device="cpu", set=settings)
+    progress, looked = [], []
+    table = factors.run(config, progress.append, lambda *counts: looked.append(counts), train_here)
+    assert (progress[-1].trained, looked[-1]) == (4, (4, 4))
+    assert table == runs.read_json(tmp_path / "F" / "table.json")["table"]
     rows = runs.read_jsonl(tmp_path / "F" / "trainings.jsonl")
     assert [found["network"] for found in rows] == list(TABLE_2)
     for found in rows:
         (*_, final) = runs.read_jsonl(tmp_path / "F" / f"{found['network']}-0/rank/blocks.jsonl")
         assert found["nuclear_norm"] == final["nuclear_norm"] > 0
         assert 1 <= found["effective_rank"] <= found["num_images"]
-    told = []
-    config = FactorStudy(data="few.npz", seeds=1, out="F", device="cpu", set=settings)
-    table = factors.run(config, told.append, lambda *_: None)
-    assert told == []
-    assert table == runs.read_json(tmp_path / "F" / "table.json")["table"]
+    command = ["study", "factors", "--data", "few.npz", "--seeds", "1", "--out", "F"]
+    assert cli.main([*command, "--device", "cpu", "--set", *settings]) == 0
+    out = capsys.readouterr().out
+    for words in ("baseline", "54.6", "6895.9", "4/4 networks looked at"):
+        assert words in out
     before = {path: path.read_bytes() for path in (tmp_path / "F").rglob("*.json*")}
     assert cli.main([*command, "--device", "cpu", "--set", *settings, "epochs=2"]) == 2
     error = capsys.readouterr().err
@@ -85,9 +83,4 @@ def test_the_study_trains_looks_and_goes_on(tmp_path, monkeypatch, capsys):
     assert {path: path.read_bytes() for path in (tmp_path / "F").rglob("*.json*")} == before
     (tmp_path / "F/silu-0/rank/blocks.jsonl").write_text('{"images": 7}\n', encoding="utf-8")
     with pytest.raises(UserError, match="F/silu-0/rank is of 7 images, not of 10; remove it"):
-        factors.run(config, told.append, lambda *_: None)
-
-
-def test_no_seeds_are_refused():
-    with pytest.raises(UserError, match="seeds 0 must be from 1"):
-        FactorStudy(seeds=0)
+        factors.run(config, progress.append)

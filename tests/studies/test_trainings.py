@@ -1,17 +1,10 @@
 import pytest
-import toys
+from one_by_one import train_here
 from runs_of_toys import QUICK
 
 from rexnet import NetSpec, UserError, runs
-from rexnet.runs import processes
+from rexnet.studies.config import ActivationStudy
 from rexnet.studies.trainings import mean_and_stderr, train_variants
-from rexnet.train.config import ActivationStudy
-
-
-@pytest.fixture(autouse=True)
-def inline(monkeypatch):
-    """Train in this process: ``test_several`` has the processes."""
-    monkeypatch.setattr(processes, "start", toys.start_here)
 
 
 def test_a_mean_has_the_error_of_its_values():
@@ -27,7 +20,7 @@ def test_every_variant_is_trained_with_every_seed(here):
     specs = {"plain": spec, "wider": spec.with_widths([w + 2 for w in spec.widths])}
     settings = {"data": "toys.npz", "set": (*QUICK, "epochs=1"), "seeds": 2, "device": "cpu"}
     config = ActivationStudy(**settings, out="S")
-    places = train_variants(specs, config, lambda progress: None)
+    places = train_variants(specs, config, lambda progress: None, train_here)
     assert list(places) == [("plain", 0), ("wider", 0), ("plain", 1), ("wider", 1)]
     for (name, seed), place in places.items():
         assert NetSpec.load(place / "spec.json").widths == specs[name].widths
@@ -38,4 +31,4 @@ def test_every_variant_is_trained_with_every_seed(here):
 def test_settings_that_cannot_be_used_are_told(here):
     config = ActivationStudy(data="nowhere", seeds=1, device="cpu", out="S")
     with pytest.raises(UserError, match="nowhere"):
-        train_variants({"toy": NetSpec.load("toy.json")}, config, lambda progress: None)
+        train_variants({"toy": NetSpec.load("toy.json")}, config, lambda progress: None, train_here)

@@ -110,7 +110,7 @@ def predict(arguments: Namespace) -> None:
 
 def study(arguments: Namespace) -> None:
     """Train detectors on several backbones and print AP beside the paper's."""
-    from rexnet.detect.config import DetectionStudy
+    from rexnet.studies.config import DetectionStudy
 
     config = config_of(DetectionStudy, arguments)
     lookup.check_detection_study(config)

@@ -8,10 +8,11 @@ from pathlib import Path
 from rexnet.data.coco import find_part
 from rexnet.data.sources import check_source
 from rexnet.detect import recipe as detection_recipes
-from rexnet.detect.config import DetectionStudy, DetectTrainConfig
+from rexnet.detect.config import DetectTrainConfig
 from rexnet.nn.sources import check_weights, named
+from rexnet.studies.config import ActivationStudy, DetectionStudy, FactorStudy
 from rexnet.train import recipe as recipes
-from rexnet.train.config import ActivationStudy, FactorStudy, TrainConfig
+from rexnet.train.config import TrainConfig
 
 FILES = (".safetensors", ".pth")
 

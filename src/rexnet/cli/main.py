@@ -16,13 +16,14 @@ from rexnet import __version__
 from rexnet.budget import Count, LatencyBudget
 from rexnet.cli import deploy, verbs
 from rexnet.deploy.config import BenchmarkConfig, ExportConfig, Runtime
-from rexnet.detect.config import DetectionStudy, DetectTrainConfig, DetectValidateConfig
+from rexnet.detect.config import DetectTrainConfig, DetectValidateConfig
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError, closest
 from rexnet.runs.options import explained, options_of
 from rexnet.search.config import SearchConfig
+from rexnet.studies.config import ActivationStudy, DetectionStudy, FactorStudy
 from rexnet.studies.rank.config import RankStudy
-from rexnet.train.config import ActivationStudy, FactorStudy, TrainConfig, ValidateConfig
+from rexnet.train.config import TrainConfig, ValidateConfig
 from rexnet.train.recipe import Recipe
 
 Verb = Callable[[Namespace], None]

@@ -9,8 +9,8 @@ from rexnet.cli import lookup
 from rexnet.cli.verbs import config_of, print_paths
 from rexnet.data.sources import check_source
 from rexnet.errors import UserError
+from rexnet.studies.config import FactorStudy
 from rexnet.studies.rank.config import NetworkStudy, RankStudy
-from rexnet.train.config import FactorStudy
 
 OF_NETWORKS = ("model", "data", "weights", "images")
 

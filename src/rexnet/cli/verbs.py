@@ -343,7 +343,7 @@ def study_activations(arguments: Namespace) -> None:
     """Train a network with several activations and print Table A2 beside the paper's."""
     from rexnet.cli.console import Bar, plain_console, study_status, table, with_error
     from rexnet.studies import activations
-    from rexnet.train.config import ActivationStudy
+    from rexnet.studies.config import ActivationStudy
 
     config = config_of(ActivationStudy, arguments)
     lookup.check_study(config)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError
-from rexnet.train.config import check_study, check_training, check_workers
+from rexnet.train.config import check_training, check_workers
 from rexnet.train.recipe import Device
 
 
@@ -117,44 +117,6 @@ class DetectValidateConfig:
         files = self.annotations, self.images
         if any(files) != all(files) or (self.data and any(files)):
             raise UserError("give --data FOLDER, or --annotations with --images")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectionStudy:
-    """Train detectors on several backbones alike (Tables A3 and A4).
-
-    Attributes:
-        data: As in `rexnet detect train`.
-        backbones: What to compare.
-        recipe: As in `rexnet detect train`.
-        set: As in `rexnet detect train`.
-        weights: Trained weights that all backbones start from, such as timm.
-        from_scratch: Start from new weights and train twice as long (Table A4).
-        seeds: Trainings for each backbone.
-        out: The folder; each training is a run folder in it.
-        parallel: Trainings at a time (default: one a core, each on one thread; one on a GPU).
-        device: What computes: auto is a GPU if there is one.
-        skip_corrupt: As in `rexnet detect train`.
-    """
-
-    data: str
-    backbones: tuple[str, ...] = ()
-    recipe: str = "ssdlite_coco"
-    set: tuple[str, ...] = ()
-    weights: str | None = None
-    from_scratch: bool = False
-    seeds: int = 1
-    out: str = "runs/detection"
-    parallel: int | None = None
-    device: Device = "auto"
-    skip_corrupt: bool = False
-
-    def __post_init__(self) -> None:
-        check_study(self.seeds, self.parallel)
-        if not self.backbones or len(set(self.backbones)) < len(self.backbones):
-            raise UserError(f"backbones {self.backbones} must be different, at least one")
-        if self.from_scratch and self.weights:
-            raise UserError("--from-scratch starts from new weights; give no --weights with it")
 
 
 def detector_in(folder: str | Path) -> Path:

@@ -9,12 +9,26 @@ from typing import Any
 import numpy as np
 
 from rexnet import runs
-from rexnet.nn.sources import resolve
+from rexnet.data.sources import check_source
+from rexnet.nn.sources import named, resolve
 from rexnet.paper import TABLE_A2
-from rexnet.runs.parallel import StudyProgress
+from rexnet.runs.parallel import StudyProgress, train_all
 from rexnet.spec import Activation, NetSpec
-from rexnet.studies.trainings import mean_and_stderr, opened, train_variants
-from rexnet.train.config import ActivationStudy
+from rexnet.studies.config import ActivationStudy
+from rexnet.studies.study import Row, TrainingStudy, or_dash, with_error
+from rexnet.studies.trainings import Train, mean_and_stderr, opened, train_variants
+from rexnet.train import recipe
+
+
+def check(config: ActivationStudy) -> None:
+    """Check recipe, network and images.
+
+    Raises:
+        UserError: One of them is not there.
+    """
+    recipe.load(config.recipe, config.set)
+    named(config.model)
+    check_source(config.data)
 
 
 def with_activation(spec: NetSpec, activation: Activation) -> NetSpec:
@@ -51,7 +65,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return table
 
 
-def verdict(table: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def verdict(table: Sequence[Row]) -> dict[str, Any]:
     """Compare the order of a table with the paper's.
 
     Returns:
@@ -78,7 +92,9 @@ def verdict(table: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def run(
-    config: ActivationStudy, on_progress: Callable[[StudyProgress], None]
+    config: ActivationStudy,
+    on_progress: Callable[[StudyProgress], None],
+    train: Train = train_all,
 ) -> list[dict[str, Any]]:
     """Train what is not trained yet, and return the lines of ``table.json``.
 
@@ -93,7 +109,7 @@ def run(
     specs: dict[str, NetSpec] = {name: with_activation(spec, name) for name in config.activations}
     model = {"name": spec.name, "spec_id": spec.spec_id}
     with opened("activations.json", specs, config, model=model):
-        places = train_variants(specs, config, on_progress)
+        places = train_variants(specs, config, on_progress, train)
         rows = [
             {"activation": name, "seed": seed, **runs.read_json(place / "result.json")}
             for (name, seed), place in places.items()
@@ -102,3 +118,36 @@ def run(
         runs.write_jsonl(folder / "trainings.jsonl", rows)
         runs.write_json(folder / "table.json", {"table": table, **verdict(table)})
     return table
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row["activation"],
+        str(row["seeds"]),
+        with_error(row, "top1", ".2f"),
+        with_error(row, "top5", ".2f"),
+        f"{row['macs']:,}",
+        f"{row['params']:,}",
+        or_dash(row["paper_top1"], ".1f"),
+    )
+
+
+def _conclusion(rows: Sequence[Row]) -> str:
+    found = verdict(rows)
+    return (
+        f"Best first: {', '.join(found['order'])}. Of {found['pairs']} pairs that differ in Table "
+        f"A2, {found['agree']} are in its order; {found['confirmed']} by more than two standard "
+        f"errors, and {found['contradicted']} are in the other order by as much."
+    )
+
+
+STUDY = TrainingStudy(
+    words="The nonlinearity study (Table A2)",
+    config=ActivationStudy,
+    values={"activations": "To compare"},
+    check=check,
+    run=run,
+    header=("activation", "seeds", "top-1 (%)", "top-5 (%)", "MACs", "params", "paper: top-1"),
+    cells=_cells,
+    conclusion=_conclusion,
+)

@@ -8,17 +8,40 @@ from pathlib import Path
 from typing import Any
 
 from rexnet import runs
-from rexnet.detect.config import DetectionStudy, DetectTrainConfig
+from rexnet.data.coco import find_part
+from rexnet.detect import recipe
+from rexnet.detect.config import DetectTrainConfig
 from rexnet.errors import UserError
+from rexnet.nn.sources import check_weights, named
 from rexnet.paper import TABLE_A3, TABLE_A4, Precision
 from rexnet.runs.parallel import StudyProgress, train_all, trainings_at_a_time
-from rexnet.studies.trainings import mean_and_stderr
+from rexnet.studies.config import DetectionStudy
+from rexnet.studies.study import Row, TrainingStudy, or_dash, with_error
+from rexnet.studies.trainings import Train, mean_and_stderr
 
 METRICS = ("ap", "ap50", "ap75")
 
 
+def check(config: DetectionStudy) -> None:
+    """Check recipe, backbones, images and weights.
+
+    Raises:
+        UserError: One of them is not there.
+    """
+    recipe.load(config.recipe, config.set)
+    for part in ("train", "val"):
+        find_part(config.data, part)
+    # Trainings that go on have their own.
+    weights = None if Path(config.out).exists() else config.weights
+    for backbone in config.backbones:
+        # Whether timm knows a network, timm alone can tell.
+        check_weights(weights, None if backbone.startswith("timm:") else named(backbone))
+
+
 def run(
-    config: DetectionStudy, on_progress: Callable[[StudyProgress], None]
+    config: DetectionStudy,
+    on_progress: Callable[[StudyProgress], None],
+    train: Train = train_all,
 ) -> list[dict[str, Any]]:
     """Train what is not trained yet, and return the lines of ``table.json``.
 
@@ -41,7 +64,7 @@ def run(
     with _opened(config, jobs):
         configs = [_training(config, name, seed, place) for place, (name, seed) in jobs.items()]
         parallel = trainings_at_a_time(config.parallel, config.device)
-        train_all(job.run, configs, parallel, on_progress)
+        train(job.run, configs, parallel, on_progress)
         rows = [
             {"backbone": name, "seed": seed, **runs.read_json(place / "result.json")}
             for place, (name, seed) in jobs.items()
@@ -76,7 +99,7 @@ def _opened(config: DetectionStudy, jobs: Mapping[Path, tuple[str, int]]) -> Ite
     """Open the folder of a study, new or the same; seeds and backbones may be other ones."""
     import torch
 
-    from rexnet.detect import job, recipe
+    from rexnet.detect import job
     from rexnet.train.distributed import on_gpu
     from rexnet.train.run_folder import opened_study
 
@@ -108,3 +131,29 @@ def _training(config: DetectionStudy, name: str, seed: int, place: Path) -> Dete
         device=config.device,
         skip_corrupt=config.skip_corrupt,
     )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row["backbone"],
+        str(row["seeds"]),
+        *(with_error(row, metric, ".1f") for metric in METRICS),
+        f"{row['params'] / 1e6:.1f}M",
+        f"{row['macs'] / 1e9:.2f}B",
+        or_dash(row["paper_ap"], ".1f"),
+    )
+
+
+STUDY = TrainingStudy(
+    words="Detectors on several backbones (Tables A3 and A4)",
+    config=DetectionStudy,
+    values={"backbones": "To compare: names, specs in JSON, run folders, timm:NAME"},
+    flags={
+        "from_scratch": "Start from new weights and train twice as long (Table A4)",
+        "skip_corrupt": "Leave out images that cannot be read and boxes without area",
+    },
+    check=check,
+    run=run,
+    header=("backbone", "seeds", "AP", "AP50", "AP75", "params", "MACs", "paper: AP"),
+    cells=_cells,
+)

@@ -5,19 +5,32 @@ from pathlib import Path
 from typing import Any
 
 from rexnet import families, runs
+from rexnet.data.sources import check_source
 from rexnet.errors import UserError
 from rexnet.paper import TABLE_2
-from rexnet.runs.parallel import StudyProgress
-from rexnet.studies.rank import network
+from rexnet.runs.parallel import StudyProgress, train_all
+from rexnet.studies.config import FactorStudy
 from rexnet.studies.rank.config import MAX_IMAGES, NetworkStudy
-from rexnet.studies.trainings import mean_and_stderr, opened, train_variants
-from rexnet.train.config import FactorStudy
+from rexnet.studies.study import Row, TrainingStudy, with_error
+from rexnet.studies.trainings import Train, mean_and_stderr, opened, train_variants
+from rexnet.train import recipe
+
+
+def check(config: FactorStudy) -> None:
+    """Check recipe and images.
+
+    Raises:
+        UserError: One of them is not there.
+    """
+    recipe.load(config.recipe, config.set)
+    check_source(config.data)
 
 
 def run(
     config: FactorStudy,
     on_progress: Callable[[StudyProgress], None],
-    on_look: Callable[[int, int], None],
+    on_look: Callable[[int, int], None] = lambda done, total: None,
+    train: Train = train_all,
 ) -> list[dict[str, Any]]:
     """Train what is not trained yet, and return the lines of ``table.json``.
 
@@ -28,6 +41,7 @@ def run(
         config: What is trained, and how.
         on_progress: Called whenever a training tells how far it is.
         on_look: Called with the number of trained networks looked at and of all.
+        train: Trains by configs as ``runs.parallel.train_all`` does.
 
     Raises:
         UserError: The config cannot be used, the folder holds something else, or a training
@@ -36,7 +50,7 @@ def run(
     folder = Path(config.out)
     specs = {name: families.factors(name) for name in families.FACTORS}
     with opened("factors.json", specs, config):
-        places = train_variants(specs, config, on_progress)
+        places = train_variants(specs, config, on_progress, train)
         rows = []
         for (name, seed), place in places.items():
             result = runs.read_json(place / "result.json")
@@ -85,6 +99,8 @@ def _final_feature(config: FactorStudy, place: Path, num_images: int) -> dict[st
     Raises:
         UserError: Those at hand are not of all images to validate on.
     """
+    from rexnet.studies.rank import network
+
     out = place / "rank"
     if not (out / network.BLOCKS).exists():
         study = NetworkStudy(model=str(place), data=config.data, images=MAX_IMAGES, out=str(out))
@@ -96,3 +112,31 @@ def _final_feature(config: FactorStudy, place: Path, num_images: int) -> dict[st
             "made anew"
         )
     return {key: final[key] for key in ("nuclear_norm", "effective_rank")}
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row["network"],
+        str(row["seeds"]),
+        with_error(row, "top1", ".2f"),
+        with_error(row, "nuclear_norm", ".2f"),
+        f"{row['gain']:.3f}",
+        f"{row['macs']:,}",
+        f"{row['params']:,}",
+        f"{row['paper_top1']:.1f}",
+        f"{row['paper_nuclear_norm']:.1f}",
+        f"{row['paper_gain']:.3f}",
+    )
+
+
+STUDY = TrainingStudy(
+    words="What accuracy and rank owe to each rule of design (Table 2)",
+    config=FactorStudy,
+    check=check,
+    run=run,
+    header=(
+        *("network", "seeds", "top-1 (%)", "nuclear norm", "by the baseline's", "MACs", "params"),
+        *("paper: top-1", "norm", "by the baseline's"),
+    ),
+    cells=_cells,
+)

@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 
 from rexnet import runs
-from rexnet.runs.parallel import StudyProgress, train_all, trainings_at_a_time
+from rexnet.runs.parallel import Job, StudyProgress, trainings_at_a_time
 from rexnet.spec import NetSpec
-from rexnet.train.config import ActivationStudy, FactorStudy, TrainConfig
+from rexnet.studies.config import ActivationStudy, FactorStudy
+from rexnet.train.config import TrainConfig
+
+Train = Callable[[Job, Sequence[Any], int, Callable[[StudyProgress], None]], None]
+"""Trains by every config of which there is no result yet, as ``runs.parallel.train_all`` does."""
 
 
 @contextmanager
@@ -55,6 +59,7 @@ def train_variants(
     specs: Mapping[str, NetSpec],
     config: ActivationStudy | FactorStudy,
     on_progress: Callable[[StudyProgress], None],
+    train: Train,
 ) -> dict[tuple[str, int], Path]:
     """Train what is not trained yet, and return the run folders by variant and seed.
 
@@ -64,6 +69,7 @@ def train_variants(
         specs: The variants by name; each is written to ``NAME.json`` in the study's folder.
         config: Its settings.
         on_progress: Called whenever a training tells how far it is.
+        train: Trains by configs as ``runs.parallel.train_all`` does.
 
     Raises:
         UserError: The settings cannot be used, or a training failed; the others are not harmed.
@@ -87,7 +93,7 @@ def train_variants(
         for (name, seed), place in places.items()
     ]
     parallel = trainings_at_a_time(config.parallel, config.device)
-    train_all(job.run, configs, parallel, on_progress)
+    train(job.run, configs, parallel, on_progress)
     return places
 
 

@@ -1,13 +1,12 @@
-"""What a user can set of a training, a validation and a study."""
+"""What a user can set of a training and a validation."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from rexnet.errors import UserError, closest
-from rexnet.spec import Activation
+from rexnet.errors import UserError
 from rexnet.train.recipe import Device, Recipe
 
 Part = Literal["auto", "val", "train", "all"]
@@ -102,70 +101,6 @@ class ValidateConfig:
         check_workers(self.workers)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ActivationStudy:
-    """Train a network with several activations after its expansions (Table A2).
-
-    Attributes:
-        model: A name of `rexnet list`, or the path of a spec in JSON.
-        data: As in `rexnet train`.
-        recipe: As in `rexnet train`.
-        set: As in `rexnet train`.
-        activations: What comes after every expanding 1x1 convolution, the penultimate one too.
-        seeds: Trainings for each activation.
-        out: The folder; each training is a run folder in it.
-        parallel: Trainings at a time (default: one a core, each on one thread; one on a GPU).
-        device: What computes: auto is a GPU if there is one.
-    """
-
-    model: str = "rexnet_cifar_a"
-    data: str = "cifar10"
-    recipe: str = "cifar"
-    set: tuple[str, ...] = ()
-    activations: tuple[Activation, ...] = ("relu6", "leaky_relu", "softplus", "elu", "silu")
-    seeds: int = 3
-    out: str = "runs/activations"
-    parallel: int | None = None
-    device: Device = "auto"
-
-    def __post_init__(self) -> None:
-        check_study(self.seeds, self.parallel)
-        known = get_args(Activation)
-        for name in self.activations:
-            if name not in known:
-                raise UserError(
-                    f"activation {name!r}{closest(name, known)} is not one of {', '.join(known)}"
-                )
-        if not self.activations or len(set(self.activations)) < len(self.activations):
-            raise UserError(f"activations {self.activations} must be different, at least one")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FactorStudy:
-    """Train the four networks of the factor study (Table 2) and look at their final features.
-
-    Attributes:
-        data: As in `rexnet train`.
-        recipe: As in `rexnet train`.
-        set: As in `rexnet train`.
-        seeds: Trainings of each network.
-        out: The folder; each training is a run folder in it.
-        parallel: Trainings at a time (default: one a core, each on one thread; one on a GPU).
-        device: What computes: auto is a GPU if there is one.
-    """
-
-    data: str = "cifar100"
-    recipe: str = "cifar"
-    set: tuple[str, ...] = ()
-    seeds: int = 3
-    out: str = "runs/factors"
-    parallel: int | None = None
-    device: Device = "auto"
-
-    def __post_init__(self) -> None:
-        check_study(self.seeds, self.parallel)
-
-
 def check_training(config: Any, names: Sequence[str]) -> None:
     """Check what the options of all trainings share.
 
@@ -184,18 +119,6 @@ def check_training(config: Any, names: Sequence[str]) -> None:
     check_workers(config.workers)
     if not 0 <= config.checkpoint_seconds <= 86_400:
         raise UserError(f"checkpoint_seconds {config.checkpoint_seconds} must be from 0 to 86,400")
-
-
-def check_study(seeds: int, parallel: int | None) -> None:
-    """Check what the options of all studies share.
-
-    Raises:
-        UserError: A number is out of range.
-    """
-    if not 1 <= seeds <= 100:
-        raise UserError(f"seeds {seeds} must be from 1 to 100")
-    if parallel is not None and not 1 <= parallel <= 256:
-        raise UserError(f"parallel {parallel} must be from 1 to 256")
 
 
 def check_workers(workers: int | None) -> None:

@@ -3,10 +3,8 @@ import json
 import pytest
 
 from rexnet import UserError, runs
-from rexnet.paper import FIGURE_1
 from rexnet.studies.rank import points
 from rexnet.studies.rank.config import FITTED, RankStudy
-from rexnet.studies.rank.distance import distance, order
 from rexnet.studies.rank.points import Point, rank
 
 
@@ -85,41 +83,3 @@ def test_another_study_in_the_folder_is_refused(here):
     with pytest.raises(UserError, match="rank study of another configuration: seed is 0, not 1"):
         points.run(config(ratios=(1.0,), out="one", seed=1), lambda progress: None)
     assert (here / "one" / "points.jsonl").read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("architectures", ("dense",), "'dense' .did you mean depthwise.. is not one of"),
-        ("functions", ("relu", "relu"), "functions must be different"),
-        ("functions", ("silo",), r"did you mean silu\?"),
-        ("ratios", (2.0,), "must be from 0.05 to 1"),
-        ("networks", 0, "networks 0 must be from 1 to 100,000"),
-        ("samples", 0.5, "samples 0.5 must be above 1"),
-        ("tolerance", 2.0, "tolerance 2.0 must be"),
-        ("expansion", 99, "expansion 99 must be from 1 to 16"),
-        ("widths", (64, 32), "widths 64 to 32 must rise"),
-        ("seed", -1, "seed -1 must be"),
-        ("out", "", "--out must be a path"),
-    ],
-)
-def test_a_wrong_option_is_told(field, value, message):
-    with pytest.raises(UserError, match=message):
-        RankStudy(**{field: value})
-
-
-def test_distance_and_order_are_those_of_the_values_read():
-    rows = [
-        {"architecture": "pointwise", "function": name, "ratio": ratio, "mean": value}
-        for name, values in FIGURE_1["pointwise"].items()
-        for ratio, value in values.items()
-    ]
-    assert distance(rows) == 0
-    right, pairs = order(rows)
-    assert right == pairs > 60
-    moved = [row | {"mean": row["mean"] + 0.01} for row in rows]
-    assert distance(moved) == pytest.approx(0.01)
-    assert order(moved) == (right, pairs)
-    turned = [row | {"mean": -row["mean"]} for row in rows]
-    assert order(turned) == (0, pairs)
-    assert distance([row | {"ratio": 0.3} for row in rows]) is None
