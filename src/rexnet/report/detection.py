@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from rexnet import runs
 from rexnet.errors import UserError
 from rexnet.report.figures import STYLE, render
-from rexnet.report.search import environment
+from rexnet.report.pages import environment
 
 SHOWN = 24
 """Images on a page."""

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from rexnet import runs
 from rexnet.report import figures, text
-from rexnet.search.groups import Group, complete, groups, noise
+from rexnet.report.pages import environment
+from rexnet.search.groups import complete, groups, noise
 from rexnet.search.results import SearchRun, read_search
 
 
@@ -19,13 +18,12 @@ def write_report(folder: Path) -> list[Path]:
         UserError: It is no such folder, a file in it is damaged, or it cannot be written to.
     """
     search = read_search(folder)
-    found = groups(search.rows)
-    figure = figures.search_figure(found, search.rows, _title(search))
+    figure = figures.search_figure(groups(search.rows), search.rows, _title(search))
     png, svg = figures.render(figure, "png"), figures.render(figure, "svg")
     paths = [folder / "report.html", folder / "profile.png", folder / "profile.svg"]
     runs.write_bytes(paths[1], png)
     runs.write_bytes(paths[2], svg)
-    runs.write_text(paths[0], _page(search, found, svg.decode()))
+    runs.write_text(paths[0], page(search, svg.decode()))
     return paths
 
 
@@ -39,26 +37,9 @@ def _title(search: SearchRun) -> str:
     )
 
 
-def environment() -> Environment:
-    """Return what renders the templates of all pages."""
-    found = Environment(
-        loader=PackageLoader("rexnet.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.filters |= {
-        "percent": text.percent,
-        "share": text.share,
-        "millions": text.millions,
-        "duration": text.duration,
-    }
-    return found
-
-
-def _page(search: SearchRun, found: list[Group], svg: str) -> str:
-    ranked = complete(search.rows)
+def page(search: SearchRun, svg: str) -> str:
+    """Return the page of a search as HTML, with its figure, an SVG, in it."""
+    found, ranked = groups(search.rows), complete(search.rows)
     best = ranked[0]
     held_out = search.identity["data"]["num_held_out"]
     # Of a share p of n images, the binomial standard error is sqrt(p (1 - p) / n).
