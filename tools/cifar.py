@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rexnet.data.sheets import read_sheet, write_sheet
+from rexnet.data.sample import read_sheet, write_sheet
 
 SAMPLE_TRAIN, SAMPLE_HELD_OUT = 400, 100
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rexnet import UserError
+from rexnet.data.image_sets import ArrayImages
 from rexnet.data.loader import LabelledImages, TrainingBatches, evaluation_batches
-from rexnet.data.sources import ArrayImages, open_images
+from rexnet.data.sources import open_images
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
 from rexnet.preprocessing import Preprocessing
 

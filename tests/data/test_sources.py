@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rexnet import UserError
-from rexnet.data.in_memory import decoded, load
-from rexnet.data.sources import ArrayImages, FileImages, checked, find_corrupt, open_images
+from rexnet.data.corrupt import checked, find_corrupt
+from rexnet.data.decode import decoded
+from rexnet.data.image_sets import ArrayImages, FileImages
+from rexnet.data.in_memory import load
+from rexnet.data.sources import open_images
 
 SAMPLE = load("sample")
 SAMPLE_VAL = open_images("sample")[1]

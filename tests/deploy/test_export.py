@@ -15,7 +15,7 @@ from torch import nn
 
 from rexnet import NetSpec, UserError, load_model, save_pretrained
 from rexnet.cli import main as cli
-from rexnet.data.sheets import read_sheet
+from rexnet.data.sample import read_sheet
 from rexnet.data.transforms import evaluation_transform
 from rexnet.deploy import export, formats, models, parity, quantise, timing
 from rexnet.deploy.config import ExportConfig

@@ -7,7 +7,7 @@ from importlib.resources import files
 import numpy as np
 
 from rexnet import families
-from rexnet.data.sheets import read_sheet
+from rexnet.data.sample import read_sheet
 from rexnet.train.config import TrainConfig
 
 SETTINGS = ("epochs=3", "batch_size=8", "lr_batch_size=8", "lr=0.05", "warmup_epochs=1")

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from rexnet import families
-from rexnet.data.sheets import read_sheet
+from rexnet.data.sample import read_sheet
 from rexnet.detect.config import DetectTrainConfig
 
 SIDE = 96

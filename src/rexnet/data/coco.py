@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rexnet.data.in_memory import read_upright
+from rexnet.data.decode import read_upright
 from rexnet.errors import UserError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from rexnet.data.handover import Parcel
-from rexnet.data.sources import Images
+from rexnet.data.image_sets import Images
 from rexnet.data.transforms import Transform
 from rexnet.errors import UserError
 from rexnet.runs.processes import end_with_parent

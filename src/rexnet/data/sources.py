@@ -1,179 +1,23 @@
 """Images to train on and to validate on, read one by one."""
 
-import hashlib
 import os
-import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rexnet.data.in_memory import (
-    SPLITS,
-    SUFFIXES,
-    Arrays,
-    check_labels,
-    decoded,
-    hold_out,
-    load,
-    nothing_at,
-    official_cifar,
-    read_npz,
-    read_upright,
-)
+from rexnet.data.decode import SUFFIXES, Arrays, read_npz
+from rexnet.data.image_sets import ArrayImages, FileImages, per_class
+from rexnet.data.image_sets import Images as Images
+from rexnet.data.in_memory import SPLITS, check_labels, hold_out, load, nothing_at, official_cifar
 from rexnet.errors import UserError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 NAMED_SETS = ("sample", "cifar10", "cifar100")
 
 VALIDATION = ("val", "validation", "valid", "test")
 """Folders that may hold the validation part, the first that is there."""
-
-CHUNK = 64
-"""Files checked by one task of a thread."""
-
-NAMED = 5
-"""Corrupt files that an error names."""
-
-MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-"""A JPEG marker; what the entropy-coded data may hold, FF00 and restarts, is none."""
-
-END_OF_IMAGE = 0xD9
-
-SEGMENTS = {*range(0xC0, 0xD0), *range(0xDA, 0xF0), 0xFE}
-"""Codes of the markers that a JPEG may hold between its start and its end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArrayImages:
-    """Square images in memory.
-
-    Attributes:
-        name: What the images are, for people.
-        classes: Names of the classes.
-        labels: Shape (num_images,), int64, from 0 to the number of classes less one.
-        images: Shape (num_images, side, side, 3), uint8, RGB.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    labels: NDArray[np.int64]
-    images: NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def read(self, index: int) -> "Image":
-        """Return one image."""
-        from PIL import Image
-
-        return Image.fromarray(self.images[index])
-
-    def where(self, index: int) -> str:
-        """Return how to find one image, for messages."""
-        return f"image {index} of {self.name}"
-
-    def fingerprint(self) -> str:
-        """Return sixteen hex digits that depend on every pixel, every label and the classes."""
-        digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
-        for array in (self.images, self.labels):
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()[:16]
-
-    def without(self, indices: Iterable[int]) -> "ArrayImages":
-        """Return the same without some images."""
-        kept = _others(len(self), indices)
-        return replace(self, labels=self.labels[kept], images=self.images[kept])
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileImages:
-    """Image files below a folder, decoded whenever they are read.
-
-    Attributes:
-        name: What the images are, for people.
-        classes: Names of the classes.
-        labels: Shape (num_images,), int64, from 0 to the number of classes less one.
-        folder: The folder.
-        files: Paths from there, shape (num_images,), bytes: an array, unlike a list of strings,
-            stays shared with worker processes.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    labels: NDArray[np.int64]
-    folder: Path
-    files: NDArray[Any]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def read(self, index: int) -> "Image":
-        """Return one image as RGB, turned upright (EXIF).
-
-        Raises:
-            UserError: The file cannot be decoded; it is named.
-        """
-        return read_upright(self.where(index))
-
-    def where(self, index: int) -> str:
-        """Return the path of one image."""
-        return os.path.join(self.folder, os.fsdecode(self.files[index]))
-
-    def fingerprint(self) -> str:
-        """Return sixteen hex digits that depend on names, sizes in bytes, labels and classes.
-
-        Raises:
-            UserError: A file is gone.
-        """
-        digest = hashlib.sha256(repr(self.classes).encode())
-        digest.update(b"\0".join(self.files.tolist()))
-        try:
-            sizes = [os.stat(self.where(index)).st_size for index in range(len(self))]
-        except OSError as error:
-            raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
-        digest.update(np.array(sizes, np.int64).data)
-        digest.update(np.ascontiguousarray(self.labels).data)
-        return digest.hexdigest()[:16]
-
-    def without(self, indices: Iterable[int]) -> "FileImages":
-        """Return the same without some images."""
-        kept = _others(len(self), indices)
-        return replace(self, labels=self.labels[kept], files=self.files[kept])
-
-
-Images = ArrayImages | FileImages
-
-
-class Checkable(Protocol):
-    """Images of which the corrupt ones can be found and left out."""
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-
-    def where(self, index: int) -> str:
-        """Return the path of one image."""
-
-    def fingerprint(self) -> str:
-        """Return what depends on the images and what is known of them."""
-
-    def without(self, indices: Iterable[int]) -> Self:
-        """Return the same without some images."""
-
-
-C = TypeVar("C", bound=Checkable)
-
-
-def _others(count: int, indices: Iterable[int]) -> NDArray[np.int64]:
-    return np.delete(np.arange(count), np.fromiter(indices, np.int64))
 
 
 def open_images(source: str) -> tuple[Images, Images]:
@@ -194,7 +38,7 @@ def open_images(source: str) -> tuple[Images, Images]:
     train, val = _open(source)
     if len(train.classes) < 2:
         raise UserError(f"{train.name} has {len(train.classes)} classes; it needs at least 2")
-    for title, count in zip(train.classes, _counts(train), strict=True):
+    for title, count in zip(train.classes, per_class(train), strict=True):
         if not count:
             raise UserError(f"{train.name}: class {title!r} has no images; add some or remove it")
     if not len(val):
@@ -268,10 +112,6 @@ def _open(source: str) -> tuple[Images, Images]:
     if path.suffix == ".npz":
         return _npz(path)
     return _folder(path)
-
-
-def _counts(images: Images) -> NDArray[np.int64]:
-    return np.bincount(images.labels, minlength=len(images.classes))
 
 
 def _parts(whole: Images, held_out: NDArray[np.bool_]) -> tuple[Images, Images]:
@@ -397,105 +237,3 @@ def _entries(folder: str) -> list[tuple["os.DirEntry[str]", bool]]:
             return [(e, e.is_dir()) for e in entries if not e.name.startswith(".")]
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
-
-
-def find_corrupt(
-    images: Checkable, on_progress: Callable[[int, int], None]
-) -> list[tuple[int, str]]:
-    """Decode every file once and return the indices of those that are corrupt, with the reasons.
-
-    Every file that is cut short is found. Damage in its midst is found as far as the format lets
-    anybody see it: always in PNG, nearly always in GIF and, from a kilobyte on, in JPEG, seldom in
-    WebP, never in BMP.
-
-    Args:
-        images: The images; those in memory are sound.
-        on_progress: Called now and then with the number of files that are done and of all.
-    """
-    if isinstance(images, ArrayImages):
-        return []
-    count = len(images)
-    chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
-    found: list[tuple[int, str]] = []
-    pool = ThreadPoolExecutor()
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of oddities, such as EXIF it cannot read, that do no harm.
-            warnings.simplefilter("ignore")
-            results = pool.map(partial(_corrupt_of, images), chunks)
-            for chunk, corrupt in zip(chunks, results, strict=True):
-                found += corrupt
-                on_progress(chunk.stop, count)
-    finally:
-        # After an interrupt, do not go through the rest first.
-        pool.shutdown(cancel_futures=True)
-    return found
-
-
-def _corrupt_of(images: Checkable, indices: Iterable[int]) -> list[tuple[int, str]]:
-    damages = ((index, _damage(images.where(index))) for index in indices)
-    return [(index, damage) for index, damage in damages if damage]
-
-
-def _damage(path: str) -> str:
-    """Return why a file is corrupt; empty if it is not."""
-    try:
-        decoded(path, draft=True)
-        with open(path, "rb") as file:
-            content = file.read()
-    except (OSError, ValueError) as error:
-        return str(error)
-    return _jpeg_damage(content) if content.startswith(b"\xff\xd8") else ""
-
-
-def _jpeg_damage(content: bytes) -> str:
-    """Return what is wrong with the markers of a JPEG, which Pillow reads over; empty if nothing.
-
-    Content that is damaged holds markers out of place or, filled with zeros, none at its end.
-    """
-    place = 2
-    while match := MARKER.search(content, place):
-        code = match[1][0]
-        if code == END_OF_IMAGE:
-            return ""
-        if code not in SEGMENTS:
-            return f"no JPEG marker has code {code:#x}, at byte {match.start(1)}"
-        place = match.end() + int.from_bytes(content[match.end() : match.end() + 2], "big")
-    return "the JPEG has no end"
-
-
-def checked(
-    images: C, skip_corrupt: bool, on_progress: Callable[[int, int], None]
-) -> tuple[C, list[tuple[str, str]]]:
-    """Return the images that are not corrupt, and where those are that are, with the reasons.
-
-    Args:
-        images: The images.
-        skip_corrupt: Leave corrupt images out, instead of raising an error.
-        on_progress: As that of ``find_corrupt``.
-
-    Raises:
-        UserError: Images are corrupt and not to be skipped, or all those of a class are.
-    """
-    corrupt = find_corrupt(images, on_progress)
-    listed = [(images.where(index), reason) for index, reason in corrupt]
-    if corrupt and not skip_corrupt:
-        names = ", ".join(f"{where} ({reason})" for where, reason in listed[:NAMED])
-        more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
-        raise UserError(
-            f"{len(listed)} of {len(images)} images are corrupt: {names}{more}; repair or remove "
-            "them, or pass --skip-corrupt"
-        )
-    rest = images.without(index for index, _ in corrupt)
-    if isinstance(images, FileImages) and isinstance(rest, FileImages):
-        _check_left(images, rest)
-    return rest, listed
-
-
-def _check_left(images: FileImages, rest: FileImages) -> None:
-    lost = np.flatnonzero((_counts(rest) == 0) & (_counts(images) > 0))
-    if len(lost):
-        raise UserError(
-            f"all images of class {images.classes[lost[0]]!r} of {images.name} are corrupt; "
-            "repair them or remove the class"
-        )

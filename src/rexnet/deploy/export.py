@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from rexnet import runs
-from rexnet.data.sources import Images
+from rexnet.data.image_sets import Images
 from rexnet.deploy import decode, formats, parity, quantise, runtimes, timing, usage
 from rexnet.deploy.config import ExportConfig
 from rexnet.deploy.formats import Format

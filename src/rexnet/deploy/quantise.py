@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages, counted, evaluation_batches
-from rexnet.data.sources import FileImages, Images, open_images
+from rexnet.data.sources import open_images
 from rexnet.data.transforms import evaluation_transform
 from rexnet.deploy import runtimes
 from rexnet.deploy.formats import need, quiet

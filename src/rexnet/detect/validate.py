@@ -10,9 +10,9 @@ import torch
 import yaml
 
 from rexnet.data.coco import CocoImages, aligned, find_part, read_coco
-from rexnet.data.in_memory import read_upright
+from rexnet.data.corrupt import checked
+from rexnet.data.decode import read_upright
 from rexnet.data.loader import counted, evaluation_batches
-from rexnet.data.sources import checked
 from rexnet.detect.config import DetectValidateConfig
 from rexnet.detect.evaluate import IOU, NUM_BOXES, average_precision, detect
 from rexnet.detect.heads.boxes import detections

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rexnet import cost, runs
+from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages
-from rexnet.data.sources import FileImages, Images, check_apart, open_images
+from rexnet.data.sources import check_apart, open_images
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
 from rexnet.nn.fast.training import Fused, can_fuse
 from rexnet.nn.hub import save_pretrained

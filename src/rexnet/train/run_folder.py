@@ -12,7 +12,8 @@ import torch
 import yaml
 
 from rexnet import runs
-from rexnet.data.sources import C, checked
+from rexnet.data.corrupt import checked
+from rexnet.data.image_sets import C
 from rexnet.errors import UserError
 from rexnet.spec import NetSpec
 from rexnet.train.distributed import World

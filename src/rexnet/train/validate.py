@@ -9,12 +9,11 @@ import numpy as np
 import torch
 import yaml
 
-from rexnet.data.in_memory import read_upright
+from rexnet.data.corrupt import checked
+from rexnet.data.decode import read_upright
+from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages, counted, evaluation_batches
 from rexnet.data.sources import (
-    FileImages,
-    Images,
-    checked,
     is_class_folder,
     open_folder,
     open_images,

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rexnet import runs
+from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages, counted, evaluation_batches
-from rexnet.data.sources import FileImages, Images, open_images
+from rexnet.data.sources import open_images
 from rexnet.data.transforms import evaluation_transform
 from rexnet.deploy.models import load
 from rexnet.errors import UserError

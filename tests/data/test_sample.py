@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rexnet.data.sheets import read_sheet, write_sheet
+from rexnet.data.sample import read_sheet, write_sheet
 
 
 def a_thousand_images():
