@@ -4,7 +4,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rexnet.data.sample import read_sheet, write_sheet
+from rexnet.data.sample import NUM_TRAIN, read_sample, read_sheet, write_sheet
+
+
+def test_the_sample_has_500_images_a_class_of_which_100_are_held_out():
+    images, labels, classes = read_sample()
+    assert images.shape == (5000, 32, 32, 3)
+    assert images.dtype == np.uint8
+    assert len(classes) == len(set(classes)) == 10
+    assert np.bincount(labels).tolist() == [500] * 10
+    assert np.bincount(labels[:NUM_TRAIN]).tolist() == [400] * 10
+
+
+def test_no_image_of_the_sample_is_there_twice():
+    assert len({image.tobytes() for image in read_sample()[0]}) == 5000
 
 
 def a_thousand_images():

@@ -1,8 +1,9 @@
-"""Images to train on and to validate on, read one by one."""
+"""Where images come from: the table of sources, and their parts to train and to validate on."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,31 +12,70 @@ from numpy.typing import NDArray
 from rexnet.data.decode import SUFFIXES, Arrays, read_npz
 from rexnet.data.image_sets import ArrayImages, FileImages, per_class
 from rexnet.data.image_sets import Images as Images
-from rexnet.data.in_memory import SPLITS, check_labels, hold_out, load, nothing_at, official_cifar
+from rexnet.data.sample import NUM_TRAIN, read_sample
 from rexnet.errors import UserError
 
-NAMED_SETS = ("sample", "cifar10", "cifar100")
+HELD_OUT = 0.1
+"""The share of every class that is held out of a source without a validation part."""
 
 VALIDATION = ("val", "validation", "valid", "test")
 """Folders that may hold the validation part, the first that is there."""
 
+FOLDER = "/"
+"""What stands for a folder in ``SOURCES``."""
 
-def open_images(source: str) -> tuple[Images, Images]:
-    """Open the images to train on and those to validate on, by name or path.
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What is at a source.
+
+    Attributes:
+        title: What it is, for people.
+        train: The images to train on, with those that are held out of them, if any.
+        held_out: Shape (num_images,), bool: those of ``train`` that the source itself holds out;
+            None: a tenth of every class.
+        val: Opens images of its own to validate on, instead of any held out; None: it has none.
+    """
+
+    title: str
+    train: Images
+    held_out: NDArray[np.bool_] | None = None
+    val: Callable[[], Images] | None = None
+
+
+def open_source(source: str) -> Source:
+    """Open a source by name or path; its own images to validate on are not yet read.
 
     Args:
         source: ``sample``; ``cifar10`` or ``cifar100``, with the test images to validate on
             (``data/NAME-train.npz`` and ``data/NAME-test.npz``, or the official files in ``data``,
-            downloaded if need be); a ``.npz`` file as ``images.load`` takes it, maybe with
-            ``val_images`` and ``val_labels``; a folder with the folders ``train`` and ``val`` (or
-            validation, valid, test), each of class folders; a folder of class folders. Where there
-            is no validation part, a tenth of every class is held out.
+            downloaded if need be); a ``.npz`` file with the arrays ``images`` (N, side, side, 3)
+            uint8 and ``labels`` (N,), maybe ``classes``, and maybe ``val_images`` and
+            ``val_labels``; a folder with the folders ``train`` and ``val`` (or validation, valid,
+            test), each of class folders; a folder of class folders.
+
+    Raises:
+        UserError: There is no such source, it cannot be read, or labels are out of range.
+    """
+    return SOURCES[_kind(source)](source)
+
+
+def open_images(source: str) -> tuple[Images, Images]:
+    """Open the images to train on and those to validate on.
+
+    Args:
+        source: As that of ``open_source``. Where there is no validation part, a tenth of every
+            class is held out.
 
     Raises:
         UserError: There is no such source, it cannot be read, a class has no images, there are
             fewer than 2 classes, or the two parts differ in their classes.
     """
-    train, val = _open(source)
+    opened = open_source(source)
+    if opened.val is None:
+        train, val = _divided(opened.train, held_out(opened, opened.train.name))
+    else:
+        train, val = opened.train, opened.val()
     if len(train.classes) < 2:
         raise UserError(f"{train.name} has {len(train.classes)} classes; it needs at least 2")
     for title, count in zip(train.classes, per_class(train), strict=True):
@@ -46,22 +86,45 @@ def open_images(source: str) -> tuple[Images, Images]:
     return train, val
 
 
+def held_out(opened: Source, name: str) -> NDArray[np.bool_]:
+    """Return which images of ``opened.train`` are held out.
+
+    Of every class it is a tenth and at least one image, chosen by a fixed seed, unless the source
+    says itself which.
+
+    Args:
+        opened: The source.
+        name: What its images are called in an error.
+
+    Returns:
+        Shape (num_images,): True for an image that is held out.
+
+    Raises:
+        UserError: A class has fewer than 2 images.
+    """
+    if opened.held_out is not None:
+        return opened.held_out
+    labels = opened.train.labels
+    generator = np.random.default_rng(0)
+    found = np.zeros(len(labels), dtype=bool)
+    for label, title in enumerate(opened.train.classes):
+        where = np.flatnonzero(labels == label)
+        if len(where) < 2:
+            raise UserError(
+                f"{name}: class {title!r} has {len(where)} images; every class needs at least 2"
+            )
+        number = max(1, round(HELD_OUT * len(where)))
+        found[generator.permutation(where)[:number]] = True
+    return found
+
+
 def check_source(source: str) -> None:
-    """Check that there is something at a source of ``open_images``; nothing is read.
+    """Check that there is something at a source; nothing is read.
 
     Raises:
         UserError: There is nothing, or a file of another kind.
     """
-    path = Path(source)
-    if source in NAMED_SETS or path.is_dir():
-        return
-    if path.suffix == ".npz":
-        if not path.exists():
-            raise UserError(f"cannot read {path}: no such file")
-    elif path.exists():
-        raise UserError(f"{path} is a file; give a folder of class folders, or a .npz file")
-    else:
-        raise nothing_at(source)
+    _kind(source)
 
 
 def check_apart(out: str | Path, folder: Path) -> None:
@@ -89,7 +152,7 @@ def open_folder(folder: Path) -> FileImages:
     """
     if not is_class_folder(folder):
         raise UserError(f"{folder} is no folder of class folders")
-    images = _class_folders(folder, None)
+    images = _class_folders(folder)
     if not len(images):
         raise UserError(f"{folder} has no images; add some")
     return images
@@ -97,82 +160,141 @@ def open_folder(folder: Path) -> FileImages:
 
 def is_class_folder(folder: Path) -> bool:
     """Tell whether ``folder`` holds class folders, not parts such as ``train`` and ``val``."""
-    return folder.is_dir() and not set(_folders_in(folder)) <= SPLITS
+    return folder.is_dir() and not parts_in(folder)
 
 
-def _open(source: str) -> tuple[Images, Images]:
-    check_source(source)
+def parts_in(folder: Path) -> list[str]:
+    """Return the parts, such as ``train`` and ``val``, that a folder holds instead of classes.
+
+    They are ``train`` and another one, or all folders that it has.
+    """
+    names = _folders_in(folder)
+    parts = [name for name in names if name in ("train", *VALIDATION)]
+    holds_parts = len(parts) == len(names) or ("train" in parts and len(parts) > 1)
+    return parts if holds_parts else []
+
+
+def _kind(source: str) -> str:
+    """Return the key of ``SOURCES`` for a source, or raise an error if there is none."""
     path = Path(source)
-    if source == "sample":
-        sample = load(source)
-        whole = _array_images(source, (sample.images, sample.labels, sample.classes))
-        return _parts(whole, sample.held_out)
-    if source in ("cifar10", "cifar100"):
-        return _cifar(source)
-    if path.suffix == ".npz":
-        return _npz(path)
-    return _folder(path)
+    if source in SOURCES:
+        return source
+    if path.is_dir():
+        return FOLDER
+    if path.suffix in SOURCES:
+        if not path.exists():
+            raise UserError(f"cannot read {path}: no such file")
+        return path.suffix
+    named = [key for key in SOURCES if key != FOLDER and not key.startswith(".")]
+    others = [
+        "a folder of class folders",
+        *(f"a {key} file" for key in SOURCES if key.startswith(".")),
+    ]
+    if path.exists():
+        raise UserError(f"{path} is a file; give {_any_of(others)}")
+    raise UserError(f"no images at {source!r}: give {_any_of([*named, *others])}")
 
 
-def _parts(whole: Images, held_out: NDArray[np.bool_]) -> tuple[Images, Images]:
+def _any_of(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])}, or {names[-1]}"
+
+
+def _divided(whole: Images, held_out: NDArray[np.bool_]) -> tuple[Images, Images]:
     """Return what is not held out, and what is."""
     train, val = (whole.without(np.flatnonzero(part)) for part in (held_out, ~held_out))
     names = f"{whole.name} (train)", f"{whole.name} (val)"
     return replace(train, name=names[0]), replace(val, name=names[1])
 
 
-def _held_out(whole: Images) -> tuple[Images, Images]:
-    return _parts(whole, hold_out(whole.name, whole.labels, whole.classes))
+def _open_sample(source: str) -> Source:
+    train = _array_images(source, read_sample())
+    return Source(
+        title="5,000 training images of CIFAR-10",
+        train=train,
+        held_out=np.arange(len(train)) >= NUM_TRAIN,
+    )
+
+
+def _open_cifar(source: str) -> Source:
+    train = _cifar(source, "train")
+
+    def test() -> Images:
+        found = _cifar(source, "test")
+        if train.classes != found.classes:
+            raise UserError(
+                f"{train.name} and {found.name} have different class names; take both from "
+                "data/*.npz or both from the official files"
+            )
+        return found
+
+    return Source(title=source, train=train, val=test)
+
+
+def _cifar(source: str, part: str) -> ArrayImages:
+    packed = Path("data") / f"{source}-{part}.npz"
+    arrays = read_npz(packed) if packed.exists() else _official_cifar(source, part)
+    return _array_images(f"{source} ({part})", arrays)
+
+
+def _official_cifar(source: str, part: str) -> Arrays:
+    """Read the official files of CIFAR in ``data``; those that are missing are downloaded."""
+    from torchvision import datasets
+
+    kind = datasets.CIFAR10 if source == "cifar10" else datasets.CIFAR100
+    try:
+        read = kind("data", train=part == "train", download=True)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"cannot get {source}: {error}; put the official files or {source}-{part}.npz "
+            "into data/"
+        ) from None
+    return read.data, np.array(read.targets), tuple(read.classes)
+
+
+def _open_npz(source: str) -> Source:
+    path = Path(source)
+    arrays = read_npz(path)
+    with np.load(path) as file:
+        has_own = "val_images" in file or "val_labels" in file
+    if not has_own:
+        return Source(title=path.name, train=_array_images(path.name, arrays))
+    train = _array_images(f"{path.name} (train)", arrays)
+
+    def val() -> Images:
+        images, labels, _ = read_npz(path, "val_")
+        return _array_images(f"{path.name} (val)", (images, labels, train.classes))
+
+    return Source(title=path.name, train=train, val=val)
 
 
 def _array_images(name: str, arrays: Arrays) -> ArrayImages:
     images, labels, classes = arrays
-    check_labels(name, labels, classes)
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(wrong):
+        raise UserError(
+            f"{name}: label {labels[wrong[0]]} of image {wrong[0]} is out of range; the "
+            f"{len(classes)} classes have labels 0 to {len(classes) - 1}"
+        )
     return ArrayImages(name=name, images=images, labels=labels.astype(np.int64), classes=classes)
 
 
-def _cifar(source: str) -> tuple[Images, Images]:
-    found = []
-    for part in ("train", "test"):
-        packed = Path("data") / f"{source}-{part}.npz"
-        arrays = read_npz(packed) if packed.exists() else official_cifar(source, part)
-        found.append(_array_images(f"{source} ({part})", arrays))
-    train, test = found
-    if train.classes != test.classes:
+def _open_folder(source: str) -> Source:
+    path = Path(source)
+    parts = parts_in(path)
+    if not parts:
+        return Source(title=path.name, train=_class_folders(path))
+    validation = next((name for name in VALIDATION if name in parts), None)
+    if validation is None or "train" not in parts:
         raise UserError(
-            f"{train.name} and {test.name} have different class names; take both from data/*.npz "
-            "or both from the official files"
-        )
-    return train, test
-
-
-def _npz(path: Path) -> tuple[Images, Images]:
-    images, labels, classes = read_npz(path)
-    with np.load(path) as file:
-        has_own = "val_images" in file or "val_labels" in file
-    if not has_own:
-        whole = _array_images(path.name, (images, labels, classes))
-        return _held_out(whole)
-    val_images, val_labels, _ = read_npz(path, "val_")
-    train = _array_images(f"{path.name} (train)", (images, labels, classes))
-    return train, _array_images(f"{path.name} (val)", (val_images, val_labels, classes))
-
-
-def _folder(path: Path) -> tuple[Images, Images]:
-    names = _folders_in(path)
-    validation = next((name for name in VALIDATION if name in names), None)
-    if validation is not None and "train" in names:
-        train = _class_folders(path / "train", None)
-        return train, _class_folders(path / validation, train.classes)
-    if set(names) and set(names) <= SPLITS:
-        raise UserError(
-            f"{path} holds {', '.join(names)}, not classes; it needs train and one of "
+            f"{path} holds {', '.join(parts)}, not classes; it needs train and one of "
             f"{', '.join(VALIDATION)}, or give a folder of class folders"
         )
-    return _held_out(_class_folders(path, None))
+    train = _class_folders(path / "train")
+    val = partial(_class_folders, path / validation, train.classes)
+    return Source(title=path.name, train=train, val=val)
 
 
-def _class_folders(folder: Path, known: tuple[str, ...] | None) -> FileImages:
+def _class_folders(folder: Path, known: tuple[str, ...] | None = None) -> FileImages:
     """List the images of a folder of class folders, whose names must be among those ``known``."""
     classes = tuple(_folders_in(folder)) if known is None else known
     unknown = sorted(set(_folders_in(folder)) - set(classes))
@@ -190,7 +312,7 @@ def _class_folders(folder: Path, known: tuple[str, ...] | None) -> FileImages:
     for name in classes:
         top = os.path.join(folder, name)
         below = list(_files_below(top, (os.path.realpath(top),))) if os.path.isdir(top) else []
-        # Sorted as paths are, part by part, which is the order that the search holds out by.
+        # Sorted as paths are, part by part: what is held out depends on the order.
         below.sort(key=lambda path: path.split(os.sep))
         files += (os.fsencode(os.path.join(name, path)) for path in below)
         counts.append(len(below))
@@ -237,3 +359,13 @@ def _entries(folder: str) -> list[tuple["os.DirEntry[str]", bool]]:
             return [(e, e.is_dir()) for e in entries if not e.name.startswith(".")]
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
+
+
+SOURCES: Mapping[str, Callable[[str], Source]] = {
+    "sample": _open_sample,
+    "cifar10": _open_cifar,
+    "cifar100": _open_cifar,
+    FOLDER: _open_folder,
+    ".npz": _open_npz,
+}
+"""What opens a source: by its name, by the ending of its file, or as a folder."""
