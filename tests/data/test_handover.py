@@ -1,11 +1,25 @@
 import io
 import os
+import subprocess
+import sys
 from multiprocessing.reduction import ForkingPickler
 
 import pytest
 import torch
 
 from rexnet.data.handover import Parcel
+
+SMALL_SHM = """
+from rexnet.data.loader import LabelledImages, evaluation_batches
+from rexnet.data.sources import open_images
+from rexnet.data.transforms import evaluation_transform
+from rexnet.preprocessing import Preprocessing
+
+transform = evaluation_transform(Preprocessing(resolution=64))
+samples = LabelledImages(open_images("sample")[1], transform)
+batches = evaluation_batches(samples, batch_size=128, num_workers=1)
+print(*next(batches)[0].shape)
+"""
 
 
 def delivered(*tensors):
@@ -50,3 +64,13 @@ def test_what_arrives_needs_no_dev_shm_and_may_be_written_to(is_memory, monkeypa
     assert not arrived.is_shared()
     arrived += 1
     assert arrived.tolist() == [1, 1, 1, 1]
+
+
+def test_batches_larger_than_dev_shm_come_all_the_same():
+    mounted = "mount -t tmpfs -o size=1m none /dev/shm"
+    apart = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if subprocess.run([*apart, mounted], check=False, capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a /dev/shm of their own")
+    command = [*apart, f'{mounted} && exec "$@"', "sh", sys.executable, "-c", SMALL_SHM]
+    found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert (found.stdout, found.returncode) == ("128 3 64 64\n", 0), found.stderr

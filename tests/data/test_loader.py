@@ -14,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from samples import colour, count_threads, die, draw, fail, failure, labels_of, numbered
 
 from rexnet import UserError
-from rexnet.data.image_sets import ArrayImages
 from rexnet.data.loader import LabelledImages, TrainingBatches, evaluation_batches
 from rexnet.data.sources import open_images
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
@@ -54,48 +54,11 @@ except KeyboardInterrupt:
 """
 
 
-def numbered(count):
-    """Return images of one colour each, which is their number and their label."""
-    colours = np.arange(count)
-    images = np.broadcast_to(colours[:, None, None, None].astype(np.uint8), (count, 8, 8, 3))
-    return ArrayImages(
-        name="colours", classes=tuple(map(str, colours)), labels=colours, images=images
-    )
-
-
-def colour(picture):
-    """Return the colour of a picture as its input, of shape (1, 1, 1)."""
-    return torch.tensor(picture.getpixel((0, 0))[0], dtype=torch.float32).reshape(1, 1, 1)
-
-
-def draw(picture):
-    """Return its colour and a number from each global generator as the input of a picture."""
-    numbers = random.random(), np.random.random(), torch.rand(()).item()  # noqa: NPY002
-    return torch.tensor([colour(picture).item(), *numbers]).reshape(4, 1, 1)
-
-
 def draws(**changes):
     """Return an epoch of inputs that show the draws for 24 images."""
     options = {"batch_size": 6, "seed": 5} | changes
     number, start = options.pop("number", 2), options.pop("start_step", 0)
     return list(TrainingBatches(LabelledImages(numbered(24), draw), **options).epoch(number, start))
-
-
-def failure(batches, kind=UserError):
-    """Return the message with which ``batches`` fail.
-
-    Unlike pytest.raises it keeps no traceback, which would leave the workers to the collector of
-    garbage.
-    """
-    try:
-        list(batches)
-    except kind as error:
-        return str(error)
-    raise AssertionError("no error")
-
-
-def labels_of(batches):
-    return [label for _, y in batches for label in y.tolist()]
 
 
 def assert_equal(found, wanted):
@@ -238,14 +201,10 @@ def test_the_global_generators_are_left_as_they_were(num_workers):
         return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
 
     before = state()
-    batches = TrainingBatches(
-        LabelledImages(SAMPLE, draw), batch_size=500, seed=0, num_workers=num_workers
-    )
-    for _ in batches.epoch(0):
+    samples, options = LabelledImages(SAMPLE, draw), {"batch_size": 500, "num_workers": num_workers}
+    for _ in TrainingBatches(samples, seed=0, **options).epoch(0):
         assert state() == before
-    for _ in evaluation_batches(
-        LabelledImages(SAMPLE, draw), batch_size=500, num_workers=num_workers
-    ):
+    for _ in evaluation_batches(samples, **options):
         assert state() == before
     assert state() == before
 
@@ -349,36 +308,9 @@ def test_a_corrupt_image_is_one_line_that_names_it(tmp_path, num_workers, job):
     assert "\n" not in message
 
 
-def die(picture):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_a_worker_that_is_killed_is_an_error_of_one_line():
     batches = evaluation_batches(LabelledImages(SAMPLE, die), batch_size=8, num_workers=1)
     assert failure(batches).startswith("a process that reads images died; memory may be short")
-
-
-SMALL_SHM = """
-from rexnet.data.loader import LabelledImages, evaluation_batches
-from rexnet.data.sources import open_images
-from rexnet.data.transforms import evaluation_transform
-from rexnet.preprocessing import Preprocessing
-
-transform = evaluation_transform(Preprocessing(resolution=64))
-samples = LabelledImages(open_images("sample")[1], transform)
-batches = evaluation_batches(samples, batch_size=128, num_workers=1)
-print(*next(batches)[0].shape)
-"""
-
-
-def test_batches_larger_than_dev_shm_come_all_the_same():
-    mounted = "mount -t tmpfs -o size=1m none /dev/shm"
-    apart = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
-    if subprocess.run([*apart, mounted], check=False, capture_output=True).returncode:
-        pytest.skip("this system lets nobody mount a /dev/shm of their own")
-    command = [*apart, f'{mounted} && exec "$@"', "sh", sys.executable, "-c", SMALL_SHM]
-    found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
-    assert (found.stdout, found.returncode) == ("128 3 64 64\n", 0), found.stderr
 
 
 @pytest.mark.parametrize(
@@ -403,26 +335,16 @@ def test_no_room_for_what_processes_share_is_one_line(where, name, wanted, monke
     assert [len(labels) for _, labels in here] == [4, 4]
 
 
-def fail(picture):
-    raise ZeroDivisionError("a bug")
-
-
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_bug_in_a_transform_keeps_its_traceback(num_workers):
-    batches = evaluation_batches(
-        LabelledImages(SAMPLE, fail), batch_size=8, num_workers=num_workers
-    )
+    samples = LabelledImages(SAMPLE, fail)
+    batches = evaluation_batches(samples, batch_size=8, num_workers=num_workers)
     assert "a bug" in failure(batches, ZeroDivisionError)
 
 
-def count_threads(picture):
-    return torch.tensor(float(torch.get_num_threads())).reshape(1, 1, 1)
-
-
 def test_a_worker_has_one_thread():
-    ((x, _),) = evaluation_batches(
-        LabelledImages(numbered(4), count_threads), batch_size=4, num_workers=1
-    )
+    samples = LabelledImages(numbered(4), count_threads)
+    ((x, _),) = evaluation_batches(samples, batch_size=4, num_workers=1)
     assert x.flatten().tolist() == [1, 1, 1, 1]
 
 
