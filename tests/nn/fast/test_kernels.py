@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kinks import distance
 
 from rexnet.nn.fast import kernels
 from rexnet.nn.fast.norms import ACTIVATIONS
@@ -22,8 +23,9 @@ def draw(shape, num_coefficients):
 
 
 def scaled(coefficients, x):
-    """Return ``c0 x + c1`` in float32, as the kernels must to see the same side of a bound."""
-    return (x * coefficients[:, None, 0] + coefficients[:, None, 1]).astype(np.float64)
+    """Return ``c0 x + c1`` in float64."""
+    c = coefficients[:, None].astype(np.float64)
+    return x * c[:, :, 0] + c[:, :, 1]
 
 
 def value_and_slope(module, x):
@@ -66,7 +68,10 @@ def test_activate(name, shape):
 def test_gradients(name, shape):
     act, module = ACTS[name]
     coefficients, x, gradient = draw(shape, 4)
-    g = gradient * value_and_slope(module, scaled(coefficients, x))[1]
+    z = scaled(coefficients, x)
+    # Where rounding decides the slope, there is no gradient.
+    gradient[distance(module, torch.from_numpy(z)).numpy() < 1e-5] = 0
+    g = gradient * value_and_slope(module, z)[1]
     sums = kernels.gradient_sums(act, np.ascontiguousarray(coefficients[:, :3]), x, gradient)
     moment = (g * (x - coefficients[:, None, 2])).sum(1)
     assert sums == pytest.approx(np.stack([g.sum(1), moment], 1), rel=1e-3, abs=1e-2)
