@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 from rexnet.channels import make_divisible, steps
 from rexnet.errors import UserError, closest
@@ -20,20 +20,34 @@ FACTORS: dict[str, tuple[int, float, int, Activation]] = {
 }
 """Stem width, ratio of a block's input to its output, expansion and first activation (Table 2)."""
 
+WIDTH = re.compile(r"\d+(\.\d+)?")
+
 STAGE_LENGTHS = (1, 2, 2, 3, 3, 5)
 STAGE_STRIDES = (1, 2, 2, 2, 1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """The networks that one function makes.
+
+    Attributes:
+        make: Returns the network of a member, or the only one.
+        members: What stands behind the family's name in the names that are listed; empty for a
+            single network.
+        by_width: Whether every width multiplier is a member.
+    """
+
+    make: Callable[..., NetSpec]
+    members: tuple[str, ...] = ()
+    by_width: bool = False
 
 
 def names() -> list[str]:
     """Return the named networks; ``rexnet_W`` and ``rexnet_lite_W`` take any width multiplier."""
     return [
-        *(f"rexnet_{width}" for width in REXNET_WIDTHS),
-        "rexnet_plain",
-        *(f"rexnet_lite_{width}" for width in LITE_WIDTHS),
-        *(f"rexnet_cifar_{row}" for row in TABLE_3),
-        *(f"factors_{name}" for name in FACTORS),
-        "mobilenet_v1",
-        "mobilenet_v2",
+        f"{name}_{member}" if member else name
+        for name, family in FAMILIES.items()
+        for member in family.members or ("",)
     ]
 
 
@@ -43,23 +57,16 @@ def get(name: str) -> NetSpec:
     Raises:
         UserError: The name is unknown (the closest one is named) or its width is out of range.
     """
-    match = re.fullmatch(r"rexnet_(lite_)?(\d+(?:\.\d+)?)", name)
-    if match:
-        width = float(match[2])
-        if not 0.1 <= width <= 20:
-            raise UserError(f"width multiplier {match[2]} of {name} must be from 0.1 to 20")
-        return rexnet_lite(width) if match[1] else rexnet(width)
-    fixed: dict[str, Callable[[], NetSpec]] = {
-        "rexnet_plain": rexnet_plain,
-        "mobilenet_v1": mobilenet_v1,
-        "mobilenet_v2": mobilenet_v2,
-        **{f"rexnet_cifar_{row}": partial(rexnet_cifar, row) for row in TABLE_3},
-        **{f"factors_{name}": partial(factors, name) for name in FACTORS},
-    }
-    if name not in fixed:
+    start, _, member = name.rpartition("_")
+    family = FAMILIES.get(start)
+    if family and family.by_width and WIDTH.fullmatch(member):
+        if not 0.1 <= float(member) <= 20:
+            raise UserError(f"width multiplier {member} of {name} must be from 0.1 to 20")
+        return family.make(float(member))
+    if name not in names():
         hint = closest(name, names())
         raise UserError(f"unknown model {name!r}{hint}; `rexnet list` names them all")
-    return fixed[name]()
+    return FAMILIES[name].make() if name in FAMILIES else FAMILIES[start].make(member)
 
 
 def resolve(name: str) -> NetSpec:
@@ -221,6 +228,18 @@ def factors(name: str) -> NetSpec:
         dropout=0.0,
         resolution=32,
     )
+
+
+FAMILIES = {
+    "rexnet": Family(make=rexnet, members=REXNET_WIDTHS, by_width=True),
+    "rexnet_plain": Family(make=rexnet_plain),
+    "rexnet_lite": Family(make=rexnet_lite, members=LITE_WIDTHS, by_width=True),
+    "rexnet_cifar": Family(make=rexnet_cifar, members=tuple(TABLE_3)),
+    "factors": Family(make=factors, members=tuple(FACTORS)),
+    "mobilenet_v1": Family(make=mobilenet_v1),
+    "mobilenet_v2": Family(make=mobilenet_v2),
+}
+"""The named networks; a new family is a function above and a line here."""
 
 
 def _bottlenecks(
