@@ -9,8 +9,9 @@ from rexnet.families import names as list_models
 from rexnet.spec import BlockSpec, NetSpec
 
 if TYPE_CHECKING:
+    from rexnet.nn.create import create_model
     from rexnet.nn.hub import load_model, save_pretrained
-    from rexnet.nn.network import Network, create_model
+    from rexnet.nn.network import Network
 
 __version__ = "0.1.0"
 
@@ -27,11 +28,18 @@ __all__ = [
     "save_pretrained",
 ]
 
+_MODULES = {
+    "Network": "rexnet.nn.network",
+    "create_model": "rexnet.nn.create",
+    "load_model": "rexnet.nn.hub",
+    "save_pretrained": "rexnet.nn.hub",
+}
+"""Where the names are that need torch."""
+
 
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import: only when a module is asked for.
-    if name in ("Network", "create_model"):
-        return getattr(import_module("rexnet.nn.network"), name)
-    if name in ("load_model", "save_pretrained"):
-        return getattr(import_module("rexnet.nn.hub"), name)
+    module = _MODULES.get(name)
+    if module is not None:
+        return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,8 +8,9 @@ from strategies import randomise
 from timm.models import FeatureListNet
 
 from rexnet import BlockSpec, NetSpec, UserError, families
+from rexnet.nn.create import create_model
 from rexnet.nn.features import FeatureNetwork
-from rexnet.nn.network import Network, create_model
+from rexnet.nn.network import Network
 
 SPEC = families.rexnet(0.3, num_classes=5)
 

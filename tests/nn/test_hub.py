@@ -17,8 +17,9 @@ from timm.models import save_for_hf
 
 import rexnet
 from rexnet import BlockSpec, NetSpec, UserError, families
+from rexnet.nn.create import create_model
 from rexnet.nn.hub import imagenet_classes, imagenet_ids, load_model, save_pretrained
-from rexnet.nn.network import Network, create_model
+from rexnet.nn.network import Network
 from rexnet.nn.sources import TIMM_WIDTHS
 from rexnet.nn.weights import save_weights
 from rexnet.preprocessing import Preprocessing

@@ -10,8 +10,9 @@ from torch import nn
 import rexnet
 from rexnet import BlockSpec, NetSpec, UserError, families
 from rexnet.nn.blocks import Block
+from rexnet.nn.create import create_model
 from rexnet.nn.layers import SqueezeExcite, activation
-from rexnet.nn.network import Feature, Network, create_model
+from rexnet.nn.network import Feature, Network
 from rexnet.nn.weights import save_weights
 from rexnet.preprocessing import Preprocessing
 

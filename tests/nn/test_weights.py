@@ -12,7 +12,8 @@ import torch
 from strategies import randomise
 
 from rexnet import BlockSpec, NetSpec, UserError, families
-from rexnet.nn.network import Network, create_model
+from rexnet.nn.create import create_model
+from rexnet.nn.network import Network
 from rexnet.nn.weights import load_weights, read_spec, save_weights
 from rexnet.preprocessing import Preprocessing
 

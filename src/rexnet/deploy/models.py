@@ -13,10 +13,11 @@ from rexnet.detect.backbone import timm_model
 from rexnet.detect.heads.ssdlite import SSDLite
 from rexnet.detect.hub import is_detector, load_detector
 from rexnet.errors import UserError
+from rexnet.nn.create import create_model
 from rexnet.nn.fast.inference import fold
 from rexnet.nn.fast.padded import fill
 from rexnet.nn.hub import load_model
-from rexnet.nn.network import Network, create_model
+from rexnet.nn.network import Network
 from rexnet.preprocessing import Preprocessing
 from rexnet.spec import NetSpec
 

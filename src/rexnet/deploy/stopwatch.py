@@ -19,8 +19,8 @@ from rexnet.deploy.formats import need, write
 from rexnet.deploy.timing import take_turns
 from rexnet.errors import UserError
 from rexnet.latency import Measured, Predictor, disturbance, fitted, median_error
+from rexnet.nn.create import create_model
 from rexnet.nn.fast.padded import fill
-from rexnet.nn.network import create_model
 from rexnet.spec import NetSpec
 
 ROUNDS = 25

@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from rexnet.errors import UserError
+from rexnet.nn.create import create_model
+from rexnet.nn.download import downloading
 from rexnet.nn.features import TapNetwork
-from rexnet.nn.network import create_model
-from rexnet.nn.sources import downloading
 from rexnet.preprocessing import Preprocessing
 
 STRIDES = (16, 32)

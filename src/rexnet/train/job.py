@@ -15,9 +15,10 @@ from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages
 from rexnet.data.sources import check_apart, open_images
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
+from rexnet.nn.create import create_model
 from rexnet.nn.fast.training import Fused, can_fuse
 from rexnet.nn.hub import save_pretrained
-from rexnet.nn.network import Network, create_model
+from rexnet.nn.network import Network
 from rexnet.nn.sources import resolve
 from rexnet.preprocessing import Preprocessing
 from rexnet.spec import NetSpec

@@ -20,8 +20,9 @@ from rexnet.data.sources import (
 )
 from rexnet.data.transforms import evaluation_transform
 from rexnet.errors import UserError
+from rexnet.nn.create import create_model
 from rexnet.nn.hub import imagenet_classes, imagenet_ids, load_model
-from rexnet.nn.network import Network, create_model
+from rexnet.nn.network import Network
 from rexnet.nn.sources import check_trained
 from rexnet.nn.weights import digest
 from rexnet.train.config import ValidateConfig, num_readers

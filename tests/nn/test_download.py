@@ -5,8 +5,8 @@ import pytest
 from huggingface_hub import constants
 
 from rexnet import UserError
-from rexnet.nn import sources
-from rexnet.nn.sources import cached, download, downloading, unreachable
+from rexnet.nn import download as downloads
+from rexnet.nn.download import cached, download, downloading, unreachable
 
 HUB = "https://hub.example"
 
@@ -22,7 +22,7 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(socket, "create_connection", refuse)
     for name in ("getproxies", "proxy_bypass"):
-        monkeypatch.setattr(sources, name, lambda *_: {})
+        monkeypatch.setattr(downloads, name, lambda *_: {})
     return found
 
 
@@ -43,13 +43,13 @@ def test_a_server_that_refuses_is_asked_once(asked):
 
 def test_a_server_that_accepts_is_reachable(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setattr(sources, "getproxies", dict)
+        monkeypatch.setattr(downloads, "getproxies", dict)
         assert unreachable(f"http://127.0.0.1:{server.getsockname()[1]}") == ""
 
 
 def test_a_server_that_stays_silent_is_given_up(monkeypatch):
     waits = threading.Event()
-    monkeypatch.setattr(sources, "getproxies", dict)
+    monkeypatch.setattr(downloads, "getproxies", dict)
     monkeypatch.setattr(socket, "create_connection", lambda *_: waits.wait() and socket.socket())
     assert unreachable(HUB, seconds=0.01) == f"{HUB} cannot be reached (no answer in 0.01 s)"
     waits.set()
@@ -65,7 +65,7 @@ def test_a_server_that_stays_silent_is_given_up(monkeypatch):
     ],
 )
 def test_the_proxy_before_the_hub_is_asked(proxies, address, asked, monkeypatch):
-    monkeypatch.setattr(sources, "getproxies", lambda: proxies)
+    monkeypatch.setattr(downloads, "getproxies", lambda: proxies)
     unreachable(HUB)
     assert asked == [address]
 
@@ -88,7 +88,7 @@ def test_a_hub_that_answers_is_asked_and_one_that_is_off_is_not_even_tried(asked
         download("me/mine")
     assert asked == []
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(sources, "unreachable", lambda url: "")
+    monkeypatch.setattr(downloads, "unreachable", lambda url: "")
     with downloading("me/mine"):
         assert constants.HF_HUB_OFFLINE is False
 

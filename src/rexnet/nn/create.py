@@ -1,0 +1,91 @@
+"""Networks by name, with trained weights if a source is given."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, overload
+
+from rexnet.errors import UserError
+from rexnet.nn.features import FeatureNetwork
+from rexnet.nn.hub import load_into
+from rexnet.nn.network import Network
+from rexnet.nn.sources import resolve
+from rexnet.spec import NetSpec
+
+
+@overload
+def create_model(
+    network: str | Path | NetSpec,
+    weights: str | Path | None = None,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    features_only: Literal[False] = False,
+    out_indices: None = None,
+    drop_path: float = 0.0,
+) -> Network: ...
+
+
+@overload
+def create_model(
+    network: str | Path | NetSpec,
+    weights: str | Path | None = None,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    features_only: Literal[True],
+    out_indices: Sequence[int] | None = None,
+    drop_path: float = 0.0,
+) -> FeatureNetwork: ...
+
+
+def create_model(
+    network: str | Path | NetSpec,
+    weights: str | Path | None = None,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+    drop_path: float = 0.0,
+) -> Network | FeatureNetwork:
+    """Build a network, with weights, their preprocessing and class names if a source is given.
+
+    Args:
+        network: A name of ``rexnet list``, the path of a spec in JSON, a NetSpec, or a run folder,
+            of which only the spec is used.
+        weights: ``timm`` for timm's own weights of this ReXNet from the hub; ``hf:USER/REPO`` for
+            a repository of the hub, ours or timm's; ``official:PATH`` for a file of the paper's
+            authors; or the path of a ``.safetensors`` or ``.pth`` file with the tensor names of
+            the official models, of timm's or of this package, of a folder with a ``config.json``
+            beside the weights, or of a run folder.
+        num_classes: Classes of the network, the spec's by default. If the weights have another
+            number, the classifier is new and everything else is loaded.
+        in_channels: Channels of the images, the spec's by default. If the weights have 3 channels
+            and this is another number, the first convolution is adapted as timm does.
+        features_only: Return a ``FeatureNetwork``: feature maps in place of logits, no head.
+        out_indices: The maps of a ``FeatureNetwork``; all of them by default.
+        drop_path: Rate of stochastic depth of the last block.
+
+    Raises:
+        UserError: The network is unknown, the weights cannot be had or do not fit, or a number is
+            out of range.
+    """
+    if out_indices is not None and not features_only:
+        raise UserError("out_indices chooses feature maps; give features_only=True with it")
+    spec = resolve(network)
+    if num_classes is not None:
+        spec = dataclasses.replace(spec, num_classes=num_classes)
+    if in_channels is not None:
+        spec = dataclasses.replace(spec, in_channels=in_channels)
+    model = Network(spec, drop_path)
+    if weights is not None:
+        load_into(
+            model,
+            weights,
+            new_classifier=num_classes is not None or features_only,
+            adapt_input=in_channels is not None,
+        )
+    if not features_only:
+        return model
+    return FeatureNetwork(model, out_indices)
