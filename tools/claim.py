@@ -26,11 +26,12 @@ from panel import RESULTS, TABLE_3, stage_wise
 from trainings import Row, provenance, run
 
 from rexnet import NetSpec, cost, runs
+from rexnet.budget import Budget, Count
 from rexnet.data.sources import Images, open_images
-from rexnet.design import Budget, propose
+from rexnet.design import propose
 from rexnet.families import search_network
 from rexnet.runs.parallel import StudyProgress, train_all
-from rexnet.search.config import PRESETS, Count
+from rexnet.search.config import PRESETS
 from rexnet.train.config import TrainConfig
 
 RECIPE = "cifar"

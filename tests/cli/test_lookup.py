@@ -1,15 +1,17 @@
 """What the command line names is looked up before torch is loaded."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
 import pytest
+from huggingface_hub import constants
 
 from rexnet import UserError, families
 from rexnet.cli import lookup
 from rexnet.detect.config import DetectTrainConfig
-from rexnet.nn import sources
+from rexnet.preprocessing import Preprocessing
 from rexnet.studies.config import ActivationStudy, DetectionStudy, FactorStudy
 from rexnet.train.config import TrainConfig
 
@@ -93,29 +95,60 @@ def test_names_that_are_something_pass():
 
 
 def test_a_model_is_a_name_a_spec_a_folder_a_file_or_what_timm_may_know(folder):
-    (folder / "spec.json").write_text(families.get("rexnet_1.0").to_json(), encoding="utf-8")
+    spec = families.get("rexnet_1.0")
+    (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
     (folder / "weights.pth").touch()
-    (folder / "run" / "model").mkdir(parents=True)
-    (folder / "run" / "model" / "config.json").touch()
+    model_folder(folder / "run" / "model", spec)
     for source in ("rexnet_1.0", "spec.json", ".", "run", "weights.pth", "timm:anything"):
         lookup.check_model(source)
+    lookup.check_model("timm:anything", "weights.pth")
     for source in ("D", "D/train/instances.json", "no.pth"):
         with pytest.raises(UserError):
             lookup.check_model(source)
+    with pytest.raises(UserError, match=r"cannot read the weights no\.pth"):
+        lookup.check_model("timm:anything", "no.pth")
+
+
+def test_a_search_is_checked_for_the_network_that_is_meant(folder):
+    run, fitted = folder / "S", families.search_network((8, 8, 8), 10)
+    run.mkdir()
+    data = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    (run / "search.json").write_text(json.dumps({"data": data}), encoding="utf-8")
+    for name in ("best.json", "best.safetensors"):
+        (run / name).write_text(fitted.to_json(), encoding="utf-8")
+    lookup.check_model("S")
+    lookup.check_training(training(model="S", recipe="finetune"))
+    with pytest.raises(UserError, match="S is a search without a fitted line yet: run `rexnet fit"):
+        lookup.check_training(training(model="S"))
+    (run / "spec.json").write_text(fitted.to_json(), encoding="utf-8")
+    lookup.check_training(training(model="S"))
+    (run / "best.safetensors").unlink()
+    with pytest.raises(UserError, match="finetune starts from trained weights"):
+        lookup.check_training(training(model="S", recipe="finetune"))
+
+
+def model_folder(place, spec):
+    """Write a model folder of a network, its weights empty."""
+    place.mkdir(parents=True)
+    fields = {"spec": dataclasses.asdict(spec), "pretrained_cfg": Preprocessing().to_config()}
+    (place / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+    (place / "model.safetensors").touch()
 
 
 def test_weights_of_the_hub_are_in_its_cache_before_torch_is_loaded(folder, monkeypatch):
-    asked = []
-    monkeypatch.setattr(sources, "download", asked.append)
-    monkeypatch.setattr(sources, "cached", lambda repository: None)
-    lookup.check_training(training(weights="timm"))
-    lookup.check_training(training(weights="hf:me/mine"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub"))
+    spec, commit = families.get("rexnet_1.0"), "1" * 40
+    for repository, weights in (("timm/rexnet_100.nav_in1k", "timm"), ("me/mine", "hf:me/mine")):
+        with pytest.raises(UserError, match=f"cannot download {repository} from the hub"):
+            lookup.check_training(training(weights=weights))
+        place = folder / "hub" / f"models--{repository.replace('/', '--')}"
+        model_folder(place / "snapshots" / commit, spec)
+        (place / "refs").mkdir()
+        (place / "refs" / "main").write_text(commit, encoding="utf-8")
+        lookup.check_training(training(weights=weights))
     lookup.check_model("hf:me/mine")
-    assert asked == ["timm/rexnet_100.nav_in1k", "me/mine", "me/mine"]
-    monkeypatch.setattr(sources, "cached", lambda repository: folder)
-    lookup.check_training(training(weights="timm"))
     # A training that goes on has its own weights.
     (folder / "run").mkdir()
     (folder / "run" / "last.pt").touch()
     lookup.check_training(training(weights="hf:gone/away", out="run"))
-    assert len(asked) == 3

@@ -1,10 +1,11 @@
 import pytest
 import torch
-from small_models import SPEC, write_detector, write_network
+from small_models import FITTED, SPEC, write_detector, write_network, write_search
 
-from rexnet import UserError
+from rexnet import UserError, create_model
 from rexnet.deploy import models, parity
 from rexnet.deploy.runtimes import torch_run
+from rexnet.nn.weights import save_weights
 
 
 def test_a_name_and_a_spec_have_random_weights(tmp_path):
@@ -23,6 +24,19 @@ def test_a_folder_of_a_search_without_weights_has_random_ones(tmp_path):
     model = models.load(str(tmp_path))
     assert model.module.spec == SPEC
     assert not model.trained
+
+
+def test_a_search_is_its_best_network_and_with_weights_given_apart_that_on_its_line(tmp_path):
+    best = write_search(tmp_path / "S")
+    model = models.load(str(tmp_path / "S"))
+    assert model.trained
+    assert model.module.spec == best.spec
+    assert model.preprocessing.mean == (0.5, 0.4, 0.3)
+    fitted = tmp_path / "fitted.safetensors"
+    save_weights(create_model(FITTED), fitted)
+    assert models.load(str(tmp_path / "S"), str(fitted)).module.spec == FITTED
+    (tmp_path / "S" / "best.safetensors").unlink()
+    assert not models.load(str(tmp_path / "S")).trained
 
 
 @pytest.mark.parametrize("place", ["M", "R"])

@@ -4,7 +4,7 @@ import torch
 
 from rexnet import UserError, create_model
 from rexnet.detect.backbone import create_backbone
-from rexnet.nn import sources
+from rexnet.nn import download
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_b1"])
@@ -91,7 +91,7 @@ def test_weights_of_timm_start_its_model(tmp_path):
 def test_weights_that_cannot_be_downloaded_are_told_in_one_line(monkeypatch):
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    monkeypatch.setattr(sources, "unreachable", lambda url: f"{url} cannot be reached (no route)")
+    monkeypatch.setattr(download, "unreachable", lambda url: f"{url} cannot be reached (no route)")
 
     def fail(*args, **options):
         raise LocalEntryNotFoundError("a long story")

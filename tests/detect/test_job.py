@@ -8,6 +8,7 @@ import torch
 from resuming import apart, assert_same_end, end_of, together
 from runs_of_toys import QUICK, write_toys
 from scenes import SETTINGS, config, train, train_and_die, write_scenes
+from small_models import write_search
 
 from rexnet import UserError, runs
 from rexnet.detect import job
@@ -120,6 +121,24 @@ def test_a_backbone_starts_from_a_run_and_a_detector_from_scratch_is_trained_twi
         own = checkpoint.load(here / f"D{number}" / "last.pt")["model"]["backbone.stem.conv.weight"]
         assert torch.equal(own, start) == (number == 0)
         assert told == [3 * (1 + number)]
+
+
+def test_a_backbone_that_a_search_found_starts_from_its_weights_and_is_gone_on_with(here):
+    best = write_search(here / "S")
+
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    kept = [s for s in SETTINGS if not s.startswith(("pretrained", "epochs"))]
+    settings = {"backbone": "S", "set": (*kept, "epochs=1", "pretrained=true", "lr=0")}
+    with pytest.raises(KeyboardInterrupt):
+        job.run(config(checkpoint_seconds=0, **settings), stop, lambda *_: None)
+    trained(**settings)
+    backbone = load_detector(here / "D").backbone
+    assert backbone.spec.widths == best.spec.widths
+    assert torch.equal(backbone.stem.conv.weight, best.stem.conv.weight)
+    assert job.backbone_id("S", "S")["spec_id"] == backbone.spec.spec_id
+    assert job.backbone_id("S", None)["spec_id"] != backbone.spec.spec_id
 
 
 def runs_weights(here):

@@ -12,8 +12,12 @@ from rexnet.deploy import parity
 from rexnet.detect.backbone import create_backbone
 from rexnet.detect.heads.ssdlite import SSDLite, of_detector
 from rexnet.detect.hub import save_detector
+from rexnet.nn.weights import save_weights
 
 SPEC = families.search_network((8, 8, 16), 10, 32)
+
+FITTED = families.search_network((8, 12, 16), 10, 32)
+"""The network on the line of ``write_search``."""
 
 READERS = {
     "onnx": """
@@ -65,6 +69,17 @@ def write_network(folder):
     """Write ``network`` as a model folder and return it."""
     model = network()
     save_pretrained(model, folder)
+    return model
+
+
+def write_search(folder):
+    """Write what a search leaves of its networks, ``network`` the best, and return that."""
+    model = network()
+    save_weights(model, folder / "best.safetensors")
+    for name, spec in (("best.json", model.spec), ("spec.json", FITTED)):
+        (folder / name).write_text(spec.to_json(), encoding="utf-8")
+    data = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]}
+    (folder / "search.json").write_text(json.dumps({"data": data}), encoding="utf-8")
     return model
 
 

@@ -1,6 +1,4 @@
 import dataclasses
-import hashlib
-import json
 import os
 import re
 import subprocess
@@ -12,30 +10,19 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from model_folders import CLASSES, ODD, SMALL, into_cache, timm_folder, timm_model, trained
 from strategies import randomise
 from timm.models import save_for_hf
 
 import rexnet
-from rexnet import BlockSpec, NetSpec, UserError, families
+from rexnet import UserError, families
 from rexnet.nn.create import create_model
-from rexnet.nn.hub import imagenet_classes, imagenet_ids, load_model, save_pretrained
+from rexnet.nn.hub import imagenet_classes, imagenet_ids, load_into, load_model, save_pretrained
 from rexnet.nn.network import Network
-from rexnet.nn.sources import TIMM_WIDTHS
+from rexnet.nn.sources import TIMM_WIDTHS, find_weights
 from rexnet.nn.weights import save_weights
 from rexnet.preprocessing import Preprocessing
 
-SMALL = NetSpec(
-    name="small",
-    blocks=(BlockSpec(width=8, stride=2, expansion=1), BlockSpec(width=12, se_divisor=4)),
-    stem_width=8,
-    penultimate_width=16,
-    num_classes=3,
-    in_channels=2,
-)
-ODD = Preprocessing(
-    resolution=40, crop=0.9, interpolation="bilinear", mean=(0.1, 0.2), std=(0.3, 0.4)
-)
-CLASSES = ("cat", "dog", "crane, the bird")
 REPOSITORY = "timm/rexnet_100.nav_in1k"
 
 
@@ -48,50 +35,6 @@ def logits_of(model, num_channels=3):
 def same_state(one, other):
     one, other = one.state_dict(), other.state_dict()
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def trained():
-    """Return a small model with everything that a trained one has."""
-    torch.manual_seed(0)
-    model = Network(SMALL)
-    randomise(model)
-    model.preprocessing, model.classes = ODD, CLASSES
-    return model
-
-
-def timm_model(**options):
-    torch.manual_seed(0)
-    model = timm.create_model("rexnet_100", **options)
-    randomise(model)
-    return model
-
-
-def timm_folder(folder, change=None, **options):
-    """Write a model folder as timm does, with changes to its config, and return its model."""
-    model = timm_model(**options)
-    save_for_hf(model, folder, safe_serialization=True)
-    if change:
-        edit(folder, change)
-    return model
-
-
-def edit(folder, change):
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    change(config)
-    path.write_text(json.dumps(config), encoding="utf-8")
-
-
-def into_cache(cache, repository, folder, commit="1" * 40, revision="main"):
-    """Lay the files of ``folder`` out as huggingface_hub lays out what it downloaded."""
-    place = cache / f"models--{repository.replace('/', '--')}"
-    for name in ("blobs", "refs", f"snapshots/{commit}"):
-        (place / name).mkdir(parents=True, exist_ok=True)
-    (place / "refs" / revision).write_text(commit, encoding="utf-8")
-    for file in folder.iterdir():
-        blob = hashlib.sha256(file.read_bytes()).hexdigest()
-        (place / "blobs" / blob).write_bytes(file.read_bytes())
-        (place / "snapshots" / commit / file.name).symlink_to(f"../../blobs/{blob}")
 
 
 @pytest.fixture
@@ -137,30 +80,6 @@ def test_saving_twice_gives_the_same_files(tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_the_config_has_the_field_names_of_timm(tmp_path):
-    save_pretrained(trained(), tmp_path / "ours")
-    timm_folder(tmp_path / "theirs", width_mult=0.3)
-    ours, theirs = (
-        json.loads((tmp_path / name / "config.json").read_text(encoding="utf-8"))
-        for name in ("ours", "theirs")
-    )
-    assert ours.keys() - theirs.keys() == {"spec", "label_names"}
-    assert ours["pretrained_cfg"].keys() <= theirs["pretrained_cfg"].keys()
-    assert ours["pretrained_cfg"]["input_size"] == [2, 40, 40]
-    assert (ours["architecture"], ours["num_classes"], ours["num_features"]) == ("small", 3, 16)
-    assert ours["label_names"] == list(CLASSES)
-
-
-def test_a_run_folder_names_a_network_and_its_weights(tmp_path):
-    model = trained()
-    save_pretrained(model, tmp_path / "model")
-    assert create_model(tmp_path).spec == create_model(tmp_path / "model").spec == SMALL
-    again = create_model(tmp_path, tmp_path)
-    assert same_state(again, model)
-    assert (again.preprocessing, again.classes) == (ODD, CLASSES)
-    assert again.training
-
-
 def test_the_file_of_a_model_folder_brings_what_lies_beside_it(tmp_path):
     save_pretrained(trained(), tmp_path)
     for model in (
@@ -177,26 +96,6 @@ def test_a_file_that_lies_alone_brings_its_spec(tmp_path):
     assert again.spec == SMALL
     assert same_state(again, model)
     assert (again.preprocessing, again.classes) == (Network(SMALL).preprocessing, ())
-
-
-@pytest.mark.parametrize(
-    ("options", "classes", "mean"),
-    [
-        ({"num_classes": 3}, CLASSES, (0.1, 0.2)),
-        ({"num_classes": 4}, (), (0.1, 0.2)),
-        ({"in_channels": 2}, CLASSES, (0.1, 0.2)),
-    ],
-)
-def test_a_new_classifier_has_no_class_names(tmp_path, options, classes, mean):
-    save_pretrained(trained(), tmp_path)
-    model = create_model(SMALL, tmp_path, **options)
-    assert model.classes == classes
-    assert model.preprocessing.mean == mean
-
-
-def test_feature_maps_keep_the_preprocessing(tmp_path):
-    save_pretrained(trained(), tmp_path)
-    assert create_model(tmp_path, tmp_path, features_only=True).preprocessing == ODD
 
 
 def test_timm_takes_the_weights_that_timm_keeps_on_the_hub(tmp_path, cache):
@@ -281,28 +180,6 @@ def test_a_repository_of_timm_gives_the_model_of_timm(tmp_path, cache, options, 
     assert model.preprocessing.num_channels == model.spec.in_channels
 
 
-@pytest.mark.parametrize("code", [100, 130])
-def test_the_architecture_of_timm_gives_the_width(tmp_path, code):
-    config = timm.get_pretrained_cfg(f"rexnet_{code}").to_dict()
-    text = json.dumps({"architecture": f"rexnet_{code}", "pretrained_cfg": config})
-    (tmp_path / "config.json").write_text(text, encoding="utf-8")
-    assert create_model(tmp_path).spec == families.get(f"rexnet_{code / 100}")
-
-
-def test_a_config_of_timm_brings_what_it_says(tmp_path):
-    def change(config):
-        config["label_names"] = list(CLASSES)
-        config["model_args"]["drop_rate"] = 0.5
-        config["pretrained_cfg"] |= {"crop_pct": 0.95, "input_size": [3, 288, 288]}
-
-    timm_folder(tmp_path, change, width_mult=0.3, num_classes=3)
-    model = load_model(tmp_path)
-    assert model.spec.dropout == 0.5
-    assert model.classes == CLASSES
-    assert model.preprocessing == Preprocessing(resolution=288, crop=0.95)
-    assert model.spec.resolution == 288
-
-
 def test_a_revision_is_a_state_of_the_repository(tmp_path, cache):
     for commit, revision in (("1" * 40, "main"), ("2" * 40, "v2")):
         model = trained()
@@ -327,65 +204,6 @@ def test_a_folder_with_a_file_of_torch_save_is_read_without_its_code(tmp_path, c
         load_model(tmp_path / "files")
 
 
-def delete(*names):
-    def change(config):
-        for name in names:
-            del config[name]
-
-    return change
-
-
-def updated(**fields):
-    return lambda config: config.update(fields)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (delete("pretrained_cfg"), ": pretrained_cfg, .*, is missing or no object"),
-        (updated(pretrained_cfg=[]), ": pretrained_cfg, .*, is missing or no object"),
-        (lambda c: c["pretrained_cfg"].pop("mean"), ": field 'mean' of the preprocessing is miss"),
-        (lambda c: c["pretrained_cfg"].update(crop_pct=2), r": crop 2\.0 must be above 0"),
-        (updated(label_names=["a"]), "has 1 label_names for 3 classes"),
-        (delete("spec", "architecture"), "describes no model: it has no spec and no architecture"),
-        (delete("spec"), ": architecture 'small' is unknown; of timm's, rexnet_100"),
-        (updated(spec={"name": "a"}), ": field 'blocks' of the NetSpec is missing"),
-        (updated(spec=None), ": a NetSpec must be a JSON object, not NoneType"),
-    ],
-)
-def test_a_damaged_config_is_named(tmp_path, change, reason):
-    save_pretrained(trained(), tmp_path)
-    edit(tmp_path, change)
-    with pytest.raises(UserError, match=rf"^{tmp_path}/config\.json ?{reason}"):
-        load_model(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("fields", "reason"),
-    [
-        ({"architecture": "rexnetr_200"}, "architecture 'rexnetr_200' is unknown"),
-        ({"architecture": 5}, "architecture 5 is unknown"),
-        ({"model_args": {"act_layer": "relu"}}, "model_args {.*'act_layer': 'relu'} build a"),
-        ({"model_args": {"global_pool": "max"}}, "model_args {'global_pool': 'max'} build a"),
-        ({"model_args": {"width_mult": "wide"}}, "unknown model 'rexnet_wide'"),
-        ({"model_args": {"in_chans": "3"}}, "in_channels '3' must be int"),
-        ({"num_classes": 0}, "num_classes 0 must be from 1"),
-    ],
-)
-def test_a_config_of_timm_that_is_another_network_is_refused(tmp_path, fields, reason):
-    timm_folder(tmp_path, updated(**fields), width_mult=0.3)
-    with pytest.raises(UserError, match=rf"^{tmp_path}/config\.json: .*{reason}"):
-        load_model(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "7"])
-def test_a_config_that_is_no_object_is_named(tmp_path, text):
-    save_pretrained(trained(), tmp_path)
-    (tmp_path / "config.json").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=rf"{tmp_path}/config\.json (is damaged|describes no)"):
-        create_model(SMALL, tmp_path)
-
-
 def test_weights_of_a_model_folder_that_do_not_fit_are_refused(tmp_path):
     save_pretrained(trained(), tmp_path)
     model = create_model(SMALL)
@@ -396,7 +214,7 @@ def test_weights_of_a_model_folder_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"model\.safetensors does not fit small: blocks\.0"):
         load_model(tmp_path)
     with pytest.raises(UserError, match=r"model\.safetensors does not fit small: blocks\.0"):
-        rexnet.nn.hub.load_into(model, tmp_path)
+        load_into(model, find_weights(tmp_path))
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert (model.preprocessing, model.classes) == (Network(SMALL).preprocessing, ())
 

@@ -14,7 +14,6 @@ from rexnet.nn.create import create_model
 from rexnet.nn.layers import SqueezeExcite, activation
 from rexnet.nn.network import Feature, Network
 from rexnet.nn.weights import save_weights
-from rexnet.preprocessing import Preprocessing
 
 SMALL = NetSpec(
     name="small",
@@ -232,76 +231,8 @@ def test_dropout_is_that_of_the_spec_and_off_in_evaluation():
     assert torch.equal(model.eval()(x), model(x))
 
 
-def test_create_model_takes_a_name_a_spec_and_a_file(tmp_path):
-    path = tmp_path / "spec.json"
-    path.write_text(SMALL.to_json(), encoding="utf-8")
-    assert create_model(SMALL).spec == SMALL
-    assert create_model(str(path)).spec == SMALL
-    with torch.device("meta"):
-        assert create_model("rexnet_1.3").spec == families.get("rexnet_1.3")
-
-
-def test_every_name_builds():
-    for name in families.names():
-        with torch.device("meta"):
-            model = create_model(name)
-        assert model.classifier.out_features == families.get(name).num_classes
-
-
-def test_resolve_refuses_what_it_does_not_know(tmp_path):
-    with pytest.raises(UserError, match=r"unknown model 'rexnet_plan' \(did you mean"):
-        families.resolve("rexnet_plan")
-    with pytest.raises(UserError, match=r"cannot read the spec .*missing\.json"):
-        families.resolve(str(tmp_path / "missing.json"))
-
-
 def test_the_package_offers_the_network():
-    assert rexnet.create_model is create_model
     assert rexnet.Network is Network
-
-
-def test_num_classes_and_in_channels_change_the_spec():
-    model = create_model(SMALL, num_classes=7, in_channels=2)
-    assert model.spec == dataclasses.replace(SMALL, num_classes=7, in_channels=2)
-    assert model(torch.zeros(2, 2, 32, 32)).shape == (2, 7)
-
-
-def test_a_new_network_has_the_default_preprocessing_of_its_spec():
-    model = create_model(dataclasses.replace(SMALL, resolution=96), in_channels=4)
-    assert model.preprocessing == Preprocessing(resolution=96).with_channels(4)
-    assert model.classes == ()
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"num_classes": 0}, "small: num_classes 0 must be from 1 to 1000000"),
-        ({"num_classes": "10"}, "small: num_classes '10' must be int"),
-        ({"in_channels": 1025}, "small: in_channels 1025 must be from 1 to 1024"),
-        ({"drop_path": 1}, "drop_path 1 must be at least 0 and below 1"),
-        ({"drop_path": -0.1}, r"drop_path -0\.1 must be at least 0 and below 1"),
-        ({"out_indices": (0,)}, "out_indices chooses feature maps; give features_only=True"),
-    ],
-)
-def test_options_out_of_range_are_named(options, reason):
-    with pytest.raises(UserError, match=reason):
-        create_model(SMALL, **options)
-
-
-def test_a_run_folder_with_a_spec_gives_the_architecture(tmp_path):
-    (tmp_path / "spec.json").write_text(SMALL.to_json(), encoding="utf-8")
-    assert create_model(tmp_path).spec == create_model(str(tmp_path)).spec == SMALL
-
-
-def test_a_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "rexnet_0.7").mkdir()
-    assert create_model("rexnet_0.7").spec == families.get("rexnet_0.7")
-
-
-def test_a_folder_without_a_network_is_refused(tmp_path):
-    with pytest.raises(UserError, match=rf"{tmp_path} holds no model: neither config\.json nor"):
-        create_model(tmp_path)
 
 
 def test_stochastic_depth_has_the_rates_of_timm_where_there_is_a_shortcut():

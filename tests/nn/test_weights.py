@@ -1,7 +1,4 @@
 import dataclasses
-import functools
-import json
-import math
 import pickle
 from pathlib import Path
 
@@ -9,18 +6,13 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from official_models import GOLDEN, NAMES, official_tensors
 from strategies import randomise
 
 from rexnet import BlockSpec, NetSpec, UserError, families
 from rexnet.nn.create import create_model
 from rexnet.nn.network import Network
 from rexnet.nn.weights import load_weights, read_spec, save_weights
-from rexnet.preprocessing import Preprocessing
-
-GOLDEN = json.loads(
-    (Path(__file__).parents[1] / "golden" / "official-models.json").read_text(encoding="utf-8")
-)
-NAMES = {"v1:1.0": "rexnet_1.0", "v1:1.5": "rexnet_1.5", "lite:1.0": "rexnet_lite_1.0"}
 
 SMALL = NetSpec(
     name="small",
@@ -40,25 +32,6 @@ LAYOUTS = {
     "state_dict": lambda tensors: {"epoch": 3, "state_dict": tensors},
     "model": lambda tensors: {"model": tensors},
 }
-
-
-@functools.cache
-def official_tensors(key):
-    """Return the fixed weights of the golden file under the names of the official file."""
-    tensors = {}
-    for place, (name, shape) in enumerate(GOLDEN[key]["state_dict"]):
-        count = math.prod(shape)
-        value = torch.sin(0.37 * torch.arange(count, dtype=torch.float64) + place)
-        if name.endswith("running_var"):
-            value = 1 + 0.5 * value**2
-        elif len(shape) == 4:
-            value = value * math.sqrt(2 / math.prod(shape[1:]))
-        elif name.endswith(("running_mean", "bias")):
-            value = 0.1 * value
-        else:
-            value = 1 + 0.1 * value
-        tensors[name] = value.reshape(shape).float()
-    return tensors
 
 
 def official_images():
@@ -162,52 +135,6 @@ def test_the_first_convolution_is_adapted_as_timm_adapts_it(tmp_path, in_channel
     mean, std = ((0.449,), (0.226,)) if in_channels == 1 else (ADAPTED_MEAN, ADAPTED_STD)
     assert model.preprocessing.mean == pytest.approx(mean)
     assert model.preprocessing.std == pytest.approx(std)
-
-
-@pytest.mark.parametrize("key", ["v1:1.0", "lite:1.0"])
-def test_another_number_of_classes_takes_a_new_classifier_and_all_else(tmp_path, key):
-    path = tmp_path / "official.pth"
-    torch.save(official_tensors(key), path)
-    whole = create_model(NAMES[key], path).state_dict()
-    torch.manual_seed(3)
-    model = create_model(NAMES[key], f"official:{path}", num_classes=10)
-    torch.manual_seed(3)
-    fresh = create_model(NAMES[key], num_classes=10)
-    assert model.spec == fresh.spec
-    assert model.classes == ()
-    for name, tensor in model.state_dict().items():
-        source = fresh.state_dict() if name.startswith("classifier.") else whole
-        assert torch.equal(tensor, source[name]), name
-
-
-def test_the_same_number_of_classes_keeps_the_classifier(tmp_path):
-    path = small_file(tmp_path)
-    kept = create_model(dataclasses.replace(SMALL, num_classes=9), path, num_classes=5)
-    assert same_state(kept.state_dict(), torch.load(path))
-
-
-def test_weights_without_a_classifier_load_beside_a_new_one(tmp_path):
-    tensors = Network(SMALL).state_dict()
-    body = {name: value for name, value in tensors.items() if not name.startswith("classifier.")}
-    torch.save(body, tmp_path / "body.pth")
-    with pytest.raises(UserError, match=r"2 tensors missing \(such as classifier\.weight"):
-        create_model(SMALL, tmp_path / "body.pth")
-    model = create_model(SMALL, tmp_path / "body.pth", num_classes=7)
-    assert model.classifier.out_features == 7
-    assert torch.equal(model.stem.conv.weight, tensors["stem.conv.weight"])
-
-
-def test_official_weights_bring_the_preprocessing_and_the_classes_of_imagenet(tmp_path):
-    path = tmp_path / "official.pth"
-    torch.save(official_tensors("v1:1.0"), path)
-    spec = dataclasses.replace(families.get("rexnet_1.0"), resolution=160)
-    model = create_model(spec, f"official:{path}")
-    assert model.preprocessing == Preprocessing()
-    assert model.preprocessing.resolution == 224
-    assert len(model.classes) == 1000
-    assert [model.classes[place] for place in (0, 281, 999)] == ["tench", "tabby", "toilet tissue"]
-    alone = create_model(spec, path)
-    assert (alone.preprocessing, alone.classes) == (Preprocessing(resolution=160), ())
 
 
 @pytest.mark.parametrize("name", ["rexnet_0.6", "rexnet_plain", "rexnet_lite_1.0", "mobilenet_v2"])

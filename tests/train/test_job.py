@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from resuming import apart, assert_same_end, end_of, together
 from runs_of_toys import QUICK, config, train, train_and_die
+from small_models import FITTED, write_search
 
 from rexnet import UserError, load_model, runs
 from rexnet.cost import count
@@ -108,6 +109,18 @@ def test_a_training_killed_before_its_result_has_only_that_left_to_write(here):
     again = trained()
     assert {**again, "seconds": 0} == {**result, "seconds": 0}
     assert load_model(here / "T").spec.num_classes == 4
+
+
+def test_a_search_is_trained_anew_as_its_line_and_on_as_its_best_network(here):
+    best = write_search(here / "S")
+    quick = (*QUICK, "epochs=1", "warmup_epochs=0")
+    trained(model="S", set=quick, out="anew")
+    assert NetSpec.load(here / "anew" / "spec.json").widths == FITTED.widths
+    trained(model="S", set=(*quick, "pretrained=true", "lr=0"), out="on")
+    assert NetSpec.load(here / "on" / "spec.json").widths == best.spec.widths
+    model = load_model(here / "on")
+    assert torch.equal(model.stem.conv.weight, best.stem.conv.weight)
+    assert model.preprocessing.mean == (0.5, 0.4, 0.3)
 
 
 @pytest.mark.numeric

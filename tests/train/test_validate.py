@@ -6,9 +6,12 @@ import torch
 from PIL import Image
 from runs_of_toys import QUICK, config
 
-from rexnet import UserError, create_model, load_model, runs, save_pretrained
+from rexnet import NetSpec, UserError, create_model, load_model, runs, save_pretrained
+from rexnet.data import in_memory
 from rexnet.data.sources import open_folder, open_images
 from rexnet.nn.hub import imagenet_classes, imagenet_ids
+from rexnet.search import job as searches
+from rexnet.search.config import BudgetConfig, Count, SearchConfig
 from rexnet.train import job
 from rexnet.train.config import ValidateConfig
 from rexnet.train.validate import predict, relabelled, trained, validate
@@ -46,6 +49,37 @@ def test_the_images_held_out_give_the_training_s_own_result(run):
     assert found.evaluation.loss == pytest.approx(result["loss"], rel=1e-5)
     assert found.folder.resolve() == run / "validation"
     assert runs.read_json(run / "validation" / "result.json")["num_images"] == 4
+
+
+@pytest.fixture
+def searched(here):
+    """Search on a part of the bundled sample and return the line of the best network."""
+    sample = in_memory.load("sample")
+    images = sample.images[:1000, ::2, ::2]
+    np.savez("part.npz", images=images, labels=sample.labels[:1000], classes=sample.classes)
+    budget = BudgetConfig(params=Count("40k"), macs=Count("2M"), count_classifier=False)
+    settings = {"blocks": 3, "trials": 2, "epochs": 2, "workers": 1}
+    config = SearchConfig(data="part.npz", budget=budget, out="S", **settings)
+    searches.run(config, lambda progress: None)
+    spec = NetSpec.load(here / "S" / "best.json")
+    rows = runs.read_jsonl(here / "S" / "trials.jsonl")
+    return next(row for row in rows if row["spec_id"] == spec.spec_id)
+
+
+def test_the_best_network_of_a_search_has_the_accuracy_that_the_search_found(searched, here):
+    found = validated(model="S")
+    held_out = runs.read_json(here / "S" / "search.json")["data"]["num_held_out"]
+    assert found.evaluation.num_images == held_out
+    assert found.evaluation.top1 == pytest.approx(searched["accuracy"], abs=1e-9)
+    assert load_model("S").preprocessing.resolution == 16
+
+
+@pytest.mark.parametrize("source", ["images", "images/", "../{}/images"])
+def test_a_search_s_own_folder_of_images_is_known_however_it_is_written(source, here):
+    save_pretrained(create_model("toy.json"), here / "S")
+    as_files(here / "images")
+    runs.write_text(here / "S" / "config.yaml", "data: images\n")
+    assert validated(model="S", data=source.format(here.name)).evaluation.num_images == 4
 
 
 @pytest.mark.parametrize(("part", "count"), [("val", 4), ("train", 44)])

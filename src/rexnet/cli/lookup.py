@@ -9,12 +9,11 @@ from rexnet.data.coco import find_part
 from rexnet.data.sources import check_source
 from rexnet.detect import recipe as detection_recipes
 from rexnet.detect.config import DetectTrainConfig
-from rexnet.nn.sources import check_weights, named
+from rexnet.nn.sources import check_model as check_model
+from rexnet.nn.sources import find, find_weights, resolve
 from rexnet.studies.config import ActivationStudy, DetectionStudy, FactorStudy
 from rexnet.train import recipe as recipes
 from rexnet.train.config import TrainConfig
-
-FILES = (".safetensors", ".pth")
 
 
 def check_training(config: TrainConfig) -> None:
@@ -24,12 +23,13 @@ def check_training(config: TrainConfig) -> None:
         UserError: One of them is not there.
     """
     recipe = recipes.load(config.recipe, config.set)
-    spec = named(config.model)
+    find(config.model)
     check_source(config.data)
     weights = config.start(recipe)
+    spec = resolve(config.model, weights)
     # A training that goes on has its own.
-    if not (Path(config.out) / "last.pt").exists():
-        check_weights(weights, spec)
+    if weights is not None and not (Path(config.out) / "last.pt").exists():
+        find_weights(weights, spec)
 
 
 def check_study(config: ActivationStudy | FactorStudy) -> None:
@@ -40,7 +40,7 @@ def check_study(config: ActivationStudy | FactorStudy) -> None:
     """
     recipes.load(config.recipe, config.set)
     if isinstance(config, ActivationStudy):
-        named(config.model)
+        resolve(config.model)
     check_source(config.data)
 
 
@@ -74,20 +74,3 @@ def check_detection_study(config: DetectionStudy) -> None:
     weights = None if Path(config.out).exists() else config.weights
     for backbone in config.backbones:
         check_model(backbone, weights)
-
-
-def check_model(source: str, weights: str | None = None) -> None:
-    """Check a model and its weights: what ``rexnet.deploy.models.load`` takes.
-
-    Whether timm knows a model of its own, timm alone can tell.
-
-    Raises:
-        UserError: One of them is not there.
-    """
-    scheme = source.partition(":")[0]
-    if scheme == "timm":
-        check_weights(weights, None)
-    elif scheme == "hf" and weights is None:
-        check_weights(source, None)
-    elif weights is not None or not (Path(source).suffix in FILES and Path(source).is_file()):
-        check_weights(weights, named(source))

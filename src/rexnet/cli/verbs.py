@@ -16,7 +16,7 @@ from rexnet.cli import lookup
 from rexnet.data.sources import check_source
 from rexnet.design import design
 from rexnet.errors import UserError
-from rexnet.nn.sources import check_trained
+from rexnet.nn.sources import find_trained
 from rexnet.search.config import BudgetConfig, SearchConfig
 from rexnet.spec import NetSpec
 
@@ -272,7 +272,7 @@ def validate(arguments: Namespace) -> None:
     from rexnet.train.config import ValidateConfig
 
     config = config_of(ValidateConfig, arguments)
-    check_trained(config.model, config.weights)
+    find_trained(config.model, config.weights)
     if config.data is not None:
         check_source(config.data)
     from rexnet.cli.console import Bar, plain_console, table
@@ -313,7 +313,7 @@ def predict(arguments: Namespace) -> None:
     """Print the likeliest classes of images."""
     if not 1 <= arguments.top <= 1000:
         raise UserError(f"top {arguments.top} must be from 1 to 1000")
-    check_trained(arguments.model, arguments.weights)
+    find_trained(arguments.model, arguments.weights)
     from rexnet.train.validate import predict as run
     from rexnet.train.validate import trained
 

@@ -1,7 +1,6 @@
 """What can be measured and exported: networks, trained models, detectors and models of timm."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +10,14 @@ from rexnet import cost
 from rexnet.deploy.formats import Format
 from rexnet.detect.backbone import timm_model
 from rexnet.detect.heads.ssdlite import SSDLite
-from rexnet.detect.hub import is_detector, load_detector
+from rexnet.detect.hub import load_detector
 from rexnet.errors import UserError
 from rexnet.nn.create import create_model
 from rexnet.nn.fast.inference import fold
 from rexnet.nn.fast.padded import fill
 from rexnet.nn.hub import load_model
 from rexnet.nn.network import Network
+from rexnet.nn.sources import find
 from rexnet.preprocessing import Preprocessing
 from rexnet.spec import NetSpec
 
@@ -67,30 +67,23 @@ def load(source: str, weights: str | None = None) -> Model:
     """Return the model that ``source`` names, in evaluation mode.
 
     Args:
-        source: A name of ``rexnet list``, a spec in JSON, a run folder, a model folder,
-            ``hf:USER/REPO``, or ``timm:NAME`` for a model of timm.
+        source: A name of ``rexnet list``, a spec in JSON, a run folder, a model folder, a file of
+            weights that carries its spec, ``hf:USER/REPO``, or ``timm:NAME`` for a model of timm.
         weights: What ``create_model`` takes; of a model of timm ``timm``, or a file of timm's. By
-            default those of a trained source, else random ones.
+            default those of a trained source, else random ones: the run folder of a search is its
+            best network.
 
     Raises:
         UserError: There is no such model, or its weights cannot be had.
     """
-    scheme, _, name = source.partition(":")
-    if scheme == "timm":
-        from timm.data import resolve_model_data_config
-
-        module = timm_model(name, weights).eval()
-        preprocessing = Preprocessing.from_config(resolve_model_data_config(module))
-        trained = weights is not None
-        return Model(name=source, module=module, preprocessing=preprocessing, trained=trained)
-    folder = Path(source)
-    if weights is None and is_detector(folder):
-        return _described(source, load_detector(folder), True)
-    if weights is not None:
-        return _described(source, create_model(source, weights).eval(), True)
-    if scheme == "hf" or _holds_model(folder) or folder.suffix in (".safetensors", ".pth"):
-        return _described(source, load_model(source), True)
-    return _described(source, create_model(source).eval(), False)
+    found = find(source)
+    if found.kind == "timm":
+        return _of_timm(source, weights)
+    if weights is not None or found.weights is None:
+        return _described(source, create_model(source, weights).eval(), weights is not None)
+    if found.kind == "detector":
+        return _described(source, load_detector(found.weights.path.parent), True)
+    return _described(source, load_model(source), True)
 
 
 def of_spec(spec: NetSpec) -> Model:
@@ -136,8 +129,13 @@ def at_resolution(model: Model, resolution: int | None) -> Model:
     return replace(model, preprocessing=preprocessing)
 
 
-def _holds_model(folder: Path) -> bool:
-    return any((place / "config.json").is_file() for place in (folder, folder / "model"))
+def _of_timm(source: str, weights: str | None) -> Model:
+    from timm.data import resolve_model_data_config
+
+    module = timm_model(source.partition(":")[2], weights).eval()
+    preprocessing = Preprocessing.from_config(resolve_model_data_config(module))
+    trained = weights is not None
+    return Model(name=source, module=module, preprocessing=preprocessing, trained=trained)
 
 
 def _described(name: str, module: "Network | SSDLite", trained: bool) -> Model:

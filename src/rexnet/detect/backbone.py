@@ -9,6 +9,7 @@ from rexnet.errors import UserError
 from rexnet.nn.create import create_model
 from rexnet.nn.download import downloading
 from rexnet.nn.features import TapNetwork
+from rexnet.nn.sources import resolve
 from rexnet.preprocessing import Preprocessing
 
 STRIDES = (16, 32)
@@ -61,22 +62,24 @@ class _Stages(nn.ModuleList):
 Backbone = TapNetwork | TimmBackbone
 
 
-def create_backbone(source: str, weights: str | None = None) -> Backbone:
+def create_backbone(source: str, weights: str | None = None, *, load: bool = True) -> Backbone:
     """Build a backbone.
 
     Args:
         source: What ``create_model`` takes as a network, or ``timm:NAME``.
         weights: What ``create_model`` takes as weights; of a model of timm ``timm``, for those that
             the name stands for, or a file of timm's.
+        load: Load the weights, which otherwise say only which network of a search is meant.
 
     Raises:
         UserError: There is no such network, its weights cannot be had, or it has no such maps.
     """
+    given = weights if load else None
     scheme, _, name = source.partition(":")
     if scheme == "timm":
-        return TimmBackbone(name, weights)
+        return TimmBackbone(name, given)
     # The classifier is left out, so weights with any number of classes will do.
-    return TapNetwork(create_model(source, weights, num_classes=1))
+    return TapNetwork(create_model(resolve(source, weights), given, num_classes=1))
 
 
 def timm_model(name: str, weights: str | None = None, **options: Any) -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError
+from rexnet.nn.sources import find
 from rexnet.train.config import check_training, check_workers
 from rexnet.train.recipe import Device
 
@@ -74,7 +75,7 @@ class DetectTrainConfig:
         """
         if self.weights is not None or not recipe.pretrained:
             return self.weights
-        if not (Path(self.backbone) / "model").is_dir():
+        if find(self.backbone).weights is None:
             raise UserError(
                 f"recipe {self.recipe} starts from a trained backbone: give --weights timm, "
                 "official:PATH, PATH, hf:USER/REPO or a run folder (or --from-scratch)"

@@ -217,7 +217,7 @@ def _model(config: DetectTrainConfig, recipe: DetectionRecipe, train: CocoImages
     torch.manual_seed(config.seed)
     resumes = (Path(config.out) / "last.pt").exists()
     # The weights to start from may be gone when a checkpoint has taken their place.
-    backbone = create_backbone(config.backbone, None if resumes else weights)
+    backbone = create_backbone(config.backbone, weights, load=not resumes)
     if resumes:
         known = Preprocessing.from_config(
             runs.read_json(Path(config.out) / "train.json")["preprocessing"]
@@ -279,8 +279,12 @@ def common(
     }
 
 
-def backbone_id(source: str) -> dict[str, Any]:
+def backbone_id(source: str, weights: str | None) -> dict[str, Any]:
     """Return what ``train.json`` tells of a backbone, which need not be built for it.
+
+    Args:
+        source: What ``create_backbone`` takes.
+        weights: What it starts from.
 
     Raises:
         UserError: The network is unknown.
@@ -288,7 +292,7 @@ def backbone_id(source: str) -> dict[str, Any]:
     if source.startswith("timm:"):
         return {"name": source, "spec_id": None}
     # As a backbone has no classifier, its number of classes is 1.
-    spec = dataclasses.replace(resolve(source), num_classes=1)
+    spec = dataclasses.replace(resolve(source, weights), num_classes=1)
     return {"name": spec.name, "spec_id": spec.spec_id}
 
 

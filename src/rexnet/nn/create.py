@@ -9,7 +9,7 @@ from rexnet.errors import UserError
 from rexnet.nn.features import FeatureNetwork
 from rexnet.nn.hub import load_into
 from rexnet.nn.network import Network
-from rexnet.nn.sources import resolve
+from rexnet.nn.sources import find_weights, resolve
 from rexnet.spec import NetSpec
 
 
@@ -52,13 +52,15 @@ def create_model(
     """Build a network, with weights, their preprocessing and class names if a source is given.
 
     Args:
-        network: A name of ``rexnet list``, the path of a spec in JSON, a NetSpec, or a run folder,
-            of which only the spec is used.
+        network: A name of ``rexnet list``, the path of a spec in JSON, a NetSpec, ``hf:USER/REPO``,
+            a model folder or a run folder, of which only the spec is used. The run folder of a
+            search stands for the network on its fitted line; where it is given as the weights too,
+            for the best network, which they are of.
         weights: ``timm`` for timm's own weights of this ReXNet from the hub; ``hf:USER/REPO`` for
             a repository of the hub, ours or timm's; ``official:PATH`` for a file of the paper's
             authors; or the path of a ``.safetensors`` or ``.pth`` file with the tensor names of
             the official models, of timm's or of this package, of a folder with a ``config.json``
-            beside the weights, or of a run folder.
+            beside the weights, or of a run folder: of a search, the weights of its best network.
         num_classes: Classes of the network, the spec's by default. If the weights have another
             number, the classifier is new and everything else is loaded.
         in_channels: Channels of the images, the spec's by default. If the weights have 3 channels
@@ -73,7 +75,7 @@ def create_model(
     """
     if out_indices is not None and not features_only:
         raise UserError("out_indices chooses feature maps; give features_only=True with it")
-    spec = resolve(network)
+    spec = resolve(network, weights)
     if num_classes is not None:
         spec = dataclasses.replace(spec, num_classes=num_classes)
     if in_channels is not None:
@@ -82,7 +84,7 @@ def create_model(
     if weights is not None:
         load_into(
             model,
-            weights,
+            find_weights(weights, spec),
             new_classifier=num_classes is not None or features_only,
             adapt_input=in_channels is not None,
         )

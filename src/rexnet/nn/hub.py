@@ -5,28 +5,14 @@ config has timm's field names where timm has them, and the NetSpec under ``spec`
 """
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rexnet.errors import UserError
-from rexnet.nn.download import cached, download
-from rexnet.nn.model_folder import CONFIG, WEIGHTS, ModelConfig, read_config
+from rexnet.nn.model_folder import CONFIG, WEIGHTS
 from rexnet.nn.network import Network
-from rexnet.nn.sources import timm_repository, weights_at
+from rexnet.nn.sources import Weights, find_weights
 from rexnet.nn.weights import load_weights, read_spec, save_weights
-from rexnet.preprocessing import Preprocessing
 from rexnet.runs import write_json
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    """A file of weights and what belongs to them, as far as it is known."""
-
-    weights: Path
-    config: ModelConfig | None = None
-    preprocessing: Preprocessing | None = None
-    classes: tuple[str, ...] = ()
 
 
 def save_pretrained(model: Network, folder: str | Path) -> None:
@@ -54,23 +40,23 @@ def load_model(source: str | Path) -> Network:
 
     Args:
         source: A model folder of ``save_pretrained`` or of timm, a run folder with such a folder
-            ``model`` in it, ``hf:USER/REPO`` for one on the hub (``hf:USER/REPO@REVISION`` for a
+            ``model`` in it, the run folder of a search, which gives the best of the networks it
+            trained, ``hf:USER/REPO`` for a model folder on the hub (``hf:USER/REPO@REVISION`` for a
             certain state of it), or a ``.safetensors`` file that carries its spec; such a file has
             neither preprocessing nor class names.
 
     Raises:
         UserError: The source cannot be read or downloaded, or holds no model of a known network.
     """
-    found = _find(source)
-    model = Network(found.config.spec if found.config else read_spec(found.weights))
-    load_weights(model, found.weights)
-    _describe(model, found)
+    weights = find_weights(source)
+    model = Network(weights.spec or read_spec(weights.path))
+    load_into(model, weights)
     return model.eval()
 
 
 def load_into(
     model: Network,
-    weights: str | Path,
+    weights: Weights,
     *,
     new_classifier: bool = False,
     adapt_input: bool = False,
@@ -78,15 +64,15 @@ def load_into(
     """Load weights, preprocessing and class names into ``model``; see ``create_model``.
 
     Raises:
-        UserError: The weights cannot be had or do not fit; ``model`` is then as it was.
+        UserError: The weights do not fit; ``model`` is then as it was.
     """
-    if weights == "timm":
-        repository = timm_repository(model.spec)
-        source = _open(cached(repository) or download(repository))
-    else:
-        source = _find(weights)
-    load_weights(model, source.weights, new_classifier=new_classifier, adapt_input=adapt_input)
-    _describe(model, source)
+    load_weights(model, weights.path, new_classifier=new_classifier, adapt_input=adapt_input)
+    spec = model.spec
+    preprocessing = weights.preprocessing or model.preprocessing
+    model.preprocessing = preprocessing.with_channels(spec.in_channels)
+    classes = imagenet_classes() if weights.of_imagenet else weights.classes
+    # A new classifier has other classes than the weights.
+    model.classes = classes if len(classes) == spec.num_classes else ()
 
 
 def imagenet_classes() -> tuple[str, ...]:
@@ -101,38 +87,3 @@ def imagenet_ids() -> tuple[str, ...]:
     from timm.data.imagenet_info import ImageNetInfo
 
     return tuple(map(ImageNetInfo().index_to_label_name, range(1000)))
-
-
-def _describe(model: Network, source: _Source) -> None:
-    spec = model.spec
-    preprocessing = source.preprocessing or model.preprocessing
-    model.preprocessing = preprocessing.with_channels(spec.in_channels)
-    # A new classifier has other classes than the weights.
-    model.classes = source.classes if len(source.classes) == spec.num_classes else ()
-
-
-def _find(source: str | Path) -> _Source:
-    scheme, _, name = str(source).partition(":")
-    if scheme == "hf":
-        return _open(download(name))
-    path = weights_at(source)
-    if scheme == "official":
-        return _Source(weights=path, preprocessing=Preprocessing(), classes=imagenet_classes())
-    # Given a model folder's file, what lies beside it must not be lost.
-    if path.is_dir() or (path.name in WEIGHTS and path.with_name(CONFIG).is_file()):
-        return _open(path if path.is_dir() else path.parent)
-    return _Source(weights=path)
-
-
-def _open(folder: Path) -> _Source:
-    config = read_config(folder)
-    for name in WEIGHTS:
-        path = config.path.with_name(name)
-        if path.is_file():
-            return _Source(
-                weights=path,
-                config=config,
-                preprocessing=config.preprocessing,
-                classes=imagenet_classes() if config.of_imagenet else config.classes,
-            )
-    raise UserError(f"{config.path.parent} holds no weights: neither {' nor '.join(WEIGHTS)}")

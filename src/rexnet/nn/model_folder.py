@@ -29,6 +29,11 @@ class ModelConfig:
     fields: Mapping[str, Any]
 
     @property
+    def is_detector(self) -> bool:
+        """Whether it describes a detector, which has no spec of its own."""
+        return self.fields.get("architecture") == "ssdlite"
+
+    @property
     def pretrained(self) -> Mapping[str, Any]:
         """What timm calls ``pretrained_cfg``."""
         fields = self.fields.get("pretrained_cfg")
@@ -72,31 +77,43 @@ class ModelConfig:
             raise UserError(f"{self.path}: {error}") from None
 
 
+def has_config(folder: Path) -> bool:
+    """Tell whether a folder is a model folder, or a run folder that holds one."""
+    return any(path.is_file() for path in _places(folder))
+
+
 def config_of(folder: Path) -> Path:
     """Return the config of a model folder, or of a run folder that holds one.
 
     Raises:
         UserError: There is none.
     """
-    for path in (folder / CONFIG, folder / "model" / CONFIG):
+    for path in _places(folder):
         if path.is_file():
             return path
     raise UserError(f"{folder} holds no model: neither {CONFIG} nor model/{CONFIG}")
+
+
+def no_classifier(path: Path) -> UserError:
+    """Return the error for the config of a detector where a classifier is wanted."""
+    return UserError(f"{path} describes a detector, no classifier; see `rexnet detect`")
 
 
 def read_config(folder: Path) -> ModelConfig:
     """Read the config of a model folder, or of a run folder that holds one.
 
     Raises:
-        UserError: There is none, or it describes no classifier.
+        UserError: There is none, or it describes no model.
     """
     path = config_of(folder)
     fields = read_json(path)
     if not isinstance(fields, dict) or not {"spec", "architecture"} & fields.keys():
         raise UserError(f"{path} describes no model: it has no spec and no architecture")
-    if fields.get("architecture") == "ssdlite":
-        raise UserError(f"{path} describes a detector, no classifier; see `rexnet detect`")
     return ModelConfig(path=path, fields=fields)
+
+
+def _places(folder: Path) -> tuple[Path, Path]:
+    return folder / CONFIG, folder / "model" / CONFIG
 
 
 def _timm_spec(config: Mapping[str, Any], pretrained: Mapping[str, Any]) -> NetSpec:

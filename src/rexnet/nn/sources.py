@@ -1,105 +1,265 @@
-"""Where networks and weights come from: names, files, folders and the hub.
+"""What a model is named by: a name, a file, a folder, a repository; where its weights are.
 
 Nothing here needs torch: a name that is nothing is told before it is loaded.
 """
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rexnet import families
 from rexnet.errors import UserError
 from rexnet.nn.download import cached, download
-from rexnet.nn.model_folder import config_of, read_config
+from rexnet.nn.model_folder import (
+    CONFIG,
+    WEIGHTS,
+    ModelConfig,
+    config_of,
+    has_config,
+    no_classifier,
+    read_config,
+)
+from rexnet.preprocessing import Preprocessing
+from rexnet.runs import read_json
 from rexnet.spec import NetSpec
+
+Kind = Literal["network", "folder", "search", "detector", "file", "timm"]
+"""What a source is: a name or a spec; a model folder, a repository of the hub or the run folder of
+a training; the run folder of a search; a detector's; a file of weights; a model of timm."""
+
+SEARCH, SPEC = "search.json", "spec.json"
+
+BEST, BEST_SPEC = "best.safetensors", "best.json"
+"""The weights of the best network of a search, and its spec."""
+
+FILES = (".safetensors", ".pth")
+"""What files of weights end with."""
 
 TIMM_WIDTHS = (1.0, 1.3, 1.5, 2.0, 3.0)
 """The width multipliers of the weights that timm keeps on the hub."""
 
 
-def resolve(network: str | Path | NetSpec) -> NetSpec:
-    """Return the spec of a name, a JSON file, a model folder or a run folder; see ``create_model``.
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Trained weights, with what is known of them.
+
+    Attributes:
+        path: Their file.
+        spec: The network they are of; None where only the file itself can tell.
+        preprocessing: What they were trained with; None if it is unknown.
+        classes: The names of their classes; empty if they are unknown.
+        of_imagenet: Whether their classes are those of ImageNet, whose names timm has.
+    """
+
+    path: Path
+    spec: NetSpec | None = None
+    preprocessing: Preprocessing | None = None
+    classes: tuple[str, ...] = ()
+    of_imagenet: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a model is named by.
+
+    A search has two networks: the one on the fitted line, to be trained anew, and the best of those
+    that were trained, which the weights are of. Of all other sources they are the same.
+
+    Attributes:
+        kind: What it is.
+        spec: The network to train anew; None if there is none or only the weights can tell.
+        weights: Its own trained weights; None if it has none.
+    """
+
+    kind: Kind
+    spec: NetSpec | None = None
+    weights: Weights | None = None
+
+
+def find(source: str | Path) -> Source:
+    """Return what a model is named by; a repository of the hub is in its cache thereafter.
+
+    Args:
+        source: A name of ``rexnet list``, the path of a spec in JSON, a run folder of a search or
+            of a training, a model folder, ``hf:USER/REPO``, the path of a ``.safetensors`` or
+            ``.pth`` file, or ``timm:NAME``. Whether timm knows the name, timm alone can tell.
+
+    Raises:
+        UserError: It is nothing of these, or what it holds is damaged.
+    """
+    scheme, _, name = str(source).partition(":")
+    if scheme == "timm":
+        return Source(kind="timm")
+    if scheme == "hf":
+        return _in_folder(download(name))
+    # A name wins: a run folder in the working directory may be called after its network.
+    try:
+        return Source(kind="network", spec=families.resolve(str(source)))
+    except UserError:
+        path = Path(source)
+        if path.is_dir():
+            return _in_folder(path)
+        if path.suffix in FILES and path.is_file():
+            return Source(kind="file", weights=find_weights(path))
+        raise
+
+
+def find_weights(weights: str | Path, spec: NetSpec | None = None) -> Weights:
+    """Return trained weights that are named apart; those of the hub are in its cache thereafter.
+
+    Args:
+        weights: What ``create_model`` takes as weights.
+        spec: The network they are for, which ``timm`` needs.
+
+    Raises:
+        UserError: There are none, or what belongs to them is damaged.
+    """
+    scheme, _, name = str(weights).partition(":")
+    if weights == "timm" and spec is not None:
+        repository = timm_repository(spec)
+        return _weights_in(cached(repository) or download(repository))
+    if scheme == "hf":
+        return _weights_in(download(name))
+    path = Path(name if scheme == "official" else weights)
+    if not path.exists():
+        raise UserError(
+            f"cannot read the weights {path}: no such file or folder (a repository of the hub is "
+            "hf:USER/REPO)"
+        )
+    if scheme == "official":
+        return Weights(path=path, preprocessing=Preprocessing(), of_imagenet=True)
+    # Given the file of a folder, what lies beside it must not be lost.
+    beside = CONFIG if path.name in WEIGHTS else SEARCH if path.name == BEST else None
+    if beside is not None and path.with_name(beside).is_file():
+        return _weights_in(path.parent)
+    return _weights_in(path) if path.is_dir() else Weights(path=path)
+
+
+def find_trained(model: str, weights: str | None = None) -> Weights:
+    """Return the weights of a model that has to be trained: its own, or those given apart.
+
+    Raises:
+        UserError: There are none, or a name comes without weights.
+    """
+    if weights is not None:
+        return find_weights(weights, resolve(model, weights))
+    if not model.startswith("hf:") and (not Path(model).exists() or model.endswith(".json")):
+        raise UserError(
+            f"{model} is no run folder; a network needs --weights timm, official:PATH, PATH, "
+            "hf:USER/REPO or a run folder"
+        )
+    return find_weights(model)
+
+
+def check_model(source: str, weights: str | None = None) -> None:
+    """Check a model and its weights: what ``deploy.models.load`` takes.
+
+    Whether timm knows a model of its own, timm alone can tell.
+
+    Raises:
+        UserError: One of them is not there.
+    """
+    found = find(source)
+    if found.kind == "timm":
+        if weights is not None and weights != "timm":
+            find_weights(weights)
+    elif weights is not None:
+        find_weights(weights, resolve(source, weights))
+    elif found.weights is None:
+        resolve(source)
+
+
+def resolve(network: str | Path | NetSpec, weights: str | Path | None = None) -> NetSpec:
+    """Return the spec of a network that is named by a source.
+
+    Args:
+        network: What ``create_model`` takes as a network.
+        weights: What it is to start from. Of a search whose own weights these are, the network is
+            the best one, else that on the fitted line.
 
     Raises:
         UserError: The name is unknown, or there is no spec in the file or the folder.
     """
     if isinstance(network, NetSpec):
         return network
-    spec = named(network)
-    return read_config(Path(network)).spec if spec is None else spec
+    source = find(network)
+    is_own = weights is not None and Path(weights) == Path(network)
+    if is_own and source.weights is not None and source.weights.spec is not None:
+        return source.weights.spec
+    if source.spec is not None:
+        return source.spec
+    if source.kind == "search":
+        raise UserError(
+            f"{network} is a search without a fitted line yet: run `rexnet fit {network}`, or give "
+            f"the spec of its best network, {Path(network) / BEST_SPEC}"
+        )
+    if source.kind == "detector" and source.weights is not None:
+        raise no_classifier(source.weights.path.with_name(CONFIG))
+    # What a file of weights or timm names is no network of this package.
+    return families.resolve(str(network))
 
 
-def named(network: str | Path) -> NetSpec | None:
-    """Return the spec of a network as ``resolve`` does; None for a folder whose config has it.
+def _in_folder(folder: Path) -> Source:
+    if (folder / SEARCH).is_file():
+        return _of_search(folder)
+    spec = _spec_at(folder / SPEC)
+    if spec is not None and not has_config(folder):
+        return Source(kind="folder", spec=spec)
+    config = read_config(folder)
+    if config.is_detector:
+        weights = Weights(path=config.path.with_name(WEIGHTS[0]))
+        return Source(kind="detector", spec=spec, weights=weights)
+    return Source(kind="folder", spec=spec or config.spec, weights=_beside(config))
 
-    Raises:
-        UserError: The name is unknown, or there is no spec in the file or the folder.
-    """
-    # A name wins: a run folder in the working directory may be called after its network.
+
+def _of_search(folder: Path) -> Source:
+    path, spec = folder / BEST, _spec_at(folder / BEST_SPEC)
+    weights = None
+    if spec is not None and path.is_file():
+        known = _of_candidates(folder / SEARCH, spec.resolution)
+        weights = Weights(path=path, spec=spec, preprocessing=known)
+    return Source(kind="search", spec=_spec_at(folder / SPEC), weights=weights)
+
+
+def _of_candidates(path: Path, resolution: int) -> Preprocessing:
+    """Return what images went through before the candidates of a search saw them."""
     try:
-        return families.resolve(str(network))
-    except UserError:
-        folder = Path(network)
-        if not folder.is_dir():
-            raise
-    if (folder / "spec.json").is_file():
-        return NetSpec.load(folder / "spec.json")
-    config_of(folder)
+        mean, std = (tuple(map(float, read_json(path)["data"][name])) for name in ("mean", "std"))
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path} is damaged: it does not tell mean and std of the images") from None
+    return Preprocessing(resolution=resolution, crop=1.0, mean=mean, std=std)
+
+
+def _spec_at(path: Path) -> NetSpec | None:
+    return NetSpec.load(path) if path.is_file() else None
+
+
+def _beside(config: ModelConfig) -> Weights | None:
+    """Return the weights of a model folder; None if there are none."""
+    for name in WEIGHTS:
+        path = config.path.with_name(name)
+        if path.is_file():
+            return Weights(
+                path=path,
+                spec=config.spec,
+                preprocessing=config.preprocessing,
+                classes=config.classes,
+                of_imagenet=config.of_imagenet,
+            )
     return None
 
 
-def weights_at(source: str | Path) -> Path:
-    """Return the file or the folder of weights that are not on the hub.
-
-    Raises:
-        UserError: There is none.
-    """
-    scheme, _, name = str(source).partition(":")
-    path = Path(name if scheme == "official" else source)
-    if not path.exists():
-        raise UserError(
-            f"cannot read the weights {path}: no such file or folder (a repository of the hub is "
-            "hf:USER/REPO)"
-        )
-    return path
-
-
-def check_weights(weights: str | None, spec: NetSpec | None) -> None:
-    """Check that there are weights to start from; those of the hub are in its cache thereafter.
-
-    Args:
-        weights: What ``create_model`` takes.
-        spec: The network they are for, if it is known.
-
-    Raises:
-        UserError: There are none.
-    """
-    if weights == "timm":
-        repository = timm_repository(spec) if spec is not None else None
-        if repository is not None and cached(repository) is None:
-            download(repository)
-    elif weights is not None and weights.startswith("hf:"):
-        download(weights.removeprefix("hf:"))
-    elif weights is not None:
-        weights_at(weights)
-
-
-def check_trained(model: str, weights: str | None) -> None:
-    """Check that there is a trained model: whole in a folder or on the hub, or with weights.
-
-    Raises:
-        UserError: There is none, or a name comes without weights.
-    """
-    if weights is not None:
-        check_weights(weights, named(model))
-    elif model.startswith("hf:"):
-        check_weights(model, None)
-    elif not Path(model).exists() or model.endswith(".json"):
-        raise UserError(
-            f"{model} is no run folder; a network needs --weights timm, official:PATH, PATH, "
-            "hf:USER/REPO or a run folder"
-        )
-    elif Path(model).is_dir():
-        config_of(Path(model))
+def _weights_in(folder: Path) -> Weights:
+    source = _in_folder(folder)
+    if source.weights is not None and source.kind == "detector":
+        raise no_classifier(source.weights.path.with_name(CONFIG))
+    if source.weights is not None:
+        return source.weights
+    if source.kind == "search":
+        raise UserError(f"{folder} holds no {BEST} yet: its search has trained no network")
+    place = config_of(folder).parent
+    raise UserError(f"{place} holds no weights: neither {' nor '.join(WEIGHTS)}")
 
 
 def timm_repository(spec: NetSpec) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rexnet import runs
 from rexnet.data.sources import check_source
-from rexnet.nn.sources import named, resolve
+from rexnet.nn.sources import resolve
 from rexnet.paper import TABLE_A2
 from rexnet.runs.parallel import StudyProgress, train_all
 from rexnet.spec import Activation, NetSpec
@@ -27,7 +27,7 @@ def check(config: ActivationStudy) -> None:
         UserError: One of them is not there.
     """
     recipe.load(config.recipe, config.set)
-    named(config.model)
+    resolve(config.model)
     check_source(config.data)
 
 

@@ -12,7 +12,7 @@ from rexnet.data.coco import find_part
 from rexnet.detect import recipe
 from rexnet.detect.config import DetectTrainConfig
 from rexnet.errors import UserError
-from rexnet.nn.sources import check_weights, named
+from rexnet.nn.sources import check_model
 from rexnet.paper import TABLE_A3, TABLE_A4, Precision
 from rexnet.runs.parallel import StudyProgress, train_all, trainings_at_a_time
 from rexnet.studies.config import DetectionStudy
@@ -34,8 +34,7 @@ def check(config: DetectionStudy) -> None:
     # Trainings that go on have their own.
     weights = None if Path(config.out).exists() else config.weights
     for backbone in config.backbones:
-        # Whether timm knows a network, timm alone can tell.
-        check_weights(weights, None if backbone.startswith("timm:") else named(backbone))
+        check_model(backbone, weights)
 
 
 def run(
@@ -110,10 +109,11 @@ def _opened(config: DetectionStudy, jobs: Mapping[Path, tuple[str, int]]) -> Ite
     device = torch.device("cuda" if on_gpu(config.device) else "cpu")
     prints = train.fingerprint(), val.fingerprint()
     common = job.common(how, train, prints, config.weights, device)
-    trainings = {
-        place: {**common, "backbone": job.backbone_id(name), "seed": seed}
-        for place, (name, seed) in jobs.items()
-    }
+    trainings = {}
+    for place, (name, seed) in jobs.items():
+        weights = _training(config, name, seed, place).start(how)
+        backbone = job.backbone_id(name, weights)
+        trainings[place] = {**common, "backbone": backbone, "seed": seed}
     with opened_study(Path(config.out), "detection.json", common, trainings):
         yield
 

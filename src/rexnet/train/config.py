@@ -3,10 +3,10 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from rexnet.errors import UserError
+from rexnet.nn.sources import find
 from rexnet.train.recipe import Device, Recipe
 
 Part = Literal["auto", "val", "train", "all"]
@@ -58,7 +58,7 @@ class TrainConfig:
         """
         if self.weights is not None or not recipe.pretrained:
             return self.weights
-        if not (Path(self.model) / "model").is_dir():
+        if find(self.model).weights is None:
             raise UserError(
                 f"recipe {self.recipe} starts from trained weights: give --weights timm, "
                 "official:PATH, PATH, hf:USER/REPO or a run folder (or --set pretrained=false)"

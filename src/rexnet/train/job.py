@@ -185,7 +185,7 @@ def _model(config: TrainConfig, recipe: Recipe, data: Data[Images]) -> Network:
         UserError: The network is unknown, or the weights cannot be had or do not fit.
     """
     weights = config.start(recipe)
-    spec = adapted(resolve(config.model), recipe)
+    spec = adapted(resolve(config.model, weights), recipe)
     torch.manual_seed(config.seed)
     num_classes, folder = len(data.train.classes), Path(config.out)
     # The weights to start from may be gone when a checkpoint has taken their place.

@@ -23,7 +23,7 @@ from rexnet.errors import UserError
 from rexnet.nn.create import create_model
 from rexnet.nn.hub import imagenet_classes, imagenet_ids, load_model
 from rexnet.nn.network import Network
-from rexnet.nn.sources import check_trained
+from rexnet.nn.sources import find_trained
 from rexnet.nn.weights import digest
 from rexnet.train.config import ValidateConfig, num_readers
 from rexnet.train.distributed import joined
@@ -118,7 +118,7 @@ def trained(model: str, weights: str | None) -> Network:
     Raises:
         UserError: It cannot be had, or a name comes without weights.
     """
-    check_trained(model, weights)
+    find_trained(model, weights)
     return load_model(model) if weights is None else create_model(model, weights).eval()
 
 
@@ -156,7 +156,8 @@ def _images(config: ValidateConfig) -> tuple[str, Images]:
         raise UserError("give --data: what to evaluate on")
     if config.part == "all":
         return source, open_folder(Path(source))
-    if config.part == "auto" and source != own and is_class_folder(Path(source)):
+    is_own = own is not None and Path(source).resolve() == Path(own).resolve()
+    if config.part == "auto" and not is_own and is_class_folder(Path(source)):
         # Of the images that a model was trained on a part was held out; others are whole.
         return source, _held_out(config.model, source) or open_folder(Path(source))
     return source, open_images(source)[config.part != "train"]
