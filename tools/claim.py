@@ -30,7 +30,8 @@ from rexnet.budget import Budget, Count
 from rexnet.data.sources import Images, open_images
 from rexnet.design import propose
 from rexnet.families import search_network
-from rexnet.runs.parallel import StudyProgress, train_all
+from rexnet.runs.parallel import train_all
+from rexnet.runs.progress import OnProgress, Progress
 from rexnet.search.config import PRESETS
 from rexnet.train.config import TrainConfig
 
@@ -85,14 +86,12 @@ def main() -> None:
 
         told = 0.0
 
-        def show(progress: StudyProgress) -> None:
+        def show(progress: Progress) -> None:
             nonlocal told
             record()
             if time.monotonic() - told > 60:
                 told = time.monotonic()
-                left = progress.seconds_left
-                hours = "?" if left is None else f"{left / 3600:.1f}"
-                print(f"{progress.share:.1%} of what had no line, {hours} h left", flush=True)
+                print(f"{progress.share:.1%} of what had no line, {progress.words}", flush=True)
 
         known = record()
         waiting = [config for key, config in trainings.items() if key not in known]
@@ -121,16 +120,16 @@ def claimed(num_classes: int) -> dict[str, NetSpec]:
     return {name: replace(spec, name=name) for name, spec in found.items()}
 
 
-def train(pause: Path, config: TrainConfig, on_progress: Any, on_read: Any) -> dict[str, Any]:
+def train(pause: Path, config: TrainConfig, on_progress: OnProgress) -> dict[str, Any]:
     """Train as ``rexnet train`` does, and wait while the file ``pause`` is there."""
     from rexnet.train import job
 
-    def show(progress: Any) -> None:
+    def show(progress: Progress) -> None:
         on_progress(progress)
         while pause.exists():
             time.sleep(1)
 
-    return job.run(config, show, on_read)
+    return job.run(config, show)
 
 
 def line(name: str, config: TrainConfig, spec: NetSpec, test: Images) -> Row:

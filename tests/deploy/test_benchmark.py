@@ -162,7 +162,7 @@ def test_progress_rises_to_the_end_and_tells_the_time_left():
     shares = [progress.share for progress in told]
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    assert told[0].what == "1/2 ready: " + SPEC.name + " in torch"
+    assert told[0].words == "1/2 ready: " + SPEC.name + " in torch"
     assert (told[0].seconds_left, told[-1].seconds_left) == (None, 0)
 
 

@@ -87,7 +87,7 @@ def write_two_classes(folder):
 def test_a_file_says_what_it_is_and_gives_what_its_model_gives(kind, here):
     model = write_network(here / "M")
     shares = []
-    result = export.run(config(format=kind), lambda share, status: shares.append(share))
+    result = export.run(config(format=kind), lambda progress: shares.append(progress.share))
     assert shares == sorted(shares)
     assert shares[-1] == 1
     folder = here / "M" / "export" / kind

@@ -75,12 +75,14 @@ def test_what_a_stop_left_is_not_measured_again(tmp_path, monkeypatch):
         a_stopwatch(tmp_path, calls, fails_at=1).times(specs)
     assert len(calls) == 1
     steps = []
-    watch = dataclasses.replace(
-        a_stopwatch(tmp_path, calls), on_progress=lambda done, total: steps.append((done, total))
-    )
+    watch = dataclasses.replace(a_stopwatch(tmp_path, calls), on_progress=steps.append)
     watch.times(specs)
     assert calls == [[spec.spec_id for spec in part] for part in (specs[:2], specs[2:4], specs[4:])]
-    assert steps == [(4, 6), (6, 6)]
+    assert [step.words.split(",")[0] for step in steps] == [
+        "2/3 networks measured",
+        "3/3 networks measured",
+    ]
+    assert [step.share for step in steps] == [4 / 6, 1]
 
 
 def test_a_predictor_is_judged_by_networks_it_was_not_fitted_to(tmp_path):
@@ -148,7 +150,7 @@ def test_networks_are_measured_in_onnx_runtime(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     steps = []
-    watch = clock("onnxruntime", lambda done, total: steps.append((done, total)), threads=1)
+    watch = clock("onnxruntime", steps.append, threads=1)
     assert watch.device["threads"] == 1
     assert watch.device["versions"]["onnxruntime"]
     specs = [families.search_network(widths, 10, 32) for widths in ((8, 8, 16), (8, 16, 24))]
@@ -157,8 +159,8 @@ def test_networks_are_measured_in_onnx_runtime(tmp_path, monkeypatch):
     for one in found:
         assert 0 < one.fastest <= one.quartiles[0] <= one.median <= one.quartiles[1]
         assert one.others is None or 0 <= one.others <= 1
-    assert steps[:3] == [(1, 4), (2, 4), (2, 4)]
-    assert steps[-1] == (4, 4)
+    assert [step.share for step in steps[:3]] == [0.25, 0.5, 0.5]
+    assert (steps[-1].share, steps[-1].words) == (1, "2/2 networks measured, time left 0:00")
 
 
 def test_networks_are_measured_in_openvino():

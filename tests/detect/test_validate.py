@@ -20,7 +20,7 @@ def finished(tmp_path_factory):
     settings = (*SETTINGS, "epochs=12", "augment=false", "lr=0.1")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        result = job.run(config(set=settings), lambda progress: None, lambda done, total: None)
+        result = job.run(config(set=settings), lambda progress: None)
     return folder / "D", result
 
 
@@ -34,7 +34,7 @@ def trained(finished, here):
 
 def run(**changes):
     settings = {"detector": "D", "device": "cpu", "workers": 0}
-    return validate(DetectValidateConfig(**settings | changes), lambda done, total: None)
+    return validate(DetectValidateConfig(**settings | changes), lambda progress: None)
 
 
 def test_it_finds_what_the_training_found(trained, here):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rexnet.runs.parallel import StudyProgress
+from rexnet.runs.progress import Progress
 
 
 def train_here(job, configs, parallel, on_progress):
@@ -10,6 +10,6 @@ def train_here(job, configs, parallel, on_progress):
     waiting = [config for config in configs if not (Path(config.out) / "result.json").exists()]
     total = len(configs)
     for trained, config in enumerate(waiting, total - len(waiting) + 1):
-        job(config, lambda progress: None, lambda done, total: None)
-        share = trained / total
-        on_progress(StudyProgress(trained=trained, total=total, share=share, seconds_left=None))
+        job(config, lambda progress: None)
+        words = f"{trained}/{total} trainings, time left 0:00"
+        on_progress(Progress(share=trained / total, words=words))

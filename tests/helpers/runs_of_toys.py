@@ -42,7 +42,7 @@ def train(out):
     """Train to the end, for a process that is started."""
     from rexnet.train import job
 
-    job.run(config(out=out), lambda progress: None, lambda done, total: None)
+    job.run(config(out=out), lambda progress: None)
 
 
 def train_and_die(share, out):
@@ -53,4 +53,4 @@ def train_and_die(share, out):
         if progress.share >= share:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    job.run(config(out=out, checkpoint_seconds=0), stop, lambda done, total: None)
+    job.run(config(out=out, checkpoint_seconds=0), stop)

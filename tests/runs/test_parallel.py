@@ -14,7 +14,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def job(config, on_progress, on_read):
+def job(config, on_progress):
     """Write a result, or fail, or die."""
     on_progress(SimpleNamespace(share=0.5))
     if config.out.startswith("die"):
@@ -36,7 +36,7 @@ def test_what_has_a_result_is_not_trained_again(here):
     train_all(job, configs("a", "b", "c"), 2, seen.append)
     assert Path("a/result.json").read_text() == "mine"
     assert Path("b/result.json").read_text() == Path("c/result.json").read_text() == "{}"
-    assert (seen[-1].trained, seen[-1].total, seen[-1].share) == (3, 3, 1)
+    assert (seen[-1].words, seen[-1].share) == ("3/3 trainings, time left 0:00", 1)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_a_study_trains_every_activation_with_every_seed_and_goes_on(here):
     table = run(study(activations=("relu6", "silu")), seen.append)
     assert [line["activation"] for line in table] == ["relu6", "silu"]
     assert [line["seeds"] for line in table] == [2, 2]
-    assert (seen[-1].trained, seen[-1].total, seen[-1].share) == (4, 4, 1)
+    assert (seen[-1].words, seen[-1].share) == ("4/4 trainings, time left 0:00", 1)
     rows = runs.read_jsonl(here / "S" / "trainings.jsonl")
     assert {(r["activation"], r["seed"]) for r in rows} == {
         (name, seed) for name in ("relu6", "silu") for seed in (0, 1)
@@ -89,7 +89,7 @@ def test_a_study_trains_every_activation_with_every_seed_and_goes_on(here):
     assert runs.read_json(here / "S" / "silu-1" / "train.json")["seed"] == 1
     (here / "S" / "silu-1" / "result.json").unlink()
     assert run(study(activations=("relu6", "silu")), seen.append) == table
-    assert seen[-1].trained == 4
+    assert seen[-1].words.startswith("4/4 trainings")
 
 
 OTHERS = {
@@ -114,7 +114,7 @@ def test_a_folder_asked_for_something_else_is_refused_and_not_harmed(here):
         with pytest.raises(UserError, match=f"S holds a study of activations .*{wanted}.*--out"):
             run(study(**quick | changes))
     with pytest.raises(UserError, match="S holds a study of activations, not a training; give"):
-        job.run(config(out="S"), lambda progress: None, lambda done, total: None)
+        job.run(config(out="S"), lambda progress: None)
     with pytest.raises(UserError, match="S/silu-0 holds a training, not a study of activations"):
         run(study(**quick, out="S/silu-0"))
     assert contents(here / "S") == before

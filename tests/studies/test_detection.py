@@ -46,7 +46,7 @@ def test_a_study_trains_every_backbone_with_every_seed(here):
     table = detection.run(config(parallel=1), seen.append, train_here)
     assert [line["backbone"] for line in table] == ["toy.json", "other.json"]
     assert [line["seeds"] for line in table] == [2, 2]
-    assert (seen[-1].trained, seen[-1].total) == (4, 4)
+    assert seen[-1].words == "4/4 trainings, time left 0:00"
     assert len(runs.read_jsonl(here / "S" / "trainings.jsonl")) == 4
     assert runs.read_json(here / "S" / "table.json")["table"] == table
     paths = [path for path in (here / "S").rglob("*.json*") if path.is_file()]

@@ -72,6 +72,14 @@ def test_the_study_trains_looks_and_goes_on(tmp_path, monkeypatch, capsys):
         assert found["nuclear_norm"] == final["nuclear_norm"] > 0
         assert 1 <= found["effective_rank"] <= found["num_images"]
     command = ["study", "factors", "--data", "few.npz", "--seeds", "1", "--out", "F"]
+    told = []
+    config = FactorStudy(data="few.npz", seeds=1, out="F", device="cpu", set=settings)
+    assert (
+        factors.run(config, told.append) == runs.read_json(tmp_path / "F" / "table.json")["table"]
+    )
+    assert [progress.words for progress in told] == [
+        f"{number}/4 networks looked at" for number in range(1, 5)
+    ]
     assert cli.main([*command, "--device", "cpu", "--set", *settings]) == 0
     out = capsys.readouterr().out
     for words in ("baseline", "54.6", "6895.9", "4/4 networks looked at"):
@@ -83,4 +91,4 @@ def test_the_study_trains_looks_and_goes_on(tmp_path, monkeypatch, capsys):
     assert {path: path.read_bytes() for path in (tmp_path / "F").rglob("*.json*")} == before
     (tmp_path / "F/silu-0/rank/blocks.jsonl").write_text('{"images": 7}\n', encoding="utf-8")
     with pytest.raises(UserError, match="F/silu-0/rank is of 7 images, not of 10; remove it"):
-        factors.run(config, progress.append)
+        factors.run(config, told.append)

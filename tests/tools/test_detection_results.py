@@ -14,7 +14,7 @@ PAGE = ROOT / "docs/results/detection.md"
 def test_a_run_folder_becomes_a_line(tmp_path, monkeypatch):
     write_scenes(tmp_path)
     monkeypatch.chdir(tmp_path)
-    result = job.run(config(seed=4), lambda progress: None, lambda done, total: None)
+    result = job.run(config(seed=4), lambda progress: None)
     line = detection_results.line(tmp_path / "D")
     assert (line["name"], line["seed"], line["ap"]) == ("D", 4, result["ap"])
     assert len(line["metrics"]) == 3

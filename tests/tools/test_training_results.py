@@ -16,7 +16,7 @@ def test_a_run_folder_becomes_a_line(tmp_path, monkeypatch):
     write_toys(tmp_path)
     monkeypatch.chdir(tmp_path)
     settings = config(out="elu-4", seed=4, set=(*QUICK, "epochs=2"))
-    result = job.run(settings, lambda progress: None, lambda done, total: None)
+    result = job.run(settings, lambda progress: None)
     line = training_results.line(tmp_path / "elu-4")
     assert line["name"] == "elu-4"
     assert line["seed"] == 4

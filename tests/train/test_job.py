@@ -32,7 +32,7 @@ MADE = {
 
 
 def trained(**changes):
-    return job.run(config(**changes), lambda progress: None, lambda done, total: None)
+    return job.run(config(**changes), lambda progress: None)
 
 
 def weights_of(model):
@@ -242,9 +242,9 @@ def test_corrupt_files_are_named_and_left_out_when_asked(here):
     listed = [row for rows in runs.read_json(here / "T" / "images.json").values() for row in rows]
     assert sorted(place[-7:] for place, _ in listed) == ["024.png", "036.png"]
     (here / "T" / "result.json").unlink()
-    looked_at = []
-    job.run(config(**settings), lambda progress: None, lambda *seen: looked_at.append(seen))
-    assert looked_at == []
+    seen = []
+    job.run(config(**settings), seen.append)
+    assert not any("looked at" in progress.words for progress in seen)
 
 
 def test_fine_tuning_starts_from_the_weights_of_a_run_with_a_new_classifier(here):

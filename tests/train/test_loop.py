@@ -1,5 +1,6 @@
 import copy
 import math
+import re
 
 import numpy as np
 import pytest
@@ -202,13 +203,15 @@ def test_a_loss_that_explodes_at_once_says_that_there_is_no_checkpoint(tmp_path)
 def test_progress_tells_the_loss_the_epoch_and_the_time_left(tmp_path):
     seen = []
     loop(tmp_path, on_progress=seen.append).run()
-    assert [p.ended_epoch for p in seen] == ([False] * STEPS + [True]) * 4
-    assert seen[0].epoch == 1
-    assert seen[0].results == {}
+    assert [p.line for p in seen] == ([None] * STEPS + [True]) * 4
+    assert re.fullmatch(r"epoch 1/4, loss \S+, time left \S+", seen[0].words)
     assert seen[-1].share == 1
     assert seen[-1].seconds_left == 0
-    assert seen[-1].results["epoch"] == 4
-    assert all(p.loss is None for p in seen if p.ended_epoch)
+    last = lines(tmp_path)[-1]
+    assert seen[-1].words == (
+        f"epoch 4/4, after epoch 4: train loss {last['train_loss']:.4g}, "
+        f"top-1 {100 * last['top1']:.1f} %, time left 0:00"
+    )
     assert all(p.seconds_left >= 0 for p in seen)
 
 

@@ -19,15 +19,16 @@ from rexnet.train.validate import predict, relabelled, trained, validate
 
 @pytest.fixture
 def run(here):
-    job.run(config(set=(*QUICK, "epochs=2")), lambda progress: None, lambda done, total: None)
+    job.run(config(set=(*QUICK, "epochs=2")), lambda progress: None)
     return here / "T"
 
 
 def validated(**changes):
     seen = []
     settings = {"model": "T", "device": "cpu"} | changes
-    found = validate(ValidateConfig(**settings), lambda *progress: seen.append(progress))
-    assert seen[-1] == (found.evaluation.num_images,) * 2
+    found = validate(ValidateConfig(**settings), seen.append)
+    count = f"{found.evaluation.num_images:,}"
+    assert seen[-1].words == f"{count}/{count} images"
     return found
 
 
@@ -123,7 +124,7 @@ def test_another_validation_stands_beside_the_runs_own(run, here):
 def test_images_held_out_in_training_are_known_however_their_folder_is_called(here):
     data = as_files(here / "files")
     settings = config(data=data, out="F", set=(*QUICK, "epochs=1"))
-    job.run(settings, lambda progress: None, lambda done, total: None)
+    job.run(settings, lambda progress: None)
     (here / "moved").mkdir()
     moved = (here / "files").rename(here / "moved" / "files")
     found = validated(model="F", data=f"{moved}/")

@@ -2,20 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich import box
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from rexnet.report.text import duration, percent
-
-if TYPE_CHECKING:
-    from rexnet.runs.parallel import StudyProgress
-    from rexnet.search.job import Progress as SearchProgress
-    from rexnet.train.loop import Progress as TrainProgress
-
+from rexnet.runs.progress import Progress
 
 WIDE = 1000
 """Columns of what is no terminal: lines of a file are as long as they are."""
@@ -63,11 +57,11 @@ class Bar:
 
     def __init__(self, console: Console, title: str, opening: str = "") -> None:
         self._console, self._opening = console, opening
-        self._bar = Progress(
-            TextColumn(title),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("{task.fields[status]}"),
+        self._bar = bars.Progress(
+            bars.TextColumn(title),
+            bars.BarColumn(),
+            bars.TextColumn("{task.percentage:>3.0f} %"),
+            bars.TextColumn("{task.fields[status]}"),
             console=console,
             disable=not console.is_terminal,
         )
@@ -86,58 +80,17 @@ class Bar:
     ) -> None:
         self._bar.stop()
 
-    def update(self, share: float, status: str, line: bool | None = None) -> None:
-        """Show that ``share`` of the job is done.
-
-        Args:
-            share: From 0 to 1.
-            status: What is written beside the bar.
-            line: Whether a file gets a line of it; by default at every tenth of the job.
-        """
+    def update(self, progress: Progress) -> None:
+        """Show how far the job is."""
         if not self._begun:
             self._begun = True
             self._bar.start()
             if self._opening:
                 self._console.print(self._opening)
-        self._bar.update(self._task, completed=share, status=status)
-        tenths = int(10 * share)
-        due = tenths > self._lines if line is None else line
+        self._bar.update(self._task, completed=progress.share, status=progress.words)
+        tenths = int(10 * progress.share)
+        due = tenths > self._lines if progress.line is None else progress.line
         # It falls where another part of the job begins.
         self._lines = tenths
         if not self._console.is_terminal and due:
-            self._console.print(status, soft_wrap=True)
-
-
-def search_status(progress: "SearchProgress") -> str:
-    """Return how far a search is, in words."""
-    best = "-" if progress.best is None else f"{percent(progress.best)} %"
-    return (
-        f"{progress.trained}/{progress.total} candidates trained, {progress.rejected} rejected, "
-        f"best {best}, time left {_left(progress.seconds_left)}"
-    )
-
-
-def train_status(progress: "TrainProgress") -> str:
-    """Return how far a training is, in words."""
-    words = [f"epoch {progress.epoch}/{progress.epochs}"]
-    if progress.loss is not None:
-        words.append(f"loss {progress.loss:.4g}")
-    if progress.results:
-        last = progress.results
-        title, name = ("AP", "ap") if "ap" in last else ("top-1", "top1")
-        words.append(
-            f"after epoch {last['epoch']:.0f}: train loss {last['train_loss']:.4g}, {title} "
-            f"{percent(last[name])} %"
-        )
-    words.append(f"time left {_left(progress.seconds_left)}")
-    return ", ".join(words)
-
-
-def study_status(progress: "StudyProgress", of: str = "trainings") -> str:
-    """Return how far a study is, in words; ``of`` names what it is made of."""
-    left = _left(progress.seconds_left)
-    return f"{progress.trained}/{progress.total} {of}, time left {left}"
-
-
-def _left(seconds: float | None) -> str:
-    return "-" if seconds is None else duration(seconds)
+            self._console.print(progress.words, soft_wrap=True)

@@ -14,10 +14,11 @@ from rexnet.cli.verbs import config_of, print_paths
 from rexnet.data.sources import check_source
 from rexnet.errors import UserError
 from rexnet.latency import business
+from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
-    from rexnet.deploy.benchmark import Progress, Result
+    from rexnet.deploy.benchmark import Result
     from rexnet.deploy.doctor import Machine
 
 
@@ -105,19 +106,12 @@ def benchmark(arguments: Namespace) -> None:
     print_paths(console, "\nMade:", [Path(config.out) / job.FILE])
 
 
-def _timed(console: Any, job: Callable[[Callable[["Progress"], None]], "Result"]) -> "Result":
+def _timed(console: Any, job: Callable[[OnProgress], "Result"]) -> "Result":
     """Do a benchmark with a progress bar."""
     from rexnet.cli.console import Bar
-    from rexnet.report.text import duration
 
     with Bar(console, "timing") as bar:
-
-        def show(progress: "Progress") -> None:
-            left = progress.seconds_left
-            words = "" if left is None else f", time left {duration(left)}"
-            bar.update(progress.share, progress.what + words)
-
-        return job(show)
+        return job(bar.update)
 
 
 def _print_timings(console: Any, result: "Result") -> None:

@@ -68,10 +68,7 @@ def validate(arguments: Namespace) -> None:
 
     console = plain_console()
     with Bar(console, "validating") as bar:
-        found = run(
-            config,
-            lambda done, total: bar.update(done / total, f"{done:,}/{total:,} images", False),
-        )
+        found = run(config, bar.update)
     lines = runs.read_jsonl(found.folder / "classes.jsonl")
     lines = sorted((line for line in lines if line["num_boxes"]), key=lambda row: row["ap"])
     rows = [(row["class"], f"{row['num_boxes']:,}", share(row["ap"])) for row in lines]
@@ -114,13 +111,13 @@ def study(arguments: Namespace) -> None:
 
     config = config_of(DetectionStudy, arguments)
     lookup.check_detection_study(config)
-    from rexnet.cli.console import Bar, plain_console, study_status, table, with_error
+    from rexnet.cli.console import Bar, plain_console, table, with_error
     from rexnet.studies import detection as job
 
     console = plain_console()
     opening = "Ctrl-C stops the study; the same command goes on with it."
     with Bar(console, "training", opening) as bar:
-        rows = job.run(config, lambda p: bar.update(p.share, study_status(p)))
+        rows = job.run(config, bar.update)
     header = ("backbone", "seeds", "AP", "AP50", "AP75", "params", "MACs", "paper: AP")
     lines = []
     for row in rows:

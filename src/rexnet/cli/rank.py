@@ -34,14 +34,14 @@ def study(arguments: Namespace) -> None:
 
 def _count(config: RankStudy) -> None:
     """Count the ranks of random layers, draw Figure 1 and print how far it is from the paper's."""
-    from rexnet.cli.console import Bar, plain_console, study_status
+    from rexnet.cli.console import Bar, plain_console
     from rexnet.report.rank import rank_figure, write_figure
     from rexnet.studies.rank import points as job
 
     console = plain_console()
     opening = "Ctrl-C stops the study; the same command goes on with it."
     with Bar(console, "counting", opening) as bar:
-        rows = job.run(config, lambda p: bar.update(p.share, study_status(p, "points counted")))
+        rows = job.run(config, bar.update)
     for architecture in config.architectures:
         mine = [row for row in rows if row["architecture"] == architecture]
         _print_panel(console, architecture, mine)
@@ -88,9 +88,7 @@ def _look_into(config: NetworkStudy) -> None:
 
     console = plain_console()
     with Bar(console, "looking") as bar:
-        rows, is_trained = job.run(
-            config, lambda done, total: bar.update(done / total, f"{done:,}/{total:,} images")
-        )
+        rows, is_trained = job.run(config, bar.update)
     lines = [
         (
             f"block {row['block']}" if row["block"] else "final feature",
@@ -123,17 +121,13 @@ def factors(arguments: Namespace) -> None:
     """Train the four networks of the factor study and print Table 2 beside the paper's."""
     config = config_of(FactorStudy, arguments)
     lookup.check_study(config)
-    from rexnet.cli.console import Bar, plain_console, study_status, table, with_error
+    from rexnet.cli.console import Bar, plain_console, table, with_error
     from rexnet.studies import factors as job
 
     console = plain_console()
     opening = "Ctrl-C stops the study; the same command goes on with it."
     with Bar(console, "training", opening) as bar:
-        rows = job.run(
-            config,
-            lambda p: bar.update(p.share, study_status(p)),
-            lambda done, total: bar.update(done / total, f"{done}/{total} networks looked at"),
-        )
+        rows = job.run(config, bar.update)
     columns = ("top-1 (%)", "nuclear norm", "by the baseline's", "MACs", "params")
     header = ("network", "seeds", *columns, "paper: top-1", "norm", "by the baseline's")
     lines = [

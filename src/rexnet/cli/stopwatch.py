@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
@@ -86,28 +85,15 @@ def clock_of(budget: LatencyBudget, bar: "Bar", console: Any) -> "Stopwatch":
         UserError: The runtime is not installed.
     """
     from rexnet.deploy.stopwatch import clock
-    from rexnet.report.text import duration
 
-    begun = [0.0]
-
-    def show(done: int, total: int) -> None:
-        # The first of two steps a network: before it, nothing tells the time.
-        if done == 1:
-            begun[0] = monotonic()
-        left = (monotonic() - begun[0]) / max(done - 1, 1) * (total - done)
-        told = duration(left) if done > 1 else "-"
-        words = f"{done // 2}/{total // 2} networks measured, time left {told}"
-        # One network at a time is not worth a line of a file.
-        bar.update(done / total, words, None if total > 2 else False)
-
-    found = clock(budget.runtime, show)
+    found = clock(budget.runtime, bar.update)
     told: list[bool] = []
 
-    def measured(specs: Sequence[NetSpec], on_progress: Callable[[int, int], None]) -> Any:
+    def measured(specs: Sequence[NetSpec], on_step: Callable[[int, int], None]) -> Any:
         if not told:
             told.append(True)
             _tell_other_work(console)
-        return found.measured(specs, on_progress)
+        return found.measured(specs, on_step)
 
     return dataclasses.replace(found, measured=measured)
 

@@ -83,7 +83,7 @@ def summarise(arguments: Namespace) -> None:
 
 def search(arguments: Namespace) -> None:
     """Search, then fit the line and draw the page."""
-    from rexnet.cli.console import Bar, plain_console, search_status
+    from rexnet.cli.console import Bar, plain_console
     from rexnet.search import job
 
     config = search_config(arguments)
@@ -95,7 +95,7 @@ def search(arguments: Namespace) -> None:
             from rexnet.cli.stopwatch import clock_of
 
             clock = clock_of(config.budget.latency, bar, console)
-        num_new = job.run(config, lambda p: bar.update(p.share, search_status(p)), clock)
+        num_new = job.run(config, bar.update, clock)
     if num_new == 0:
         console.print(f"The search in {config.out} is done; nothing was left to train.")
     folder = Path(config.out)
@@ -249,21 +249,12 @@ def train(arguments: Namespace) -> None:
 
 def trained(console: Any, run: Callable[..., dict[str, Any]], config: Any) -> dict[str, Any] | None:
     """Train with a progress bar, and return the result, or None in a process that does not lead."""
-    from rexnet.cli.console import Bar, train_status
-    from rexnet.train.loop import Progress
+    from rexnet.cli.console import Bar
 
     leads = os.environ.get("RANK", "0") == "0"
     opening = "Ctrl-C stops the training; the same command goes on with it."
     with Bar(console, "training", opening) as bar:
-
-        def show(progress: Progress) -> None:
-            if leads:
-                bar.update(progress.share, train_status(progress), progress.ended_epoch or None)
-
-        def show_reading(done: int, total: int) -> None:
-            bar.update(done / total, f"{done:,}/{total:,} images looked at", line=False)
-
-        result = run(config, show, show_reading)
+        result = run(config, bar.update if leads else lambda progress: None)
     return result if leads else None
 
 
@@ -282,10 +273,7 @@ def validate(arguments: Namespace) -> None:
 
     console = plain_console()
     with Bar(console, "validating") as bar:
-        found = run(
-            config,
-            lambda done, total: bar.update(done / total, f"{done:,}/{total:,} images", False),
-        )
+        found = run(config, bar.update)
     evaluation = found.evaluation
     rows = []
     for row in evaluation.per_class(found.classes):
@@ -341,7 +329,7 @@ def study(arguments: Namespace) -> None:
 
 def study_activations(arguments: Namespace) -> None:
     """Train a network with several activations and print Table A2 beside the paper's."""
-    from rexnet.cli.console import Bar, plain_console, study_status, table, with_error
+    from rexnet.cli.console import Bar, plain_console, table, with_error
     from rexnet.studies import activations
     from rexnet.studies.config import ActivationStudy
 
@@ -350,7 +338,7 @@ def study_activations(arguments: Namespace) -> None:
     console = plain_console()
     opening = "Ctrl-C stops the study; the same command goes on with it."
     with Bar(console, "training", opening) as bar:
-        rows = activations.run(config, lambda p: bar.update(p.share, study_status(p)))
+        rows = activations.run(config, bar.update)
     header = ("activation", "seeds", "top-1 (%)", "top-5 (%)", "MACs", "params", "paper: top-1")
     lines = []
     for row in rows:

@@ -2,7 +2,6 @@
 
 import copy
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from rexnet.latency import business
 from rexnet.nn.fast.inference import fold, fuse
 from rexnet.nn.network import Network
 from rexnet.paper import TABLE_A1
+from rexnet.runs.progress import Estimate, OnProgress, Progress, time_left
 
 FILE = "benchmark.jsonl"
 
@@ -52,21 +52,6 @@ SETTLING = 8
 
 GRAPHS = 1000
 """Models that torch.compile keeps; by itself it computes those beyond 8 of a class eagerly."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a benchmark is.
-
-    Attributes:
-        share: From 0 to 1.
-        what: What was done last, in words.
-        seconds_left: An estimate, once there is one.
-    """
-
-    share: float
-    what: str
-    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +84,6 @@ class Contender:
     call: Callable[[], Any]
     difference: float
     macs: int
-
-
-OnProgress = Callable[[Progress], None]
 
 
 def run(config: BenchmarkConfig, on_progress: OnProgress) -> Result:
@@ -138,12 +120,12 @@ def measure(found: Sequence[Model], config: BenchmarkConfig, on_progress: OnProg
     with _settings(config), tempfile.TemporaryDirectory() as folder:
         contenders = _contenders(found, chosen, config, Path(folder), on_progress)
         calls = {str(number): one.call for number, one in enumerate(contenders)}
-        start = time.monotonic()
+        estimate = Estimate()
 
         def show(done: int, total: int) -> None:
-            left = (time.monotonic() - start) / done * (total - done)
-            what = f"{done}/{total} rounds timed"
-            on_progress(Progress(share=(1 + done / total) / 2, what=what, seconds_left=left))
+            left = estimate.seconds_left(done, total - done)
+            words = f"{done}/{total} rounds timed, {time_left(left)}"
+            on_progress(Progress(share=(1 + done / total) / 2, words=words, seconds_left=left))
 
         before = usage.read()
         timings = list(take_turns(calls, config.rounds, show).values())
@@ -249,8 +231,8 @@ def _contenders(
             ready.append(
                 Contender(model=model, runtime=runtime, call=call, difference=share, macs=macs)
             )
-            what = f"{len(ready)}/{total} ready: {model.name} in {runtime}"
-            on_progress(Progress(share=len(ready) / total / 2, what=what))
+            words = f"{len(ready)}/{total} ready: {model.name} in {runtime}"
+            on_progress(Progress(share=len(ready) / total / 2, words=words))
     return ready
 
 

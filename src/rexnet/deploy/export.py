@@ -23,10 +23,8 @@ from rexnet.detect.heads.ssdlite import SSDLite
 from rexnet.errors import UserError
 from rexnet.nn.features import TapNetwork
 from rexnet.nn.network import Network
+from rexnet.runs.progress import OnProgress, Progress, counting
 from rexnet.spec import NetSpec
-
-Progress = Callable[[float, str], None]
-"""Called with the share of the job that is done, and with what is being done."""
 
 RUNTIMES: dict[Format, Callable[[Path, int], runtimes.Run]] = {
     "onnx": runtimes.onnxruntime_run,
@@ -54,7 +52,7 @@ ROUNDS = 20
 """Timed calls of each contender."""
 
 
-def run(config: ExportConfig, on_progress: Progress = lambda share, status: None) -> dict[str, Any]:
+def run(config: ExportConfig, on_progress: OnProgress = lambda progress: None) -> dict[str, Any]:
     """Write a model into the folder, verified, and return what ``export.json`` says of it.
 
     Files are made and verified in a hidden folder and moved into place when all is well; until then
@@ -199,7 +197,7 @@ def _threads(wanted: int | None) -> Iterator[int]:
 
 
 def _write_verified(
-    kind: Format, model: Model, path: Path, threads: int, on_progress: Progress
+    kind: Format, model: Model, path: Path, threads: int, on_progress: OnProgress
 ) -> dict[str, Any]:
     """Write the file, compare it with the model and return how far it is from it.
 
@@ -209,7 +207,7 @@ def _write_verified(
         UserError: It is too far.
     """
     images = parity.batches(model.size)
-    on_progress(0.0, f"writing {path.name}")
+    on_progress(Progress(share=0.0, words=f"writing {path.name}"))
     found = _agreement(kind, model, path, threads, images)
     result = {
         "difference": found.difference,
@@ -217,7 +215,8 @@ def _write_verified(
         "num_images": sum(map(len, images)),
     }
     if found.is_faint:
-        on_progress(0.2, "the outputs hardly depend on the images: comparing other weights too")
+        words = "the outputs hardly depend on the images: comparing other weights too"
+        on_progress(Progress(share=0.2, words=words))
         twin = replace(model, module=parity.stirred(model.module, images[-1]))
         other = path.parent / SCRATCH / path.name
         result["stirred_difference"] = _agreement(kind, twin, other, threads, images).difference
@@ -248,13 +247,13 @@ def _agreement(
 
 
 def _write_int8(
-    config: ExportConfig, model: Model, images: Images, place: Path, on_progress: Progress
+    config: ExportConfig, model: Model, images: Images, place: Path, on_progress: OnProgress
 ) -> Path:
     """Write the file in 8 bits into ``place``, with ranges seen on some of ``images``."""
     source = place / SCRATCH / "float.onnx"
     words = metadata(model)
     formats.write("onnx", exportable(model, "openvino"), source, size=model.size, metadata=words)
-    told = _told(on_progress, 0.4, 0.5, "images for the ranges")
+    told = counting(on_progress, "images for the ranges", first=0.4, last=0.5)
     batches = quantise.chosen(images, model.preprocessing, config.images, told)
     made = (place if config.format == "onnx" else place / SCRATCH) / f"{INT8}.onnx"
     quantise.quantise(source, made, batches)
@@ -266,33 +265,24 @@ def _write_int8(
 
 
 def _accuracy(
-    model: Model, images: Images, files: Mapping[str, runtimes.Run], on_progress: Progress
+    model: Model, images: Images, files: Mapping[str, runtimes.Run], on_progress: OnProgress
 ) -> dict[str, Any]:
     """Return the top-1 of each file on ``images``."""
     found: dict[str, Any] = {"num_images": len(images)}
     for number, (name, run) in enumerate(files.items()):
         low = 0.5 + 0.2 * number
-        told = _told(on_progress, low, low + 0.2, "images classified")
+        told = counting(on_progress, "images classified", first=low, last=low + 0.2)
         found[name] = quantise.top1(run, images, model.preprocessing, told)
     return found
 
 
-def _told(on_progress: Progress, low: float, high: float, words: str) -> Callable[[int, int], None]:
-    """Return what tells of a part of the job, from ``low`` to ``high`` of it, by numbers."""
-
-    def tell(done: int, total: int) -> None:
-        on_progress(low + (high - low) * done / total, f"{done:,}/{total:,} {words}")
-
-    return tell
-
-
 def _timed(
-    model: Model, contenders: dict[str, runtimes.Run], on_progress: Progress
+    model: Model, contenders: dict[str, runtimes.Run], on_progress: OnProgress
 ) -> dict[str, float]:
     """Return the median of the milliseconds that each takes for one image, in turns."""
     image = parity.batches(model.size)[0]
     calls = {name: partial(contender, image) for name, contender in contenders.items()}
-    told = _told(on_progress, 0.9, 1.0, "rounds timed")
+    told = counting(on_progress, "rounds timed", first=0.9)
     times = timing.take_turns(calls, ROUNDS, told)
     return {name: time.median for name, time in times.items()}
 

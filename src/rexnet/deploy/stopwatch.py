@@ -21,6 +21,7 @@ from rexnet.errors import UserError
 from rexnet.latency import Measured, Predictor, disturbance, fitted, median_error
 from rexnet.nn.create import create_model
 from rexnet.nn.fast.padded import fill
+from rexnet.runs.progress import Estimate, OnProgress, Progress, time_left
 from rexnet.spec import NetSpec
 
 ROUNDS = 25
@@ -31,10 +32,10 @@ TOGETHER = 12
 HELD_OUT = 0.28
 """The share of the networks that a predictor is not fitted to, but judged by."""
 
-OnProgress = Callable[[int, int], None]
+OnStep = Callable[[int, int], None]
 """Called with how many steps are done and how many there are; a network is two steps."""
 
-Measure = Callable[[Sequence[NetSpec], OnProgress], list[Measured]]
+Measure = Callable[[Sequence[NetSpec], OnStep], list[Measured]]
 
 
 def device(runtime: str, threads: int) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def cache_folder() -> Path:
 
 
 def clock(
-    runtime: str, on_progress: OnProgress = lambda done, total: None, threads: int | None = None
+    runtime: str, on_progress: OnProgress = lambda progress: None, threads: int | None = None
 ) -> "Stopwatch":
     """Return what measures networks in a runtime on this device.
 
@@ -79,7 +80,7 @@ def clock(
     return Stopwatch(
         device=found,
         folder=cache_folder(),
-        measured=lambda specs, progress: measured(specs, runtime, found["threads"], progress),
+        measured=lambda specs, on_step: measured(specs, runtime, found["threads"], on_step),
         on_progress=on_progress,
     )
 
@@ -98,7 +99,7 @@ class Stopwatch:
     device: dict[str, Any]
     folder: Path
     measured: Measure
-    on_progress: OnProgress = lambda done, total: None
+    on_progress: OnProgress = lambda progress: None
 
     @property
     def path(self) -> Path:
@@ -108,7 +109,7 @@ class Stopwatch:
 
     def measure(self, specs: Sequence[NetSpec]) -> list[Measured]:
         """Measure networks now, in turns."""
-        return self.measured(specs, self.on_progress)
+        return self.measured(specs, _telling(self.on_progress))
 
     def times(self, specs: Sequence[NetSpec]) -> list[Measured]:
         """Return what every network took, kept or measured now.
@@ -122,10 +123,11 @@ class Stopwatch:
             rows = self._read()
             found = {row["spec_id"]: _measured(row) for row in rows if "spec_id" in row}
             missing = list({s.spec_id: s for s in specs if s.spec_id not in found}.values())
+            tell = _telling(self.on_progress)
             for start in range(0, len(missing), TOGETHER):
                 part = missing[start : start + TOGETHER]
-                progress = _later(self.on_progress, 2 * start, 2 * len(missing))
-                pairs = list(zip(part, self.measured(part, progress), strict=True))
+                on_step = _later(tell, 2 * start, 2 * len(missing))
+                pairs = list(zip(part, self.measured(part, on_step), strict=True))
                 found |= {spec.spec_id: its for spec, its in pairs}
                 rows += [_row(spec, its) for spec, its in pairs if not disturbance([its])]
                 # As a whole, so that a kill leaves no line cut short.
@@ -187,9 +189,26 @@ class Stopwatch:
         return [row for row in rows if "held_out" in row or "others" in row]
 
 
-def _later(on_progress: OnProgress, begun: int, total: int) -> OnProgress:
-    """Return a progress that begins after ``begun`` steps of ``total``."""
-    return lambda done, _: on_progress(begun + done, total)
+def _telling(on_progress: OnProgress) -> OnStep:
+    """Return what takes steps and tells how many networks are measured."""
+    estimate: Estimate | None = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal estimate
+        # Before the first step nothing tells the time.
+        estimate = estimate or Estimate()
+        left = estimate.seconds_left(done - 1, total - done)
+        words = f"{done // 2}/{total // 2} networks measured, {time_left(left)}"
+        # One network at a time is not worth a line of a log.
+        line = None if total > 2 else False
+        on_progress(Progress(share=done / total, words=words, seconds_left=left, line=line))
+
+    return tell
+
+
+def _later(on_step: OnStep, begun: int, total: int) -> OnStep:
+    """Return what takes steps that come after ``begun`` of ``total``."""
+    return lambda done, _: on_step(begun + done, total)
 
 
 def _is_sound(row: dict[str, Any]) -> bool:
@@ -229,7 +248,7 @@ def measured(
     specs: Sequence[NetSpec],
     runtime: str,
     threads: int,
-    on_progress: OnProgress = lambda done, total: None,
+    on_step: OnStep = lambda done, total: None,
     rounds: int | None = None,
 ) -> list[Measured]:
     """Measure networks with random weights on one image, in turns.
@@ -238,7 +257,7 @@ def measured(
         specs: The networks; all are held in memory.
         runtime: ``onnxruntime`` or ``openvino``.
         threads: Threads that compute.
-        on_progress: Called while networks are made and measured.
+        on_step: Called while networks are made and measured.
         rounds: Calls of each that are timed; ``ROUNDS`` by default.
 
     Raises:
@@ -254,12 +273,12 @@ def measured(
             write("onnx", fill(create_model(spec).eval(), split=split), path, size=size)
             image = np.random.default_rng(0).standard_normal((1, *size), dtype=np.float32)
             calls[str(number)] = _call(load(path, threads), image)
-            on_progress(number + 1, total)
+            on_step(number + 1, total)
         before = usage.read()
         timings = take_turns(
             calls,
             rounds or ROUNDS,
-            lambda done, of: on_progress(len(specs) + len(specs) * done // of, total),
+            lambda done, of: on_step(len(specs) + len(specs) * done // of, total),
         )
         others = usage.of_others(before, usage.read())
     return [

@@ -28,21 +28,21 @@ from rexnet.nn.fast.training import FusedTap, can_fuse
 from rexnet.nn.features import TapNetwork
 from rexnet.nn.sources import resolve
 from rexnet.preprocessing import Preprocessing
+from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 from rexnet.train import run_folder as folders
 from rexnet.train.distributed import World, joined, resolved_precision
-from rexnet.train.loop import Batch, OnProgress
-from rexnet.train.run_folder import Data, OnRead
+from rexnet.train.loop import Batch
+from rexnet.train.run_folder import Data
 from rexnet.train.trainer import Trainer
 
 
-def run(config: DetectTrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[str, Any]:
+def run(config: DetectTrainConfig, on_progress: OnProgress) -> dict[str, Any]:
     """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
 
     Args:
         config: What to train.
-        on_progress: Called after every step.
-        on_read: Called with the number of images that were checked and of all images.
+        on_progress: Called while images are checked, and after every step.
 
     Raises:
         UserError: The config, the data, the weights or the run folder cannot be used, or the loss
@@ -54,7 +54,7 @@ def run(config: DetectTrainConfig, on_progress: OnProgress, on_read: OnRead) -> 
         runs.check_new(folder, folders.MARK)
     with joined(config.device) as world:
         parts = open_parts(config)
-        data = folders.sound(parts, folder, world, config.skip_corrupt, on_read)
+        data = folders.sound(parts, folder, world, config.skip_corrupt, on_progress)
         size = min(recipe.batch_size, len(data.train))
         recipe = dataclasses.replace(recipe, batch_size=size)
         model = _model(config, recipe, data.train)

@@ -1,6 +1,6 @@
 """The validation and the prediction job of detectors."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from rexnet.detect.samples import DetectionSamples, Input
 from rexnet.errors import UserError
 from rexnet.nn.fast.inference import fuse
 from rexnet.nn.weights import digest
+from rexnet.runs.progress import OnProgress, counting
 from rexnet.train.config import num_readers
 from rexnet.train.distributed import joined
 from rexnet.train.run_folder import opened_validation
@@ -37,12 +38,12 @@ class Validated:
     folder: Path
 
 
-def validate(config: DetectValidateConfig, on_progress: Callable[[int, int], None]) -> Validated:
+def validate(config: DetectValidateConfig, on_progress: OnProgress) -> Validated:
     """Evaluate a detector and write ``result.json``, ``classes.jsonl`` and ``detections.json``.
 
     Args:
         config: What to evaluate.
-        on_progress: Called with the number of images done and of all images.
+        on_progress: Called while images are checked, and again while they are evaluated.
 
     Raises:
         UserError: The detector or the data cannot be had or do not belong together, or the folder
@@ -61,7 +62,8 @@ def validate(config: DetectValidateConfig, on_progress: Callable[[int, int], Non
     opened = opened_validation(config.detector, config.out, source, identity, is_own=True)
     with joined(config.device) as world, opened if world.leads else nullcontext(Path()) as place:
         folder = world.from_leader(place)
-        images, _ = checked(images, config.skip_corrupt, on_progress)
+        on_read = counting(on_progress, "images", line=False)
+        images, _ = checked(images, config.skip_corrupt, on_read)
         batches = evaluation_batches(
             DetectionSamples(images, model.preprocessing, augment=False),
             batch_size=config.batch_size,
@@ -71,7 +73,7 @@ def validate(config: DetectValidateConfig, on_progress: Callable[[int, int], Non
             pin_memory=world.device.type == "cuda",
         )
         model.to(memory_format=torch.channels_last).to(world.device)
-        told = counted(batches, len(images), on_progress)
+        told = counted(batches, len(images), on_read)
         rows = detect(model, images, told, world)
         found = average_precision(images, rows) if world.leads else None
         result = world.from_leader(found)

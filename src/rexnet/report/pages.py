@@ -3,6 +3,7 @@
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rexnet.report import text
+from rexnet.runs.progress import duration
 
 
 def environment() -> Environment:
@@ -18,6 +19,6 @@ def environment() -> Environment:
         "percent": text.percent,
         "share": text.share,
         "millions": text.millions,
-        "duration": text.duration,
+        "duration": duration,
     }
     return found

@@ -15,10 +15,3 @@ def millions(count: float) -> str:
     """Return a count in millions with three significant digits: 204_300 -> ``0.204M``."""
     value = count / 1e6
     return f"{value:.3g}M" if value < 1000 else f"{value:.0f}M"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration: 75 -> ``1:15``, 4000 -> ``1:06:40``."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -11,22 +11,13 @@ from typing import Any
 
 from rexnet.errors import UserError
 from rexnet.runs import processes
+from rexnet.runs.progress import Estimate, OnProgress, Progress, time_left
 from rexnet.train.recipe import Device
 
 REPORT_SECONDS = 1.0
 
-Job = Callable[[Any, Callable[[Any], None], Callable[[int, int], None]], Any]
+Job = Callable[[Any, OnProgress], Any]
 """Trains by a config, as the ``run`` of the training jobs does."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyProgress:
-    """How far a study is."""
-
-    trained: int
-    total: int
-    share: float
-    seconds_left: float | None
 
 
 def trainings_at_a_time(given: int | None, device: Device) -> int:
@@ -53,7 +44,8 @@ def train_all(
     job: Job,
     configs: Sequence[Any],
     parallel: int,
-    on_progress: Callable[[StudyProgress], None],
+    on_progress: OnProgress,
+    what: str = "trainings",
 ) -> None:
     """Train by every config, those left out whose run folder has a result.
 
@@ -62,13 +54,14 @@ def train_all(
         configs: What is trained; each has its run folder in ``out``.
         parallel: Trainings at a time.
         on_progress: Called whenever a training tells how far it is.
+        what: What is counted, in words.
 
     Raises:
         UserError: A training failed; those under way are stopped and can be gone on with.
     """
     waiting = [config for config in configs if not (Path(config.out) / "result.json").exists()]
     done = len(configs) - len(waiting)
-    trained_before, started = done, time.monotonic()
+    done_before, estimate = done, Estimate()
     running: list[_Training] = []
     try:
         while waiting or running:
@@ -82,12 +75,9 @@ def train_all(
                     running.remove(training)
                     done += 1
             share = (done + sum(training.share for training in running)) / len(configs)
-            gained = share - trained_before / len(configs)
-            seconds = time.monotonic() - started
-            left = (1 - share) * seconds / gained if gained > 0 else None
-            on_progress(
-                StudyProgress(trained=done, total=len(configs), share=share, seconds_left=left)
-            )
+            left = estimate.seconds_left(share - done_before / len(configs), 1 - share)
+            words = f"{done}/{len(configs)} {what}, {time_left(left)}"
+            on_progress(Progress(share=share, words=words, seconds_left=left))
     finally:
         for training in running:
             training.child.process.kill()
@@ -118,14 +108,14 @@ def _train(job: Job, config: Any, connection: Any) -> None:
     """Run in a child: train, and tell how far it is."""
     last = 0.0
 
-    def show(progress: Any) -> None:
+    def show(progress: Progress) -> None:
         nonlocal last
         if time.monotonic() - last > REPORT_SECONDS:
             last = time.monotonic()
             connection.send(("share", progress.share))
 
     try:
-        job(config, show, lambda done, total: None)
+        job(config, show)
     except UserError as error:
         connection.send(("error", str(error)))
     else:

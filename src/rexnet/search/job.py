@@ -24,6 +24,7 @@ from rexnet.data.sources import check_apart
 from rexnet.design import FILL, Proposal
 from rexnet.errors import UserError
 from rexnet.latency import Clock, Limit, Predictor, same_device
+from rexnet.runs.progress import Estimate, OnProgress, Progress, time_left
 from rexnet.search import short_list
 from rexnet.search.candidates.protocol import Evaluator, Protocol
 from rexnet.search.config import SearchConfig
@@ -52,30 +53,6 @@ REFRESH_SECONDS = 0.5
 
 SYNC_SECONDS, LIFE_SECONDS = 5.0, 60.0
 """How often a search reads a shared study, and shows there that it lives."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a search is.
-
-    Attributes:
-        trained: Networks that were trained, or failed to be.
-        total: Networks to train.
-        rejected: Shapes that cannot use 90 % of both limits, or are too slow.
-        best: The best held-out accuracy; None before the first.
-        share: What part of all training is done, from 0 to 1.
-        seconds_left: Estimated wall time to the end; None before it can be told.
-    """
-
-    trained: int
-    total: int
-    rejected: int
-    best: float | None
-    share: float
-    seconds_left: float | None
-
-
-OnProgress = Callable[[Progress], None]
 
 
 def run(config: SearchConfig, on_progress: OnProgress, clock: Clock | None = None) -> int:
@@ -354,7 +331,8 @@ class _Leader:
         self._unfinished: list[Trial] = []
         self._pending: dict[int, Proposal] = {}
         self._stopped = ""
-        self._started = self._synced = self._alive = time.monotonic()
+        self._estimate = Estimate()
+        self._synced = self._alive = time.monotonic()
         self.num_new = 0
         for trial in self._study.trials():
             self._take_in(trial)
@@ -475,17 +453,14 @@ class _Leader:
 
     def progress(self, running: float) -> Progress:
         """Return how far the search is; ``running`` is the work done in unfinished candidates."""
-        done = self.num_new + running
         left = max(self._num_trials - len(self._rows) - running, 0.0)
-        seconds = time.monotonic() - self._started
-        return Progress(
-            trained=len(self._rows),
-            total=self._num_trials,
-            rejected=self._num_rejected,
-            best=self._best,
-            share=1 - left / self._num_trials,
-            seconds_left=left * seconds / done if done else None,
+        seconds = self._estimate.seconds_left(self.num_new + running, left)
+        best = "-" if self._best is None else f"{100 * self._best:.1f} %"
+        words = (
+            f"{len(self._rows)}/{self._num_trials} candidates trained, {self._num_rejected} "
+            f"rejected, best {best}, {time_left(seconds)}"
         )
+        return Progress(share=1 - left / self._num_trials, words=words, seconds_left=seconds)
 
     @property
     def _num_missing(self) -> int:

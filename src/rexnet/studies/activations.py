@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from rexnet import runs
 from rexnet.data.sources import check_source
 from rexnet.nn.sources import resolve
 from rexnet.paper import TABLE_A2
-from rexnet.runs.parallel import StudyProgress, train_all
+from rexnet.runs.parallel import train_all
+from rexnet.runs.progress import OnProgress
 from rexnet.spec import Activation, NetSpec
 from rexnet.studies.config import ActivationStudy
 from rexnet.studies.study import Row, TrainingStudy, or_dash, with_error
@@ -92,9 +93,7 @@ def verdict(table: Sequence[Row]) -> dict[str, Any]:
 
 
 def run(
-    config: ActivationStudy,
-    on_progress: Callable[[StudyProgress], None],
-    train: Train = train_all,
+    config: ActivationStudy, on_progress: OnProgress, train: Train = train_all
 ) -> list[dict[str, Any]]:
     """Train what is not trained yet, and return the lines of ``table.json``.
 

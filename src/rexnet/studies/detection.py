@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from rexnet.detect.config import DetectTrainConfig
 from rexnet.errors import UserError
 from rexnet.nn.sources import check_model
 from rexnet.paper import TABLE_A3, TABLE_A4, Precision
-from rexnet.runs.parallel import StudyProgress, train_all, trainings_at_a_time
+from rexnet.runs.parallel import train_all, trainings_at_a_time
+from rexnet.runs.progress import OnProgress
 from rexnet.studies.config import DetectionStudy
 from rexnet.studies.study import Row, TrainingStudy, or_dash, with_error
 from rexnet.studies.trainings import Train, mean_and_stderr
@@ -38,9 +39,7 @@ def check(config: DetectionStudy) -> None:
 
 
 def run(
-    config: DetectionStudy,
-    on_progress: Callable[[StudyProgress], None],
-    train: Train = train_all,
+    config: DetectionStudy, on_progress: OnProgress, train: Train = train_all
 ) -> list[dict[str, Any]]:
     """Train what is not trained yet, and return the lines of ``table.json``.
 

@@ -1,6 +1,6 @@
 """The factor study (section 3, Table 2): what accuracy and rank owe to each rule of design."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,8 @@ from rexnet import families, runs
 from rexnet.data.sources import check_source
 from rexnet.errors import UserError
 from rexnet.paper import TABLE_2
-from rexnet.runs.parallel import StudyProgress, train_all
+from rexnet.runs.parallel import train_all
+from rexnet.runs.progress import OnProgress, counting
 from rexnet.studies.config import FactorStudy
 from rexnet.studies.rank.config import MAX_IMAGES, NetworkStudy
 from rexnet.studies.study import Row, TrainingStudy, with_error
@@ -28,8 +29,7 @@ def check(config: FactorStudy) -> None:
 
 def run(
     config: FactorStudy,
-    on_progress: Callable[[StudyProgress], None],
-    on_look: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress,
     train: Train = train_all,
 ) -> list[dict[str, Any]]:
     """Train what is not trained yet, and return the lines of ``table.json``.
@@ -39,8 +39,8 @@ def run(
 
     Args:
         config: What is trained, and how.
-        on_progress: Called whenever a training tells how far it is.
-        on_look: Called with the number of trained networks looked at and of all.
+        on_progress: Called whenever a training tells how far it is, and after each look at a
+            trained network.
         train: Trains by configs as ``runs.parallel.train_all`` does.
 
     Raises:
@@ -49,6 +49,7 @@ def run(
     """
     folder = Path(config.out)
     specs = {name: families.factors(name) for name in families.FACTORS}
+    on_look = counting(on_progress, "networks looked at")
     with opened("factors.json", specs, config):
         places = train_variants(specs, config, on_progress, train)
         rows = []
@@ -104,7 +105,7 @@ def _final_feature(config: FactorStudy, place: Path, num_images: int) -> dict[st
     out = place / "rank"
     if not (out / network.BLOCKS).exists():
         study = NetworkStudy(model=str(place), data=config.data, images=MAX_IMAGES, out=str(out))
-        network.run(study, lambda done, total: None)
+        network.run(study, lambda progress: None)
     *_, final = runs.read_jsonl(out / network.BLOCKS)
     if final.get("images") != min(num_images, MAX_IMAGES):
         raise UserError(

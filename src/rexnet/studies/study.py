@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from rexnet.runs.parallel import StudyProgress
+from rexnet.runs.progress import OnProgress
 
 C = TypeVar("C")
 
@@ -33,7 +33,7 @@ class TrainingStudy(Generic[C]):
     values: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[C], None]
-    run: Callable[[C, Callable[[StudyProgress], None]], Sequence[Row]]
+    run: Callable[[C, OnProgress], Sequence[Row]]
     header: tuple[str, ...]
     cells: Callable[[Row], tuple[str, ...]]
     conclusion: Callable[[Sequence[Row]], str] | None = None

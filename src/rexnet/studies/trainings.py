@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from rexnet import runs
-from rexnet.runs.parallel import Job, StudyProgress, trainings_at_a_time
+from rexnet.runs.parallel import Job, trainings_at_a_time
+from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 from rexnet.studies.config import ActivationStudy, FactorStudy
 from rexnet.train.config import TrainConfig
 
-Train = Callable[[Job, Sequence[Any], int, Callable[[StudyProgress], None]], None]
+Train = Callable[[Job, Sequence[Any], int, OnProgress], None]
 """Trains by every config of which there is no result yet, as ``runs.parallel.train_all`` does."""
 
 
@@ -58,7 +59,7 @@ def opened(
 def train_variants(
     specs: Mapping[str, NetSpec],
     config: ActivationStudy | FactorStudy,
-    on_progress: Callable[[StudyProgress], None],
+    on_progress: OnProgress,
     train: Train,
 ) -> dict[tuple[str, int], Path]:
     """Train what is not trained yet, and return the run folders by variant and seed.

@@ -21,25 +21,25 @@ from rexnet.nn.hub import save_pretrained
 from rexnet.nn.network import Network
 from rexnet.nn.sources import resolve
 from rexnet.preprocessing import Preprocessing
+from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 from rexnet.train import recipe as recipes
 from rexnet.train import run_folder as folders
 from rexnet.train.config import TrainConfig
 from rexnet.train.distributed import World, joined, resolved_precision
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
-from rexnet.train.loop import Batch, OnProgress
+from rexnet.train.loop import Batch
 from rexnet.train.recipe import Recipe
-from rexnet.train.run_folder import Data, OnRead
+from rexnet.train.run_folder import Data
 from rexnet.train.trainer import Trainer
 
 
-def run(config: TrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[str, Any]:
+def run(config: TrainConfig, on_progress: OnProgress) -> dict[str, Any]:
     """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
 
     Args:
         config: What to train.
-        on_progress: Called after every step.
-        on_read: Called with the number of images that were checked and of all images.
+        on_progress: Called while images are checked, and after every step.
 
     Raises:
         UserError: The config, the data, the weights or the run folder cannot be used, or the loss
@@ -53,7 +53,7 @@ def run(config: TrainConfig, on_progress: OnProgress, on_read: OnRead) -> dict[s
         for part in parts:
             if isinstance(part, FileImages):
                 check_apart(folder, part.folder)
-        data = folders.sound(parts, folder, world, config.skip_corrupt, on_read)
+        data = folders.sound(parts, folder, world, config.skip_corrupt, on_progress)
         size = min(recipe.batch_size, len(data.train))
         recipe = dataclasses.replace(recipe, batch_size=size)
         model = _model(config, recipe, data)

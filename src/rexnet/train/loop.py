@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rexnet import runs
 from rexnet.errors import UserError
+from rexnet.runs.progress import Estimate, OnProgress, Progress, time_left
 from rexnet.train import checkpoint
 from rexnet.train.distributed import World, resolved_precision
 from rexnet.train.recipe import LoopRecipe
@@ -27,6 +28,9 @@ Batch = tuple[Any, Any]
 
 LOSSES_ON_GPU = 20
 """Steps after which losses are read from a GPU, which waits for it."""
+
+TITLES = {"top1": "top-1", "ap": "AP"}
+"""What results are called in words."""
 
 
 class Batches(Protocol):
@@ -55,30 +59,8 @@ class Task:
     metric: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a training is.
-
-    Attributes:
-        epoch: The epoch under way, from 1.
-        epochs: All epochs.
-        share: What part of all steps is done, from 0 to 1.
-        loss: Mean loss of the epoch so far; None before its first step.
-        results: The line of ``metrics.jsonl`` of the last complete epoch.
-        ended_epoch: Whether that epoch has just ended.
-        seconds_left: Estimated wall time to the end; None before it can be told.
-    """
-
-    epoch: int
-    epochs: int
-    share: float
-    loss: float | None
-    results: Mapping[str, float]
-    ended_epoch: bool
-    seconds_left: float | None
-
-
-OnProgress = Callable[[Progress], None]
+OnEpoch = Callable[[Mapping[str, float]], None]
+"""What is told an epoch's line of ``metrics.jsonl``."""
 
 
 class Loop:
@@ -95,6 +77,7 @@ class Loop:
         seed: Seed of dropout, stochastic depth and mixing.
         checkpoint_seconds: Seconds between checkpoints within an epoch.
         on_progress: Called after every step.
+        on_epoch: Called after every epoch.
     """
 
     def __init__(
@@ -110,12 +93,14 @@ class Loop:
         seed: int,
         checkpoint_seconds: float,
         on_progress: OnProgress,
+        on_epoch: OnEpoch = lambda row: None,
     ) -> None:
         from timm.utils import ModelEmaV3
 
         self._model, self._batches, self._task = model, batches, task
         self._recipe, self._world, self._folder, self._seed = recipe, world, folder, seed
-        self._checkpoint_seconds, self._on_progress = checkpoint_seconds, on_progress
+        self._checkpoint_seconds = checkpoint_seconds
+        self._on_progress, self._on_epoch = on_progress, on_epoch
         self._dtype = resolved_precision(recipe.precision, world.device)
         self._steps = recipe.epochs * batches.steps_per_epoch
         self._optimizer = optimizer_of(model, recipe)
@@ -130,7 +115,8 @@ class Loop:
         self._earlier_seconds = 0.0
         self._resume()
         self._resumed_at = self._step
-        self._begun = self._epoch_begun = self._saved = time.monotonic()
+        self._estimate = Estimate()
+        self._epoch_begun = self._saved = time.monotonic()
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the end and return the lines of ``metrics.jsonl``, one an epoch.
@@ -262,25 +248,27 @@ class Loop:
         best = max((r[self._task.metric] for r in self._history), default=-np.inf)
         self._history.append(row)
         self._save(("best", "last") if results[self._task.metric] > best else ("last",))
-        self._show(ended_epoch=True)
+        self._on_epoch(row)
+        self._show(line=True)
 
     def _epoch_seconds(self) -> float:
         return self._earlier_seconds + time.monotonic() - self._epoch_begun
 
-    def _show(self, ended_epoch: bool = False) -> None:
-        done = self._step - self._resumed_at
-        seconds = time.monotonic() - self._begun
-        self._on_progress(
-            Progress(
-                epoch=min(self.epoch + 1, self._recipe.epochs),
-                epochs=self._recipe.epochs,
-                share=self._step / self._steps,
-                loss=float(np.mean(self._losses)) if self._losses else None,
-                results=self._history[-1] if self._history else {},
-                ended_epoch=ended_epoch,
-                seconds_left=(self._steps - self._step) * seconds / done if done else None,
+    def _show(self, line: bool | None = None) -> None:
+        done, left = self._step - self._resumed_at, self._steps - self._step
+        seconds, epochs = self._estimate.seconds_left(done, left), self._recipe.epochs
+        words = [f"epoch {min(self.epoch + 1, epochs)}/{epochs}"]
+        if self._losses:
+            words.append(f"loss {np.mean(self._losses):.4g}")
+        if self._history:
+            last, metric = self._history[-1], self._task.metric
+            words.append(
+                f"after epoch {last['epoch']}: train loss {last['train_loss']:.4g}, "
+                f"{TITLES[metric]} {100 * last[metric]:.1f} %"
             )
-        )
+        told = ", ".join([*words, time_left(seconds)])
+        share = self._step / self._steps
+        self._on_progress(Progress(share=share, words=told, seconds_left=seconds, line=line))
 
     def _save(self, names: tuple[str, ...] = ("last",)) -> None:
         self._read_losses()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,10 @@ from rexnet import runs
 from rexnet.data.corrupt import checked
 from rexnet.data.image_sets import C
 from rexnet.errors import UserError
+from rexnet.runs.progress import OnProgress, counting
 from rexnet.spec import NetSpec
 from rexnet.train.distributed import World
 from rexnet.train.recipe import LoopRecipe
-
-OnRead = Callable[[int, int], None]
 
 MARK = "train.json"
 """The file that says what makes two trainings the same."""
@@ -45,7 +44,7 @@ class Data(Generic[C]):
 
 
 def sound(
-    given: tuple[C, C], folder: Path, world: World, skip_corrupt: bool, on_read: OnRead
+    given: tuple[C, C], folder: Path, world: World, skip_corrupt: bool, on_progress: OnProgress
 ) -> Data[C]:
     """Leave out corrupt images; the leader looks for them, once for a run folder.
 
@@ -54,12 +53,13 @@ def sound(
         folder: The run folder.
         world: The processes that train together.
         skip_corrupt: Leave corrupt images out, instead of raising an error.
-        on_read: Called with the number of images that were checked and of all images.
+        on_progress: Called while images are checked, before any of the training is done.
 
     Raises:
         UserError: Images are corrupt and not to be skipped.
     """
     path = folder / "images.json"
+    on_read = counting(on_progress, "images looked at", last=0.0, line=False)
     known = runs.read_json(path) if world.leads and path.exists() else {}
     parts, fingerprints, corrupt = [], [], []
     for part in given:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from rexnet import runs
 from rexnet.data.loader import Samples, TrainingBatches, evaluation_batches
 from rexnet.errors import UserError
+from rexnet.runs.progress import OnProgress
 from rexnet.train.config import num_readers
 from rexnet.train.distributed import World, resolved_precision
-from rexnet.train.loop import Batch, Loop, OnProgress, Progress, Task, optimizer_of
+from rexnet.train.loop import Batch, Loop, Task, optimizer_of
 from rexnet.train.recipe import LoopRecipe
 
 
@@ -126,7 +127,8 @@ class Trainer(ABC):
             folder=self.folder,
             seed=self._config.seed,
             checkpoint_seconds=self._config.checkpoint_seconds,
-            on_progress=self._show,
+            on_progress=self._on_progress,
+            on_epoch=self._note,
         )
         history = loop.run()
         if not evaluations:
@@ -153,11 +155,10 @@ class Trainer(ABC):
             pin_memory=self.world.device.type == "cuda",
         )
 
-    def _show(self, progress: Progress) -> None:
-        if self._writer and progress.ended_epoch:
-            for name, value in progress.results.items():
-                self._writer.add_scalar(name, value, progress.results["epoch"])
-        self._on_progress(progress)
+    def _note(self, row: Mapping[str, float]) -> None:
+        if self._writer:
+            for name, value in row.items():
+                self._writer.add_scalar(name, value, row["epoch"])
 
 
 def _board(folder: Path) -> Any:

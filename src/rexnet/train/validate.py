@@ -1,6 +1,6 @@
 """The validation and the prediction job: a trained model on labelled images, or on any image."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from rexnet.nn.hub import imagenet_classes, imagenet_ids, load_model
 from rexnet.nn.network import Network
 from rexnet.nn.sources import find_trained
 from rexnet.nn.weights import digest
+from rexnet.runs.progress import OnProgress, counting
 from rexnet.train.config import ValidateConfig, num_readers
 from rexnet.train.distributed import joined
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
@@ -41,12 +42,12 @@ class Validated:
     folder: Path
 
 
-def validate(config: ValidateConfig, on_progress: Callable[[int, int], None]) -> Validated:
+def validate(config: ValidateConfig, on_progress: OnProgress) -> Validated:
     """Evaluate a model and write ``result.json`` and ``classes.jsonl``.
 
     Args:
         config: What to evaluate.
-        on_progress: Called with the number of images done and of all images.
+        on_progress: Called while images are checked, and again while they are evaluated.
 
     Raises:
         UserError: The model, the weights or the data cannot be had or do not belong together, or
@@ -65,7 +66,8 @@ def validate(config: ValidateConfig, on_progress: Callable[[int, int], None]) ->
     )
     with joined(config.device) as world, opened if world.leads else nullcontext(Path()) as place:
         folder = world.from_leader(place)
-        images, _ = checked(images, config.skip_corrupt, on_progress)
+        on_read = counting(on_progress, "images", line=False)
+        images, _ = checked(images, config.skip_corrupt, on_read)
         readers = num_readers(
             config.workers, world.device.type, world.size, from_files=isinstance(images, FileImages)
         )
@@ -77,7 +79,7 @@ def validate(config: ValidateConfig, on_progress: Callable[[int, int], None]) ->
             num_workers=readers,
             pin_memory=world.device.type == "cuda",
         )
-        told = counted(batches, len(images), on_progress)
+        told = counted(batches, len(images), on_read)
         model.to(memory_format=torch.channels_last).to(world.device)
         found = evaluate(model, told, len(images.classes), world)
         if world.leads:

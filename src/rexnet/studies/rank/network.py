@@ -18,6 +18,7 @@ from rexnet.deploy.models import load
 from rexnet.errors import UserError
 from rexnet.nn.network import Network
 from rexnet.nn.weights import digest
+from rexnet.runs.progress import OnProgress, counting
 from rexnet.studies.rank.config import NetworkStudy
 from rexnet.train.config import num_readers
 
@@ -29,9 +30,7 @@ TOLERANCE = 0.01
 BATCH_SIZE = 32
 
 
-def run(
-    config: NetworkStudy, on_progress: Callable[[int, int], None]
-) -> tuple[list[dict[str, Any]], bool]:
+def run(config: NetworkStudy, on_progress: OnProgress) -> tuple[list[dict[str, Any]], bool]:
     """Write ``blocks.jsonl``, a line a block and one of the final feature; tell if it is trained.
 
     Of a block's output, a matrix of channels by the pixels of all images, a line has
@@ -61,7 +60,7 @@ def run(
         "images": len(seen),
     }
     with runs.opened(folder, MARK, identity):
-        grams = _grams(network, _read(seen, network, on_progress))
+        grams = _grams(network, _read(seen, network, counting(on_progress, "images")))
         rows = [{**row, "images": len(seen)} for row in _rows(network, grams)]
         runs.write_jsonl(folder / BLOCKS, rows)
     return rows, model.trained

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -10,7 +10,8 @@ from typing import Any, get_args
 import numpy as np
 
 from rexnet import runs
-from rexnet.runs.parallel import StudyProgress, train_all
+from rexnet.runs.parallel import train_all
+from rexnet.runs.progress import OnProgress, counting
 from rexnet.studies.rank.config import Architecture, Choices, Function, RankStudy
 from rexnet.studies.rank.counting import count_above
 from rexnet.studies.rank.layers import output
@@ -45,12 +46,7 @@ class Point:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Share:
-    share: float
-
-
-def run(config: RankStudy, on_progress: Callable[[StudyProgress], None]) -> list[dict[str, Any]]:
+def run(config: RankStudy, on_progress: OnProgress) -> list[dict[str, Any]]:
     """Count ranks and write ``points.jsonl``: a line for each architecture, function and ratio.
 
     A line has ``mean`` of the rank by the output channels over the networks, ``stderr`` of it, and
@@ -69,25 +65,25 @@ def run(config: RankStudy, on_progress: Callable[[StudyProgress], None]) -> list
         runs.write_json(folder / "environment.json", runs.environment("numpy", "scipy"))
         # Those that take longest first, so that no process waits at the end.
         longest = sorted(points, key=lambda point: -point.ratio)
-        train_all(count_point, longest, config.parallel or os.cpu_count() or 1, on_progress)
+        parallel = config.parallel or os.cpu_count() or 1
+        train_all(count_point, longest, parallel, on_progress, "points counted")
         rows = [row for point in points for row in runs.read_json(Path(point.out) / "result.json")]
         rows.sort(key=lambda row: (_place(row["architecture"]), _turn(config, row), row["ratio"]))
         runs.write_jsonl(folder / POINTS, rows)
     return rows
 
 
-def count_point(
-    point: Point, on_progress: Callable[[_Share], None], _: Callable[[int, int], None]
-) -> None:
+def count_point(point: Point, on_progress: OnProgress) -> None:
     """Count the ranks of a point's layers and write ``result.json``, a row a function.
 
     Functions follow the same weights and inputs, so that their difference is less noisy.
     """
+    tell = counting(on_progress, "layers")
     ratios: dict[Function, list[float]] = {name: [] for name in point.functions}
     for number in range(point.networks):
         for name in point.functions:
             ratios[name].append(rank(point, name, number) / drawn(point, number)[1])
-        on_progress(_Share(share=(number + 1) / point.networks))
+        tell(number + 1, point.networks)
     rows = [_row(point, name, found) for name, found in ratios.items()]
     runs.write_json(Path(point.out) / "result.json", rows)
 
