@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from rexnet.errors import UserError
+from rexnet.errors import UserError, check_ranges
 
 Runtime = Literal["torch", "torch-fused", "torch-compile", "onnxruntime", "openvino", "executorch"]
 
@@ -56,12 +56,10 @@ class ExportConfig:
             raise UserError("--calibration goes with --int8")
         if self.int8 and self.format == "executorch":
             raise UserError("--int8 is for onnx and openvino, not for executorch")
-        if not 1 <= self.images <= 100_000:
-            raise UserError(f"images {self.images} must be from 1 to 100,000")
+        check_ranges(self, images=(1, 100_000, "100,000"))
         if not 0 <= self.accept <= 100:
             raise UserError(f"accept {self.accept:g} must be from 0 to 100 points of top-1")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise UserError(f"threads {self.threads} must be from 1 to 1,024")
+        check_ranges(self, threads=(1, 1024, "1,024"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +102,13 @@ class BenchmarkConfig:
             raise UserError(f"models {', '.join(names)} must be different names")
         if self.runtimes is not None and len(set(self.runtimes)) < len(self.runtimes):
             raise UserError(f"runtimes {', '.join(self.runtimes)} must be different")
-        for field, most in (("batch", 4096), ("threads", 1024), ("rounds", 1000)):
-            value = getattr(self, field)
-            if value is not None and not 1 <= value <= most:
-                raise UserError(f"{field} {value} must be from 1 to {most}")
-        if self.resolution is not None and not 8 <= self.resolution <= 4096:
-            raise UserError(f"resolution {self.resolution} must be from 8 to 4096 pixels")
+        check_ranges(
+            self,
+            batch=(1, 4096),
+            threads=(1, 1024),
+            rounds=(1, 1000),
+            resolution=(8, 4096, "4096 pixels"),
+        )
         if not self.out:
             raise UserError("--out must be a path")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rexnet.detect.recipe import DetectionRecipe
-from rexnet.errors import UserError
+from rexnet.errors import UserError, check_ranges
 from rexnet.nn.sources import find
 from rexnet.train.config import check_training, check_workers
 from rexnet.train.recipe import Device
@@ -112,8 +112,7 @@ class DetectValidateConfig:
     skip_corrupt: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.batch_size <= 10**5:
-            raise UserError(f"batch_size {self.batch_size} must be from 1 to 100,000")
+        check_ranges(self, batch_size=(1, 10**5, "100,000"))
         check_workers(self.workers)
         files = self.annotations, self.images
         if any(files) != all(files) or (self.data and any(files)):

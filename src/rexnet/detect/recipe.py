@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from rexnet.errors import UserError
+from rexnet.errors import check_ranges
 from rexnet.train.recipe import LoopRecipe, load_as
 
 Loss = Literal["multibox", "focal"]
@@ -35,8 +35,7 @@ class DetectionRecipe(LoopRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 64 <= self.resolution <= 2048:
-            raise UserError(f"resolution {self.resolution} must be from 64 to 2,048")
+        check_ranges(self, resolution=(64, 2048, "2,048"))
 
     def from_scratch(self) -> "DetectionRecipe":
         """Return the same from new weights, twice as long (Table A4)."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rexnet.budget import Budget, Count, LatencyBudget
-from rexnet.errors import UserError
+from rexnet.errors import UserError, check_range, check_ranges
 from rexnet.paper import TABLE_3
 from rexnet.search.candidates.protocol import Protocol
 
@@ -109,10 +109,7 @@ class SearchConfig:
             raise UserError(f"budget {self.budget!r} must have params and macs")
         if self.trials < 1:
             raise UserError(f"trials {self.trials} must be at least 1")
-        if self.workers is not None and not 1 <= self.workers <= 1024:
-            raise UserError(f"workers {self.workers} must be from 1 to 1024")
-        if not 0 <= self.gpus_per_trial <= 64:
-            raise UserError(f"gpus_per_trial {self.gpus_per_trial} must be from 0 to 64")
+        check_ranges(self, workers=(1, 1024), gpus_per_trial=(0, 64))
         if self.executor == "local" and (self.address or self.gpus_per_trial):
             raise UserError("--address and --gpus_per_trial need --executor ray")
         if self.storage and self.budget.latency:
@@ -120,8 +117,7 @@ class SearchConfig:
                 "--budget.latency is of one device, and --storage is for searches on several: "
                 "leave out one of them"
             )
-        if self.resolution is not None and not 8 <= self.resolution <= 512:
-            raise UserError(f"resolution {self.resolution} must be from 8 to 512 pixels")
+        check_ranges(self, resolution=(8, 512, "512 pixels"))
 
     def resolved(self) -> "SearchConfig":
         """Return the config with every default filled in.
@@ -139,8 +135,7 @@ class SearchConfig:
             )
         counted = self.budget.count_classifier
         blocks = (preset.blocks if preset else 5) if self.blocks is None else self.blocks
-        if not 3 <= blocks <= 64:
-            raise UserError(f"blocks {blocks} must be from 3 to 64")
+        check_range("blocks", blocks, 3, 64)
         return dataclasses.replace(
             self,
             budget=BudgetConfig(

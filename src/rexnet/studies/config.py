@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import get_args
 
-from rexnet.errors import UserError, closest
+from rexnet.errors import UserError, check_range, closest
 from rexnet.spec import Activation
 from rexnet.train.recipe import Device
 
@@ -116,7 +116,5 @@ def check_study(seeds: int, parallel: int | None) -> None:
     Raises:
         UserError: A number is out of range.
     """
-    if not 1 <= seeds <= 100:
-        raise UserError(f"seeds {seeds} must be from 1 to 100")
-    if parallel is not None and not 1 <= parallel <= 256:
-        raise UserError(f"parallel {parallel} must be from 1 to 256")
+    check_range("seeds", seeds, 1, 100)
+    check_range("parallel", parallel, 1, 256)

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rexnet.errors import UserError
+from rexnet.errors import UserError, check_range, check_ranges
 from rexnet.nn.sources import find
 from rexnet.train.recipe import Device, Recipe
 
 Part = Literal["auto", "val", "train", "all"]
+
+WORKERS = (0, 256)
+"""Fewest and most processes that read images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +99,7 @@ class ValidateConfig:
     skip_corrupt: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.batch_size <= 10**5:
-            raise UserError(f"batch_size {self.batch_size} must be from 1 to 100,000")
+        check_ranges(self, batch_size=(1, 10**5, "100,000"))
         check_workers(self.workers)
 
 
@@ -114,11 +116,12 @@ def check_training(config: Any, names: Sequence[str]) -> None:
     for field in names:
         if not getattr(config, field):
             raise UserError(f"--{field} must be a name or a path")
-    if not 0 <= config.seed < 2**32:
-        raise UserError(f"seed {config.seed} must be from 0 to {2**32 - 1}")
-    check_workers(config.workers)
-    if not 0 <= config.checkpoint_seconds <= 86_400:
-        raise UserError(f"checkpoint_seconds {config.checkpoint_seconds} must be from 0 to 86,400")
+    check_ranges(
+        config,
+        seed=(0, 2**32 - 1),
+        workers=WORKERS,
+        checkpoint_seconds=(0, 86_400, "86,400"),
+    )
 
 
 def check_workers(workers: int | None) -> None:
@@ -127,8 +130,7 @@ def check_workers(workers: int | None) -> None:
     Raises:
         UserError: It is out of range.
     """
-    if workers is not None and not 0 <= workers <= 256:
-        raise UserError(f"workers {workers} must be from 0 to 256")
+    check_range("workers", workers, *WORKERS)
 
 
 def num_readers(workers: int | None, device: str, world_size: int, *, from_files: bool) -> int:

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from rexnet.errors import UserError, closest
+from rexnet.errors import UserError, check_ranges, closest
 from rexnet.runs import options
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -58,10 +58,13 @@ class LoopRecipe:
     pretrained: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "lr_batch_size"):
-            if not 1 <= getattr(self, name) <= 10**6:
-                raise UserError(f"{name} {getattr(self, name)} must be from 1 to 1,000,000")
-        self._check(
+        million = (1, 10**6, "1,000,000")
+        check_ranges(
+            self,
+            epochs=million,
+            batch_size=million,
+            accumulate=million,
+            lr_batch_size=million,
             lr=(0, 1e3),
             warmup_start=(0, 1),
             momentum=(0, 1),
@@ -70,21 +73,12 @@ class LoopRecipe:
             clip_grad=(0, 1e6),
             ema=(0, 0.999999),
         )
-        if not 0 <= self.warmup_epochs <= self.epochs:
-            raise UserError(
-                f"warmup_epochs {self.warmup_epochs} must be from 0 to epochs, {self.epochs}"
-            )
+        check_ranges(self, warmup_epochs=(0, self.epochs, f"epochs, {self.epochs}"))
 
     @property
     def peak_lr(self) -> float:
         """The learning rate after the warm-up."""
         return self.lr * self.batch_size / self.lr_batch_size
-
-    def _check(self, **ranges: tuple[float, float]) -> None:
-        # Comparisons with NaN are false, so each range says what is allowed.
-        for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise UserError(f"{name} {getattr(self, name)} must be from {low} to {high}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +120,8 @@ class Recipe(LoopRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check(
+        check_ranges(
+            self,
             label_smoothing=(0, 0.99),
             dropout=(0, 0.99),
             drop_path=(0, 0.99),

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from rexnet.errors import UserError, closest
+from rexnet.errors import UserError, check_ranges, closest
 
 Architecture = Literal["pointwise", "conv", "bottleneck", "depthwise"]
 
@@ -44,8 +44,7 @@ class Choices:
             raise UserError(f"samples {self.samples} must be above 1 and at most 16")
         if not 1e-5 <= self.tolerance < 1:
             raise UserError(f"tolerance {self.tolerance} must be from 0.00001 to below 1")
-        if not 1 <= self.expansion <= 16:
-            raise UserError(f"expansion {self.expansion} must be from 1 to 16")
+        check_ranges(self, expansion=(1, 16))
         least, most = self.widths
         if not 8 <= least <= most <= 4096:
             raise UserError(f"widths {least} to {most} must rise and be from 8 to 4,096")
@@ -111,12 +110,12 @@ class RankStudy:
                 raise UserError(f"{field} must be different, at least one")
         if not self.ratios or not all(0.05 <= ratio <= 1 for ratio in self.ratios):
             raise UserError(f"ratios {self.ratios} must be from 0.05 to 1")
-        for field, most in (("networks", 100_000), ("parallel", 256)):
-            value = getattr(self, field)
-            if value is not None and not 1 <= value <= most:
-                raise UserError(f"{field} {value} must be from 1 to {most:,}")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed {self.seed} must be from 0 to {2**32 - 1}")
+        check_ranges(
+            self,
+            networks=(1, 100_000, "100,000"),
+            parallel=(1, 256),
+            seed=(0, 2**32 - 1),
+        )
         if not self.out:
             raise UserError("--out must be a path")
         for architecture in self.architectures:
@@ -151,5 +150,4 @@ class NetworkStudy:
         for field in ("model", "data", "out"):
             if not getattr(self, field):
                 raise UserError(f"--{field} must be a name or a path")
-        if not 2 <= self.images <= MAX_IMAGES:
-            raise UserError(f"images {self.images} must be from 2 to {MAX_IMAGES:,}")
+        check_ranges(self, images=(2, MAX_IMAGES, f"{MAX_IMAGES:,}"))
