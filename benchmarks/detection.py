@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rexnet.detect.backbone import create_backbone
+from rexnet.detect.fused import training_module
 from rexnet.detect.heads import boxes
 from rexnet.detect.heads.boxes import detections
 from rexnet.detect.heads.ssdlite import SSDLite, of_detector
-from rexnet.detect.job import training_module
 from rexnet.detect.samples import Input
 from rexnet.nn.fast.inference import fuse
 from rexnet.runs.memory import keep_freed_memory

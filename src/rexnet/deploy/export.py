@@ -21,7 +21,6 @@ from rexnet.deploy.formats import Format
 from rexnet.deploy.models import Model, at_resolution, exportable, load
 from rexnet.detect.heads.ssdlite import SSDLite
 from rexnet.errors import UserError
-from rexnet.nn.features import TapNetwork
 from rexnet.nn.network import Network
 from rexnet.runs.progress import OnProgress, Progress, counting
 from rexnet.spec import NetSpec
@@ -130,8 +129,9 @@ def metadata(model: Model) -> dict[str, str]:
 
 def _spec(model: Model) -> NetSpec | None:
     """Return the spec of a network, or of a detector's backbone."""
-    module = model.module.backbone if isinstance(model.module, SSDLite) else model.module
-    return module.spec if isinstance(module, (Network, TapNetwork)) else None
+    if isinstance(model.module, SSDLite):
+        return model.module.backbone.spec
+    return model.module.spec if isinstance(model.module, Network) else None
 
 
 def _weights(model: Model) -> str:

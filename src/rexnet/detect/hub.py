@@ -7,11 +7,10 @@ from typing import Any
 import safetensors
 import safetensors.torch
 
-from rexnet.detect.backbone import Backbone, TimmBackbone
+from rexnet.detect.backbone import Backbone, TapNetwork, TimmBackbone
 from rexnet.detect.config import detector_in
 from rexnet.detect.heads.ssdlite import SSDLite
 from rexnet.errors import UserError
-from rexnet.nn.features import TapNetwork
 from rexnet.nn.network import Network
 from rexnet.preprocessing import Preprocessing
 from rexnet.runs import read_json, write_bytes, write_json
@@ -76,7 +75,7 @@ def _describes_detector(config: Any) -> bool:
 
 def _config(model: SSDLite) -> dict[str, Any]:
     backbone = model.backbone
-    spec = json.loads(backbone.spec.to_json()) if isinstance(backbone, TapNetwork) else None
+    spec = None if backbone.spec is None else json.loads(backbone.spec.to_json())
     return {
         "architecture": ARCHITECTURE,
         "backbone": backbone.name,

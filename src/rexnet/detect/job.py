@@ -18,18 +18,16 @@ from rexnet.detect.backbone import create_backbone
 from rexnet.detect.config import DetectTrainConfig
 from rexnet.detect.cost import count
 from rexnet.detect.evaluate import METRICS, average_precision, by_image, detect
+from rexnet.detect.fused import training_module
 from rexnet.detect.heads import boxes
-from rexnet.detect.heads.ssdlite import Raw, SSDLite, of_detector
+from rexnet.detect.heads.ssdlite import SSDLite, of_detector
 from rexnet.detect.hub import save_detector
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.detect.samples import DetectionSamples
 from rexnet.errors import UserError
-from rexnet.nn.fast.training import FusedTap, can_fuse
-from rexnet.nn.features import TapNetwork
 from rexnet.nn.sources import resolve
 from rexnet.preprocessing import Preprocessing
 from rexnet.runs.progress import OnProgress
-from rexnet.spec import NetSpec
 from rexnet.train import run_folder as folders
 from rexnet.train.distributed import World, joined, resolved_precision
 from rexnet.train.loop import Batch
@@ -60,7 +58,7 @@ def run(config: DetectTrainConfig, on_progress: OnProgress) -> dict[str, Any]:
         model = _model(config, recipe, data.train)
         trainer = _Detector(config, recipe, model, data, world, on_progress)
         identity = _identity(config, recipe, model, data, world.device)
-        held = folders.opened(folder, config, identity, data, _spec(model))
+        held = folders.opened(folder, config, identity, data, model.backbone.spec)
         with held if world.leads else nullcontext(), folders.failures(recipe):
             return trainer.run()
 
@@ -157,35 +155,6 @@ class _Detector(Trainer):
         write_detections(self.folder / "validation", self._data.val, self._rows, self._found)
 
 
-class FusedDetector(nn.Module):
-    """The training-mode forward of a detector with its backbone's passes by hand, on a CPU.
-
-    Raises:
-        ValueError: The backbone cannot be fused.
-    """
-
-    def __init__(self, model: SSDLite) -> None:
-        super().__init__()
-        assert isinstance(model.backbone, TapNetwork)
-        self.model, self._body = model, FusedTap(model.backbone)
-
-    def forward(self, x: Tensor) -> Raw:
-        """Map images (N, 3, resolution, resolution) to logits and offsets for every anchor."""
-        return self.model.heads(self._body(x))
-
-
-def training_module(model: SSDLite, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Return what is called in training: on a CPU the passes by hand, where they know the network.
-
-    Args:
-        model: The detector, on ``device``.
-        device: What it is trained on.
-        dtype: What convolutions are computed in.
-    """
-    spec, on_cpu = _spec(model), device.type == "cpu" and dtype == torch.float32
-    return FusedDetector(model) if spec and on_cpu and can_fuse(spec) else model
-
-
 def write_detections(
     folder: Path, images: CocoImages, rows: list[dict[str, Any]], found: Mapping[str, Any]
 ) -> None:
@@ -237,10 +206,8 @@ def _identity(
     device: torch.device,
 ) -> dict[str, Any]:
     """Return what makes two trainings the same."""
-    found, spec = (
-        common(recipe, data.train, data.fingerprints, config.weights, device),
-        _spec(model),
-    )
+    found = common(recipe, data.train, data.fingerprints, config.weights, device)
+    spec = model.backbone.spec
     found["data"] |= {"num_train": len(data.train), "num_val": len(data.val)}
     return {
         **found,
@@ -294,8 +261,3 @@ def backbone_id(source: str, weights: str | None) -> dict[str, Any]:
     # As a backbone has no classifier, its number of classes is 1.
     spec = dataclasses.replace(resolve(source, weights), num_classes=1)
     return {"name": spec.name, "spec_id": spec.spec_id}
-
-
-def _spec(model: SSDLite) -> NetSpec | None:
-    backbone = model.backbone
-    return backbone.spec if isinstance(backbone, TapNetwork) else None

@@ -1,12 +1,10 @@
 """Networks that give feature maps in place of logits."""
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from rexnet.errors import UserError
-from rexnet.nn.blocks import Block
 from rexnet.nn.network import Feature, Network, stages
 
 
@@ -59,58 +57,6 @@ class FeatureNetwork(nn.Module):
             if number in self._taps:
                 maps.append(x)
         return maps
-
-
-class TapNetwork(nn.Module):
-    """A network that gives the two maps SSDLite starts from.
-
-    They are those of the TensorFlow MobileNetV2-SSDLite, which the counts of the paper's Table 6
-    fit: the expanded features of the first block at the largest stride, before they are strided,
-    and the penultimate convolution's output.
-
-    Args:
-        model: The network, which shares its modules; its classifier is left out.
-
-    Attributes:
-        name: The network's.
-        spec: The whole network as data.
-        preprocessing: What an image goes through before the network sees it.
-        widths: Channels of the two maps.
-        strides: Input pixels for one pixel of each map.
-        tapped: The 0-based block whose expanded features, or input if it expands nothing, are the
-            first map.
-
-    Raises:
-        UserError: No block is strided.
-    """
-
-    def __init__(self, model: Network) -> None:
-        super().__init__()
-        self.spec = spec = model.spec
-        strided = [index for index, block in enumerate(spec.blocks) if block.stride > 1]
-        if not strided:
-            raise UserError(f"{spec.name} has no strided block, which SSDLite takes a map from")
-        self.name, self.preprocessing, self.tapped = spec.name, model.preprocessing, strided[-1]
-        self.stem, self.stem_act, self.blocks = model.stem, model.stem_act, model.blocks
-        self.penultimate, self.penultimate_act = model.penultimate, model.penultimate_act
-        tapped = spec.blocks[self.tapped]
-        width = spec.widths_in[self.tapped] * tapped.expansion
-        self.widths = width, spec.penultimate_width or spec.widths[-1]
-        stride = spec.stem_stride * math.prod(block.stride for block in spec.blocks)
-        self.strides = stride // tapped.stride, stride
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Map images (N, channels, H, W) to maps (N, width, H / stride, W / stride)."""
-        x = self.stem_act(self.stem(x))
-        maps = []
-        for index, block in enumerate(self.blocks):
-            if index != self.tapped:
-                x = block(x)
-                continue
-            assert isinstance(block, Block)
-            maps.append(block.expanded(x))
-            x = block.finished(maps[0], x)
-        return [*maps, x if self.penultimate is None else self.penultimate_act(self.penultimate(x))]
 
 
 def _indices(chosen: Sequence[int] | None, maps: Sequence[Feature], name: str) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ class ModelConfig:
     @property
     def is_detector(self) -> bool:
         """Whether it describes a detector, which has no spec of its own."""
-        return self.fields.get("architecture") == "ssdlite"
+        return "backbone" in self.fields
 
     @property
     def pretrained(self) -> Mapping[str, Any]:

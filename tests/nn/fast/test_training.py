@@ -6,16 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinks import KINKS, clear_of_kinks, distance, inputs_of_kinked
+from networks_to_fuse import assert_close, batch, pair, small
 from strategies import ANY_CHANNELS, specs
 from torch import distributed
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from rexnet import families
 from rexnet.families import search_network
 from rexnet.nn.fast import training as fused_module
-from rexnet.nn.fast.training import Fused, FusedTap, can_fuse
-from rexnet.nn.features import TapNetwork
+from rexnet.nn.fast.training import Fused, can_fuse
 from rexnet.nn.network import Network
 
 pytestmark = pytest.mark.numeric
@@ -42,45 +41,10 @@ def threads():
     torch.set_num_threads(num_threads)
 
 
-def small(name, resolution=48):
-    """Return a named network for small images, without dropout."""
-    spec = families.get(name)
-    return dataclasses.replace(spec, resolution=resolution, num_classes=10, dropout=0.0)
-
-
-def pair(spec, seed=0, **kwargs):
-    """Return two equal networks in channels-last memory, batch norms off their start."""
-    torch.manual_seed(seed)
-    model = Network(spec, **kwargs).to(memory_format=torch.channels_last)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.5, 2)
-            torch.nn.init.normal_(module.bias)
-    return model, copy.deepcopy(model)
-
-
-def batch(spec, num_images):
-    generator = torch.Generator().manual_seed(1)
-    size = spec.in_channels, spec.resolution, spec.resolution
-    images = torch.randn(num_images, *size, generator=generator)
-    labels = torch.randint(spec.num_classes, (num_images,), generator=generator)
-    return images.to(memory_format=torch.channels_last), labels
-
-
 def gradients(model, forward, images, labels):
     logits = forward(images)
     F.cross_entropy(logits, labels).backward()
     return logits.detach(), [p.grad for p in model.parameters()]
-
-
-def assert_close(ours, theirs):
-    """Compare gradients with those in float64; float32 makes a quarter of what may differ.
-
-    A gradient that cancels to nothing is compared with the largest.
-    """
-    largest = max(gradient.norm() for gradient in theirs)
-    for number, (one, another) in enumerate(zip(theirs, ours, strict=True)):
-        assert (one - another).norm() <= 1e-3 * one.norm() + 1e-4 * largest, number
 
 
 def assert_same(model, spec, num_images):
@@ -128,27 +92,6 @@ def test_values_gradients_and_running_statistics_are_those_of_the_module(
 def test_the_families_are_fused(name):
     spec = small(name)
     assert_same(pair(spec)[0], spec, 6)
-
-
-@pytest.mark.parametrize("name", ["rexnet_1.0", "rexnet_plain", "mobilenet_v1"])
-def test_the_two_maps_of_a_network_and_their_gradients_are_those_of_the_module(name):
-    spec = small(name, 64)
-    model, _ = pair(spec)
-    images, _ = batch(spec, 8)
-    clear_of_kinks(model, images)
-    exact, other = TapNetwork(copy.deepcopy(model)), TapNetwork(model)
-    found = []
-    for model, forward, x in (
-        (exact.double(), exact, images.double()),
-        (other, FusedTap(other), images),
-    ):
-        maps = forward(x)
-        sum(m.square().mean() for m in maps).backward()
-        found.append((maps, [p.grad for p in model.parameters()]))
-    (maps, theirs), (other_maps, ours) = found
-    for one, another in zip(maps, other_maps, strict=True):
-        torch.testing.assert_close(another.double(), one, rtol=1e-3, atol=1e-3)
-    assert_close(ours, theirs)
 
 
 def test_blocks_that_are_dropped_are_the_same_as_in_the_module():

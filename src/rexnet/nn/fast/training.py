@@ -22,7 +22,6 @@ from rexnet.nn.fast import kernels
 from rexnet.nn.fast.expansion import Each, Expansion, can_expand
 from rexnet.nn.fast.maps import channels_last, conv_gradients, convolve, like, moments
 from rexnet.nn.fast.norms import After, Layer, Norm
-from rexnet.nn.features import TapNetwork
 from rexnet.nn.layers import ConvNorm, SqueezeExcite
 from rexnet.nn.network import Network
 from rexnet.spec import Activation, BlockSpec, NetSpec
@@ -54,73 +53,45 @@ class Fused(nn.Module):
     def __init__(self, model: Network) -> None:
         super().__init__()
         spec = model.spec
-        _check_fusible(spec)
+        check_fusible(spec)
         self.model = model
-        self._stem = [_layer(model.stem, spec.stem_act)]
+        self._stem = [fused_layer(model.stem, spec.stem_act)]
         pairs = zip(model.blocks, spec.blocks, strict=True)
-        self._blocks = [_layers(module, block) for module, block in pairs]
+        self._blocks = [fused_layers(module, block) for module, block in pairs]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) of images (N, channels, height, width)."""
         model, spec = self.model, self.model.spec
-        x = _apply(self._stem, 0, False, x)
+        x = apply_layers(self._stem, x)
         for layers, shortcut_width in self._blocks:
-            x = _apply(layers, shortcut_width, False, x)
+            x = apply_layers(layers, x, shortcut_width=shortcut_width)
         if model.penultimate is None:
             x = x.mean((2, 3))
         else:
-            x = _apply([_layer(model.penultimate, spec.penultimate_act)], 0, True, x)
+            layer = fused_layer(model.penultimate, spec.penultimate_act)
+            x = apply_layers([layer], x, pool=True)
         if model.hidden is not None and model.hidden_norm is not None:
             x = model.hidden_act(model.hidden_norm(model.hidden(x)))
         y: Tensor = model.classifier(model.dropout(x))
         return y
 
 
-class FusedTap(nn.Module):
-    """The same of a network that gives two maps; see ``Fused``.
-
-    Args:
-        model: The network; for evaluation, call it itself.
+def check_fusible(spec: NetSpec) -> None:
+    """Check that the network can be fused.
 
     Raises:
-        ValueError: ``can_fuse(model.spec)`` is false.
+        ValueError: ``can_fuse(spec)`` is false.
     """
-
-    def __init__(self, model: TapNetwork) -> None:
-        super().__init__()
-        self.model = model
-        _check_fusible(model.spec)
-        self._stem = [_layer(model.stem, model.spec.stem_act)]
-        pairs = zip(model.blocks, model.spec.blocks, strict=True)
-        self._blocks = [_layers(module, block) for module, block in pairs]
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the maps of images (N, channels, height, width)."""
-        model = self.model
-        x, maps = _apply(self._stem, 0, False, x), []
-        for index, (layers, shortcut_width) in enumerate(self._blocks):
-            if index == model.tapped:
-                # A strided block has no shortcut around both parts.
-                *expand, depthwise, project = layers
-                maps = [_apply(expand, 0, False, x) if expand else x]
-                layers, x = [depthwise, project], maps[0]
-            x = _apply(layers, shortcut_width, False, x)
-        if model.penultimate is not None:
-            layer = _layer(model.penultimate, model.spec.penultimate_act)
-            x = _apply([layer], 0, False, x)
-        return [*maps, x]
-
-
-def _check_fusible(spec: NetSpec) -> None:
     if not can_fuse(spec):
         raise ValueError(f"{spec.name} has activations before shortcuts, which cannot be fused")
 
 
-def _layer(module: ConvNorm, act: Activation) -> Layer:
+def fused_layer(module: ConvNorm, act: Activation) -> Layer:
+    """Return a convolution, the batch norm and the activation behind it as one layer."""
     return Layer(conv=module.conv, norm=module.norm, act=act)
 
 
-def _layers(block: nn.Module, spec: BlockSpec) -> tuple[list[Layer], int]:
+def fused_layers(block: nn.Module, spec: BlockSpec) -> tuple[list[Layer], int]:
     """Return the layers of a block and the width of its shortcut."""
     assert isinstance(block, Block)
     assert block.se is None or isinstance(block.se, SqueezeExcite)
@@ -128,11 +99,21 @@ def _layers(block: nn.Module, spec: BlockSpec) -> tuple[list[Layer], int]:
     depthwise = Layer(conv=conv, norm=norm, act=spec.depthwise_act, se=block.se)
     conv, norm = block.project.conv, block.project.norm
     project = Layer(conv=conv, norm=norm, act=spec.project_act, drop_path=block.drop_path)
-    expand = [] if block.expand is None else [_layer(block.expand, spec.expand_act)]
+    expand = [] if block.expand is None else [fused_layer(block.expand, spec.expand_act)]
     return [*expand, depthwise, project], block.shortcut_width
 
 
-def _apply(layers: Sequence[Layer], shortcut_width: int, pool: bool, x: Tensor) -> Tensor:
+def apply_layers(
+    layers: Sequence[Layer], x: Tensor, *, shortcut_width: int = 0, pool: bool = False
+) -> Tensor:
+    """Return what layers make of maps (N, channels, height, width), in training mode.
+
+    Args:
+        layers: One behind another.
+        x: The input of the first.
+        shortcut_width: Its first channels that are added to those of the output.
+        pool: Return the mean over all pixels, (N, width), instead of the map.
+    """
     parameters = itertools.chain.from_iterable(layer.parameters for layer in layers)
     return _Chain.apply(layers, shortcut_width, pool, x, *parameters)
 
