@@ -57,7 +57,7 @@ def score(model):
 
 def loop(folder, *, accumulate=1, seconds=1e9, on_progress=lambda progress: None, **changes):
     settings = {"epochs": 4, "warmup_epochs": 1, "batch_size": 8, "lr": 0.1, "lr_batch_size": 8}
-    model = net()
+    model = changes.pop("model", None) or net()
     return Loop(
         model,
         model,
@@ -116,17 +116,13 @@ def test_resuming_goes_on_from_the_last_checkpoint(tmp_path):
 
 
 def test_micro_batches_give_the_gradient_of_the_batch(tmp_path):
-    def without_norms():
-        torch.manual_seed(0)
-        return nn.Linear(6, 2)
-
     ends = []
     for accumulate in (1, 2, 4):
-        trained = loop(tmp_path / str(accumulate), accumulate=accumulate)
-        model = without_norms()
-        trained._model = trained._forward = model
-        trained._optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        trained._train_epoch()
+        torch.manual_seed(0)
+        # Without batch norms, which see the parts of a batch apart.
+        model, folder = nn.Linear(6, 2), tmp_path / str(accumulate)
+        task = Task(loss=loss, evaluate=lambda model: {"top1": 0.0}, metric="top1")
+        loop(folder, accumulate=accumulate, model=model, task=task, epochs=1).run()
         ends.append(model.weight.detach().clone())
     for other in ends[1:]:
         torch.testing.assert_close(other, ends[0], rtol=1e-5, atol=1e-6)
@@ -169,7 +165,7 @@ def test_weights_that_a_last_step_spoilt_are_not_saved(at_step, tmp_path):
     def spoil(progress):
         if progress.share == at_step / (4 * STEPS):
             with torch.no_grad():
-                trained._model[0].weight.fill_(math.nan)
+                trained.kept[0].weight.fill_(math.nan)
 
     task = Task(loss=loss, evaluate=lambda model: {"top1": 0.5}, metric="top1")
     trained = loop(tmp_path, seconds=0, task=task, on_progress=spoil)
@@ -218,10 +214,11 @@ def test_progress_tells_the_loss_the_epoch_and_the_time_left(tmp_path):
 def test_a_moving_average_is_what_is_evaluated_and_kept(tmp_path):
     seen = []
     task = Task(loss=loss, evaluate=lambda m: seen.append(m) or {"top1": 0.0}, metric="top1")
-    trained = loop(tmp_path, task=task, ema=0.9)
+    model = net()
+    trained = loop(tmp_path, model=model, task=task, ema=0.9)
     trained.run()
     assert {id(model) for model in seen} == {id(trained.kept)}
-    assert trained.kept is not trained._model
+    assert trained.kept is not model
 
 
 def test_bfloat16_trains_to_nearly_the_same_loss(tmp_path):

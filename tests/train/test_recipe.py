@@ -1,17 +1,14 @@
-import math
 import re
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from rexnet import UserError
 from rexnet.detect import recipe as detection
 from rexnet.train import recipe as recipes
-from rexnet.train.loop import optimizer_of, scheduler_of
-from rexnet.train.recipe import LoopRecipe, Recipe
+from rexnet.train.recipe import Recipe
 
 PAPER = {
     "optimizer": "sgd",
@@ -94,19 +91,6 @@ def test_the_recipe_of_detection_is_the_known_one():
     assert (scratch.epochs, scratch.pretrained) == (2 * recipe.epochs, False)
 
 
-def test_a_warm_up_may_start_above_zero():
-    recipe = LoopRecipe(epochs=4, warmup_epochs=2, warmup_start=0.25, lr=0.4, lr_batch_size=512)
-    optimizer = optimizer_of(torch.nn.Linear(2, 2), recipe)
-    scheduler = scheduler_of(optimizer, recipe, 10)
-    rates = []
-    for step in range(21):
-        scheduler.step_update(step)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[10] == pytest.approx(0.25)
-    assert rates[20] == pytest.approx(0.4)
-
-
 def test_only_the_recipe_of_fine_tuning_needs_weights():
     assert {name for name in recipes.SHIPPED if recipes.load(name).pretrained} == {"finetune"}
 
@@ -158,31 +142,3 @@ def test_a_recipe_that_is_not_there_is_told_with_those_that_are(tmp_path):
     assert "no recipe" in refusal(str(tmp_path))
     (tmp_path / "bad.yaml").write_text("a: [1\nb: {", encoding="utf-8")
     assert "bad.yaml" in refusal(str(tmp_path / "bad.yaml"))
-
-
-def test_the_schedule_is_a_linear_warm_up_and_a_cosine_to_zero():
-    recipe = Recipe(epochs=10, warmup_epochs=2, lr=0.5, batch_size=256)
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=recipe.peak_lr)
-    scheduler = scheduler_of(optimizer, recipe, 100)
-    for step in (0, 1, 50, 199, 200, 333, 600, 999):
-        scheduler.step_update(step)
-        cosine = 0.25 * 0.5 * (1 + math.cos(math.pi * (step - 200) / 800))
-        wanted = 0.25 * step / 200 if step < 200 else cosine
-        assert optimizer.param_groups[0]["lr"] == pytest.approx(wanted, rel=1e-9)
-
-
-def test_weight_decay_spares_biases_and_batch_norms():
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
-    optimizer = optimizer_of(model, Recipe(weight_decay=1e-3))
-    decayed = {
-        p.ndim > 1: group["weight_decay"]
-        for group in optimizer.param_groups
-        for p in group["params"]
-    }
-    assert decayed == {True: 1e-3, False: 0.0}
-    assert all(group["nesterov"] for group in optimizer.param_groups)
-
-
-def test_an_unknown_optimizer_is_told():
-    with pytest.raises(UserError, match="optimizer 'sdg'"):
-        optimizer_of(torch.nn.Linear(2, 2), Recipe(optimizer="sdg"))

@@ -23,6 +23,7 @@ from rexnet.runs.progress import Estimate, OnProgress, Progress, time_left
 from rexnet.train import checkpoint
 from rexnet.train.distributed import World, resolved_precision
 from rexnet.train.recipe import LoopRecipe
+from rexnet.train.state import State
 
 Batch = tuple[Any, Any]
 
@@ -95,28 +96,24 @@ class Loop:
         on_progress: OnProgress,
         on_epoch: OnEpoch = lambda row: None,
     ) -> None:
-        from timm.utils import ModelEmaV3
-
-        self._model, self._batches, self._task = model, batches, task
-        self._recipe, self._world, self._folder, self._seed = recipe, world, folder, seed
-        self._checkpoint_seconds = checkpoint_seconds
+        self._batches, self._task, self._recipe, self._world = batches, task, recipe, world
+        self._folder, self._checkpoint_seconds = folder, checkpoint_seconds
         self._on_progress, self._on_epoch = on_progress, on_epoch
         self._dtype = resolved_precision(recipe.precision, world.device)
         self._steps = recipe.epochs * batches.steps_per_epoch
-        self._optimizer = optimizer_of(model, recipe)
-        self._scheduler = scheduler_of(self._optimizer, recipe, batches.steps_per_epoch)
-        self._scaler = torch.amp.GradScaler(world.device.type, enabled=self._dtype == torch.float16)
-        self._ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
+        self._state = State(
+            model,
+            recipe,
+            steps_per_epoch=batches.steps_per_epoch,
+            seed=seed,
+            device=world.device,
+        )
         self._forward = DistributedDataParallel(forward) if world.size > 1 else forward
-        self._step = 0
-        self._losses: list[float] = []
         self._unread: list[Tensor] = []
-        self._history: list[dict[str, Any]] = []
-        self._earlier_seconds = 0.0
         self._resume()
-        self._resumed_at = self._step
+        self._resumed_at = self._state.step
         self._estimate = Estimate()
-        self._epoch_begun = self._saved = time.monotonic()
+        self._counted = self._saved = time.monotonic()
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the end and return the lines of ``metrics.jsonl``, one an epoch.
@@ -124,24 +121,24 @@ class Loop:
         Raises:
             UserError: The loss, a weight or a result became infinite or not a number.
         """
-        while self._step < self._steps:
+        while self._state.step < self._steps:
             self._train_epoch()
             self._end_epoch()
-        return self._history
+        return self._state.history
 
     @property
     def kept(self) -> nn.Module:
         """What is evaluated and kept: the moving average if there is one."""
-        return self._ema.module if self._ema else self._model
+        return self._state.kept
 
     @property
     def epoch(self) -> int:
         """Epochs that are complete."""
-        return self._step // self._batches.steps_per_epoch
+        return self._state.step // self._batches.steps_per_epoch
 
     def _train_epoch(self) -> None:
-        self._model.train()
-        done = self._step % self._batches.steps_per_epoch
+        self._state.model.train()
+        done = self._state.step % self._batches.steps_per_epoch
         parts = self._batches.epoch(self.epoch, done)
         for left in reversed(range(self._batches.steps_per_epoch - done)):
             self._train_step(parts)
@@ -154,8 +151,8 @@ class Loop:
         self._read_losses()
 
     def _train_step(self, parts: Iterator[Batch]) -> None:
-        recipe, total = self._recipe, torch.zeros((), device=self._world.device)
-        self._scheduler.step_update(self._step)
+        state, recipe, total = self._state, self._recipe, torch.zeros((), device=self._world.device)
+        state.scheduler.step_update(state.step)
         for number in range(recipe.accumulate):
             batch = next(parts)
             self._seed_part(number)
@@ -164,18 +161,18 @@ class Loop:
                 x, y = (value.to(self._world.device, non_blocking=True) for value in batch)
                 loss = self._task.loss(self._forward, (x, y))
             with self._gradients_apart(not is_last):
-                self._scaler.scale(loss / recipe.accumulate).backward()
+                state.scaler.scale(loss / recipe.accumulate).backward()
             total += loss.detach() / recipe.accumulate
         self._unread.append(total)
         if recipe.clip_grad:
-            self._scaler.unscale_(self._optimizer)
-            nn.utils.clip_grad_norm_(self._model.parameters(), recipe.clip_grad)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        self._optimizer.zero_grad(set_to_none=True)
-        self._step += 1
-        if self._ema:
-            self._ema.update(self._model, step=self._step)
+            state.scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_grad)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        if state.ema:
+            state.ema.update(state.model, step=state.step)
 
     def _gradients_apart(self, apart: bool) -> Any:
         """Return what keeps gradients of this process until those of the last part are known."""
@@ -189,7 +186,7 @@ class Loop:
 
     def _seed_part(self, number: int) -> None:
         part = self._world.rank * self._recipe.accumulate + number
-        seeds = np.random.SeedSequence((self._seed, self._step, part)).generate_state(2)
+        seeds = np.random.SeedSequence((self._state.seed, self._state.step, part)).generate_state(2)
         torch.manual_seed(int(seeds[0]))
         # timm's Mixup draws from numpy's global generator.
         np.random.seed(int(seeds[1]))  # noqa: NPY002
@@ -204,16 +201,15 @@ class Loop:
         if not self._unread:
             return
         losses = (self._world.sum(torch.stack(self._unread)) / self._world.size).tolist()
-        first = self._step - len(losses)
+        first = self._state.step - len(losses)
         self._unread.clear()
         for step, loss in enumerate(losses, first + 1):
             if not np.isfinite(loss):
                 raise UserError(self._explosion("the loss", loss, step))
-        self._losses += losses
+        self._state.losses += losses
 
     def _explosion(self, name: str, value: float, step: int) -> str:
-        self._scheduler.step_update(step - 1)
-        lr = max(group["lr"] for group in self._optimizer.param_groups)
+        self._state.scheduler.step_update(step - 1)
         epoch = (step - 1) // self._batches.steps_per_epoch + 1
         last = self._folder / "last.pt"
         good = (
@@ -223,132 +219,77 @@ class Loop:
         )
         return (
             f"{name} is {value} at step {step} of {self._steps} (epoch {epoch}), at learning rate "
-            f"{lr:.3g}; {good}; "
+            f"{self._state.lr:.3g}; {good}; "
             "start anew in another --out with a lower --set lr=..., or with --set clip_grad=5"
         )
 
     def _end_epoch(self) -> None:
         # Batch statistics differ from process to process; those of the leader are kept.
-        for buffer in (*self._model.buffers(), *self.kept.buffers()):
+        state = self._state
+        for buffer in (*state.model.buffers(), *self.kept.buffers()):
             self._world.share(buffer)
         results = dict(self._task.evaluate(self.kept))
         for name, value in results.items():
             if not np.isfinite(value):
-                raise UserError(self._explosion(name, value, self._step))
+                raise UserError(self._explosion(name, value, self._state.step))
+        self._count_seconds()
         row = {
             "epoch": self.epoch,
-            "step": self._step,
-            "lr": max(group["lr"] for group in self._optimizer.param_groups),
-            "train_loss": float(np.mean(self._losses)),
+            "step": state.step,
+            "lr": state.lr,
+            "train_loss": float(np.mean(state.losses)),
             **results,
-            "seconds": round(self._epoch_seconds(), 1),
+            "seconds": round(state.seconds, 1),
         }
-        self._losses.clear()
-        self._earlier_seconds, self._epoch_begun = 0.0, time.monotonic()
-        best = max((r[self._task.metric] for r in self._history), default=-np.inf)
-        self._history.append(row)
+        state.losses.clear()
+        state.seconds = 0.0
+        best = max((r[self._task.metric] for r in state.history), default=-np.inf)
+        state.history.append(row)
         self._save(("best", "last") if results[self._task.metric] > best else ("last",))
         self._on_epoch(row)
         self._show(line=True)
 
-    def _epoch_seconds(self) -> float:
-        return self._earlier_seconds + time.monotonic() - self._epoch_begun
+    def _count_seconds(self) -> None:
+        """Add the wall time since this was last called to that of the epoch under way."""
+        now = time.monotonic()
+        self._state.seconds += now - self._counted
+        self._counted = now
 
     def _show(self, line: bool | None = None) -> None:
-        done, left = self._step - self._resumed_at, self._steps - self._step
+        state = self._state
+        done, left = state.step - self._resumed_at, self._steps - state.step
         seconds, epochs = self._estimate.seconds_left(done, left), self._recipe.epochs
         words = [f"epoch {min(self.epoch + 1, epochs)}/{epochs}"]
-        if self._losses:
-            words.append(f"loss {np.mean(self._losses):.4g}")
-        if self._history:
-            last, metric = self._history[-1], self._task.metric
+        if state.losses:
+            words.append(f"loss {np.mean(state.losses):.4g}")
+        if state.history:
+            last, metric = state.history[-1], self._task.metric
             words.append(
                 f"after epoch {last['epoch']}: train loss {last['train_loss']:.4g}, "
                 f"{TITLES[metric]} {100 * last[metric]:.1f} %"
             )
         told = ", ".join([*words, time_left(seconds)])
-        share = self._step / self._steps
+        share = state.step / self._steps
         self._on_progress(Progress(share=share, words=told, seconds_left=seconds, line=line))
 
     def _save(self, names: tuple[str, ...] = ("last",)) -> None:
         self._read_losses()
         # The last step may have spoilt the weights after a loss that was still finite.
-        for parameter in self._model.parameters():
+        for parameter in self._state.model.parameters():
             if not torch.isfinite(parameter).all():
-                raise UserError(self._explosion("a weight", float("nan"), self._step))
-        self._saved = time.monotonic()
+                raise UserError(self._explosion("a weight", float("nan"), self._state.step))
+        self._count_seconds()
+        self._saved = self._counted
         if not self._world.leads:
             return
         for name in names:
-            checkpoint.save(self._folder / f"{name}.pt", self._state())
-        runs.write_jsonl(self._folder / "metrics.jsonl", self._history)
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "step": self._step,
-            "seed": self._seed,
-            "model": self._model.state_dict(),
-            "ema": self._ema.module.state_dict() if self._ema else None,
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._scheduler.state_dict(),
-            "scaler": self._scaler.state_dict(),
-            "losses": self._losses,
-            "seconds": self._epoch_seconds(),
-            "history": self._history,
-        }
+            self._state.save(self._folder / f"{name}.pt")
+        runs.write_jsonl(self._folder / "metrics.jsonl", self._state.history)
 
     def _resume(self) -> None:
         path = self._folder / "last.pt"
         if not path.exists():
             return
-        state = checkpoint.load(path)
-        self._model.load_state_dict(state["model"])
-        if self._ema:
-            self._ema.module.load_state_dict(state["ema"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._scheduler.load_state_dict(state["schedule"])
-        self._scaler.load_state_dict(state["scaler"])
-        self._step, self._losses, self._history = state["step"], state["losses"], state["history"]
-        self._earlier_seconds = state["seconds"]
+        self._state.load(path)
         if self._world.leads:
-            runs.write_jsonl(self._folder / "metrics.jsonl", self._history)
-
-
-def optimizer_of(model: nn.Module, recipe: LoopRecipe) -> torch.optim.Optimizer:
-    """Return the optimiser of a recipe; weight decay spares biases and batch norms.
-
-    Raises:
-        UserError: timm knows no such optimiser.
-    """
-    from timm.optim import create_optimizer_v2
-
-    extra: dict[str, Any] = {"fused": True} if recipe.optimizer == "sgd" else {}
-    try:
-        return create_optimizer_v2(
-            model,
-            opt=recipe.optimizer,
-            lr=recipe.peak_lr,
-            weight_decay=recipe.weight_decay,
-            momentum=recipe.momentum,
-            layer_decay=recipe.layer_decay if recipe.layer_decay < 1 else None,
-            **extra,
-        )
-    except (ValueError, AssertionError, TypeError) as error:
-        reason = str(error) or "timm cannot make it"
-        raise UserError(f"optimizer {recipe.optimizer!r}: {reason}") from None
-
-
-def scheduler_of(optimizer: torch.optim.Optimizer, recipe: LoopRecipe, steps_per_epoch: int) -> Any:
-    """Return the schedule of a recipe over steps: linear warm-up, then a cosine to 0."""
-    from timm.scheduler.cosine_lr import CosineLRScheduler
-
-    warmup = round(recipe.warmup_epochs * steps_per_epoch)
-    return CosineLRScheduler(
-        optimizer,
-        # timm warns of a cosine of a single step.
-        t_initial=max(2, recipe.epochs * steps_per_epoch - warmup),
-        warmup_t=warmup,
-        warmup_lr_init=recipe.warmup_start * recipe.peak_lr,
-        warmup_prefix=True,
-        t_in_epochs=False,
-    )
+            runs.write_jsonl(self._folder / "metrics.jsonl", self._state.history)

@@ -14,8 +14,9 @@ from rexnet.errors import UserError
 from rexnet.runs.progress import OnProgress
 from rexnet.train.config import num_readers
 from rexnet.train.distributed import World, resolved_precision
-from rexnet.train.loop import Batch, Loop, Task, optimizer_of
+from rexnet.train.loop import Batch, Loop, Task
 from rexnet.train.recipe import LoopRecipe
+from rexnet.train.state import make_optimizer
 
 
 class Trainer(ABC):
@@ -78,7 +79,7 @@ class Trainer(ABC):
                 "has no variance; set a larger one"
             )
         # An optimiser that timm does not know is told before anything is written.
-        optimizer_of(model, recipe)
+        make_optimizer(model, recipe)
         self._writer: Any = None
 
     @property
