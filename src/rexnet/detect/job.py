@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,12 @@ from rexnet.detect.recipe import DetectionRecipe
 from rexnet.detect.samples import DetectionSamples
 from rexnet.errors import UserError
 from rexnet.nn.sources import resolve
-from rexnet.preprocessing import Preprocessing
 from rexnet.runs.progress import OnProgress
-from rexnet.train import run_folder as folders
-from rexnet.train.distributed import World, joined, resolved_precision
+from rexnet.spec import NetSpec
+from rexnet.train.distributed import World, resolved_precision
 from rexnet.train.loop import Batch
-from rexnet.train.run_folder import Data
-from rexnet.train.trainer import Trainer
+from rexnet.train.run_folder import Data, held_preprocessing
+from rexnet.train.trainer import Trainer, train
 
 
 def run(config: DetectTrainConfig, on_progress: OnProgress) -> dict[str, Any]:
@@ -46,21 +45,10 @@ def run(config: DetectTrainConfig, on_progress: OnProgress) -> dict[str, Any]:
         UserError: The config, the data, the weights or the run folder cannot be used, or the loss
             became infinite or not a number.
     """
-    recipe, folder = recipes.load(config.recipe, config.set), Path(config.out)
+    recipe = recipes.load(config.recipe, config.set)
     recipe = recipe.from_scratch() if config.from_scratch else recipe
-    if not (folder / folders.MARK).exists():
-        runs.check_new(folder, folders.MARK)
-    with joined(config.device) as world:
-        parts = open_parts(config)
-        data = folders.sound(parts, folder, world, config.skip_corrupt, on_progress)
-        size = min(recipe.batch_size, len(data.train))
-        recipe = dataclasses.replace(recipe, batch_size=size)
-        model = _model(config, recipe, data.train)
-        trainer = _Detector(config, recipe, model, data, world, on_progress)
-        identity = _identity(config, recipe, model, data, world.device)
-        held = folders.opened(folder, config, identity, data, model.backbone.spec)
-        with held if world.leads else nullcontext(), folders.failures(recipe):
-            return trainer.run()
+    make_trainer = partial(_DetectorTrainer, config, on_progress)
+    return train(config, recipe, partial(open_parts, config), make_trainer, on_progress)
 
 
 def open_parts(config: DetectTrainConfig) -> tuple[CocoImages, CocoImages]:
@@ -82,7 +70,7 @@ def open_parts(config: DetectTrainConfig) -> tuple[CocoImages, CocoImages]:
     return train, val
 
 
-class _Detector(Trainer):
+class _DetectorTrainer(Trainer):
     """A detector in training."""
 
     metric = "ap"
@@ -91,12 +79,12 @@ class _Detector(Trainer):
     def __init__(
         self,
         config: DetectTrainConfig,
+        on_progress: OnProgress,
         recipe: DetectionRecipe,
-        model: SSDLite,
         data: Data[CocoImages],
         world: World,
-        on_progress: OnProgress,
     ) -> None:
+        model = _model(config, recipe, data.train)
         if recipe.sync_bn and world.size > 1 and world.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self._recipe, self._detector, self._data = recipe, model, data
@@ -112,6 +100,25 @@ class _Detector(Trainer):
         )
         self._rows: list[dict[str, Any]] = []
         self._found: dict[str, Any] = {}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        data, spec = self._data, self.spec
+        found = common(
+            self._recipe, data.train, data.fingerprints, self._config.weights, self.world.device
+        )
+        found["data"] |= {"num_train": len(data.train), "num_val": len(data.val)}
+        name = self._detector.backbone.name
+        return {
+            **found,
+            "backbone": {"name": name, "spec_id": spec.spec_id if spec else None},
+            "preprocessing": self._detector.preprocessing.to_config(),
+            "seed": self._config.seed,
+        }
+
+    @property
+    def spec(self) -> NetSpec | None:
+        return self._detector.backbone.spec
 
     @property
     def forward(self) -> nn.Module:
@@ -176,7 +183,7 @@ def write_detections(
     runs.write_json(folder / "result.json", {**numbers, "num_images": len(images)})
 
 
-def _model(config: DetectTrainConfig, recipe: DetectionRecipe, train: CocoImages) -> SSDLite:
+def _model(config: DetectTrainConfig, recipe: DetectionRecipe, images: CocoImages) -> SSDLite:
     """Return the detector to train, its backbone with new weights or those to start from.
 
     Raises:
@@ -184,37 +191,16 @@ def _model(config: DetectTrainConfig, recipe: DetectionRecipe, train: CocoImages
     """
     weights = config.start(recipe)
     torch.manual_seed(config.seed)
-    resumes = (Path(config.out) / "last.pt").exists()
+    held = held_preprocessing(Path(config.out))
     # The weights to start from may be gone when a checkpoint has taken their place.
-    backbone = create_backbone(config.backbone, weights, load=not resumes)
-    if resumes:
-        known = Preprocessing.from_config(
-            runs.read_json(Path(config.out) / "train.json")["preprocessing"]
-        )
-    else:
-        known = of_detector(backbone.preprocessing, recipe.resolution)
+    backbone = create_backbone(config.backbone, weights, load=not held)
     return SSDLite(
-        backbone, train.classes, train.category_ids, preprocessing=known, loss=recipe.loss
+        backbone,
+        images.classes,
+        images.category_ids,
+        preprocessing=held or of_detector(backbone.preprocessing, recipe.resolution),
+        loss=recipe.loss,
     )
-
-
-def _identity(
-    config: DetectTrainConfig,
-    recipe: DetectionRecipe,
-    model: SSDLite,
-    data: Data[CocoImages],
-    device: torch.device,
-) -> dict[str, Any]:
-    """Return what makes two trainings the same."""
-    found = common(recipe, data.train, data.fingerprints, config.weights, device)
-    spec = model.backbone.spec
-    found["data"] |= {"num_train": len(data.train), "num_val": len(data.val)}
-    return {
-        **found,
-        "backbone": {"name": model.backbone.name, "spec_id": spec.spec_id if spec else None},
-        "preprocessing": model.preprocessing.to_config(),
-        "seed": config.seed,
-    }
 
 
 def common(

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rexnet import cost, runs
+from rexnet import cost
 from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages
 from rexnet.data.sources import check_apart, open_images
@@ -20,18 +20,16 @@ from rexnet.nn.fast.training import Fused, can_fuse
 from rexnet.nn.hub import save_pretrained
 from rexnet.nn.network import Network
 from rexnet.nn.sources import resolve
-from rexnet.preprocessing import Preprocessing
 from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 from rexnet.train import recipe as recipes
-from rexnet.train import run_folder as folders
 from rexnet.train.config import TrainConfig
-from rexnet.train.distributed import World, joined, resolved_precision
+from rexnet.train.distributed import World, resolved_precision
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
 from rexnet.train.loop import Batch
 from rexnet.train.recipe import Recipe
-from rexnet.train.run_folder import Data
-from rexnet.train.trainer import Trainer
+from rexnet.train.run_folder import Data, held_preprocessing
+from rexnet.train.trainer import Trainer, train
 
 
 def run(config: TrainConfig, on_progress: OnProgress) -> dict[str, Any]:
@@ -45,23 +43,17 @@ def run(config: TrainConfig, on_progress: OnProgress) -> dict[str, Any]:
         UserError: The config, the data, the weights or the run folder cannot be used, or the loss
             became infinite or not a number.
     """
-    recipe, folder = recipes.load(config.recipe, config.set), Path(config.out)
-    if not (folder / folders.MARK).exists():
-        runs.check_new(folder, folders.MARK)
-    with joined(config.device) as world:
+
+    def open_parts() -> tuple[Images, Images]:
         parts = open_images(config.data)
         for part in parts:
             if isinstance(part, FileImages):
-                check_apart(folder, part.folder)
-        data = folders.sound(parts, folder, world, config.skip_corrupt, on_progress)
-        size = min(recipe.batch_size, len(data.train))
-        recipe = dataclasses.replace(recipe, batch_size=size)
-        model = _model(config, recipe, data)
-        trainer = _Classifier(config, recipe, model, data, world, on_progress)
-        identity = _identity(config, recipe, model, data, world.device)
-        held = folders.opened(folder, config, identity, data, model.spec)
-        with held if world.leads else nullcontext(), folders.failures(recipe):
-            return trainer.run()
+                check_apart(Path(config.out), part.folder)
+        return parts
+
+    recipe = recipes.load(config.recipe, config.set)
+    make_trainer = partial(_Classifier, config, on_progress)
+    return train(config, recipe, open_parts, make_trainer, on_progress)
 
 
 class _Classifier(Trainer):
@@ -73,12 +65,12 @@ class _Classifier(Trainer):
     def __init__(
         self,
         config: TrainConfig,
+        on_progress: OnProgress,
         recipe: Recipe,
-        model: Network,
         data: Data[Images],
         world: World,
-        on_progress: OnProgress,
     ) -> None:
+        model = _model(config, recipe, data)
         self._recipe, self._network, self._data = recipe, model, data
         preprocessing = model.preprocessing
         augmentation = augmentation_of(recipe)
@@ -94,6 +86,20 @@ class _Classifier(Trainer):
         )
         self._mix = _mixing(recipe, len(data.train.classes))
         self._found: Evaluation | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        model = self._network
+        return {
+            **common(self._recipe, self._data, self._config.weights, self.world.device),
+            "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
+            "preprocessing": model.preprocessing.to_config(),
+            "seed": self._config.seed,
+        }
+
+    @property
+    def spec(self) -> NetSpec:
+        return self._network.spec
 
     @property
     def forward(self) -> nn.Module:
@@ -189,19 +195,15 @@ def _model(config: TrainConfig, recipe: Recipe, data: Data[Images]) -> Network:
     torch.manual_seed(config.seed)
     num_classes, folder = len(data.train.classes), Path(config.out)
     # The weights to start from may be gone when a checkpoint has taken their place.
-    resumes = (folder / "last.pt").exists()
+    held = held_preprocessing(folder)
     model = create_model(
-        spec, None if resumes else weights, num_classes=num_classes, drop_path=recipe.drop_path
+        spec, None if held else weights, num_classes=num_classes, drop_path=recipe.drop_path
     )
-    if resumes:
-        known = runs.read_json(folder / "train.json")["preprocessing"]
-        model.preprocessing = Preprocessing.from_config(known)
-    else:
-        model.preprocessing = dataclasses.replace(
-            model.preprocessing,
-            resolution=recipe.resolution or model.preprocessing.resolution,
-            crop=recipe.eval_crop or model.preprocessing.crop,
-        )
+    model.preprocessing = held or dataclasses.replace(
+        model.preprocessing,
+        resolution=recipe.resolution or model.preprocessing.resolution,
+        crop=recipe.eval_crop or model.preprocessing.crop,
+    )
     model.classes = data.train.classes
     return model
 
@@ -210,18 +212,6 @@ def adapted(spec: NetSpec, recipe: Recipe) -> NetSpec:
     """Return a network as a recipe has it."""
     resolution = recipe.resolution or spec.resolution
     return dataclasses.replace(spec, dropout=recipe.dropout, resolution=resolution)
-
-
-def _identity(
-    config: TrainConfig, recipe: Recipe, model: Network, data: Data[Images], device: torch.device
-) -> dict[str, Any]:
-    """Return what makes two trainings the same."""
-    return {
-        **common(recipe, data, config.weights, device),
-        "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
-        "preprocessing": model.preprocessing.to_config(),
-        "seed": config.seed,
-    }
 
 
 def common(

@@ -15,6 +15,7 @@ from rexnet import runs
 from rexnet.data.corrupt import checked
 from rexnet.data.image_sets import C
 from rexnet.errors import UserError
+from rexnet.preprocessing import Preprocessing
 from rexnet.runs.progress import OnProgress, counting
 from rexnet.spec import NetSpec
 from rexnet.train.distributed import World
@@ -176,6 +177,13 @@ def opened_validation(
     anew = is_own and place.resolve() == own_place.resolve()
     with runs.locked(place) if anew else runs.opened(place, "validation.json", identity):
         yield place
+
+
+def held_preprocessing(folder: Path) -> Preprocessing | None:
+    """Return the preprocessing of a training that has a checkpoint; None if there is none yet."""
+    if not (folder / "last.pt").exists():
+        return None
+    return Preprocessing.from_config(runs.read_json(folder / MARK)["preprocessing"])
 
 
 def validated_on(run: Path) -> str | None:

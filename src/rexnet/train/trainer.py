@@ -1,22 +1,62 @@
-"""What the training jobs share: a model in training in a run folder, up to its result."""
+"""What the training jobs share: the way from options to a result, and a model in training."""
 
+import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from rexnet import runs
+from rexnet.data.image_sets import C
 from rexnet.data.loader import Samples, TrainingBatches, evaluation_batches
 from rexnet.errors import UserError
 from rexnet.runs.progress import OnProgress
+from rexnet.spec import NetSpec
 from rexnet.train.config import num_readers
-from rexnet.train.distributed import World, resolved_precision
+from rexnet.train.distributed import World, joined, resolved_precision
 from rexnet.train.loop import Batch, Loop, Task
 from rexnet.train.recipe import LoopRecipe
+from rexnet.train.run_folder import MARK, Data, failures, opened, sound
 from rexnet.train.state import make_optimizer
+
+R = TypeVar("R", bound=LoopRecipe)
+
+
+def train(
+    config: Any,
+    recipe: R,
+    open_parts: Callable[[], tuple[C, C]],
+    make_trainer: "Callable[[R, Data[C], World], Trainer]",
+    on_progress: OnProgress,
+) -> dict[str, Any]:
+    """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
+
+    Args:
+        config: The options: ``out``, ``device``, ``skip_corrupt`` and those of ``Trainer``.
+        recipe: How to train; its batch is cut to the images there are.
+        open_parts: Gives the images to train on and those to evaluate on.
+        make_trainer: From the recipe, sound images and the processes to a model in training.
+        on_progress: Called while images are checked.
+
+    Raises:
+        UserError: The data, the model or the run folder cannot be used, or the loss became
+            infinite or not a number.
+    """
+    folder = Path(config.out)
+    if not (folder / MARK).exists():
+        runs.check_new(folder, MARK)
+    with joined(config.device) as world:
+        data = sound(open_parts(), folder, world, config.skip_corrupt, on_progress)
+        size = min(recipe.batch_size, len(data.train))
+        recipe = dataclasses.replace(recipe, batch_size=size)
+        trainer = make_trainer(recipe, data, world)
+        held = opened(folder, config, trainer.identity, data, trainer.spec)
+        with held if world.leads else nullcontext(), failures(recipe):
+            return trainer.run()
 
 
 class Trainer(ABC):
@@ -81,6 +121,16 @@ class Trainer(ABC):
         # An optimiser that timm does not know is told before anything is written.
         make_optimizer(model, recipe)
         self._writer: Any = None
+
+    @property
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What makes two trainings the same, for ``train.json``."""
+
+    @property
+    @abstractmethod
+    def spec(self) -> NetSpec | None:
+        """The network, if it is one of this package."""
 
     @property
     @abstractmethod
