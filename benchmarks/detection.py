@@ -25,10 +25,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rexnet.detect.backbone import create_backbone
+from rexnet.detect.detector import of_detector
 from rexnet.detect.fused import training_module
 from rexnet.detect.heads import boxes
 from rexnet.detect.heads.boxes import detections
-from rexnet.detect.heads.ssdlite import SSDLite, of_detector
+from rexnet.detect.heads.ssdlite import SSDLite
 from rexnet.detect.samples import Input
 from rexnet.nn.fast.inference import fuse
 from rexnet.runs.memory import keep_freed_memory
@@ -113,7 +114,7 @@ def inference(model: SSDLite, image: Tensor, score: float) -> Contenders:
     @torch.inference_mode()
     def our_boxes() -> Any:
         raw = fused(transform(image)[None].contiguous(memory_format=torch.channels_last))
-        return detections(raw, fused.anchors, fused.loss, score=score, iou=0.55, num_boxes=300)
+        return detections(raw, fused.anchors, fused.criterion, score=score, iou=0.55, num_boxes=300)
 
     @torch.inference_mode()
     def their_boxes() -> Any:

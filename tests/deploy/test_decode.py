@@ -11,8 +11,7 @@ from rexnet.deploy import decode as module
 from rexnet.deploy.decode import decode
 from rexnet.deploy.parity import batches
 from rexnet.detect.heads.anchors import anchors
-from rexnet.detect.heads.boxes import detections
-from rexnet.detect.heads.ssdlite import Raw
+from rexnet.detect.heads.boxes import Raw, detections
 
 pytestmark = pytest.mark.numeric
 

@@ -6,8 +6,9 @@ from kinks import clear_of_kinks
 from networks_to_fuse import assert_close, batch, pair, small
 
 from rexnet.detect.backbone import TapNetwork, create_backbone
+from rexnet.detect.detector import of_detector
 from rexnet.detect.fused import FusedDetector, FusedTap
-from rexnet.detect.heads.ssdlite import SSDLite, of_detector
+from rexnet.detect.heads.ssdlite import SSDLite
 
 pytestmark = pytest.mark.numeric
 

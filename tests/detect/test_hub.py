@@ -5,14 +5,17 @@ import torch
 
 from rexnet import UserError, load_model
 from rexnet.detect.backbone import create_backbone
-from rexnet.detect.heads.ssdlite import SSDLite, of_detector
+from rexnet.detect.detector import of_detector
+from rexnet.detect.heads.ssdlite import SSDLite
 from rexnet.detect.hub import load_detector, save_detector
 
 
 def detector(source):
     backbone = create_backbone(source)
     preprocessing = of_detector(backbone.preprocessing, 64)
-    return SSDLite(backbone, ("cat", "dog"), (17, 3), preprocessing=preprocessing, loss="focal")
+    return SSDLite(
+        backbone, ("cat", "dog"), (17, 3), preprocessing=preprocessing, criterion="focal"
+    )
 
 
 @pytest.mark.parametrize("source", ["rexnet_0.6", "timm:efficientnet_b0"])
@@ -24,7 +27,7 @@ def test_a_detector_comes_back_as_it_was(source, tmp_path):
         assert other.classes == ("cat", "dog")
         assert other.category_ids == (17, 3)
         assert other.preprocessing == model.preprocessing
-        assert other.loss == "focal"
+        assert other.criterion == "focal"
         assert not other.training
         images = torch.randn(1, 3, 64, 64)
         with torch.no_grad():

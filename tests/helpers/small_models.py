@@ -10,7 +10,8 @@ import torch
 from rexnet import create_model, families, save_pretrained
 from rexnet.deploy import parity
 from rexnet.detect.backbone import create_backbone
-from rexnet.detect.heads.ssdlite import SSDLite, of_detector
+from rexnet.detect.detector import of_detector
+from rexnet.detect.heads.ssdlite import SSDLite
 from rexnet.detect.hub import save_detector
 from rexnet.nn.weights import save_weights
 
@@ -89,7 +90,7 @@ def write_detector(folder, loss="focal"):
     (folder.parent / "toy.json").write_text(SPEC.to_json(), encoding="utf-8")
     backbone = create_backbone(str(folder.parent / "toy.json"))
     preprocessing = of_detector(backbone.preprocessing, 64)
-    model = SSDLite(backbone, ("cat", "dog"), (17, 3), preprocessing=preprocessing, loss=loss)
+    model = SSDLite(backbone, ("cat", "dog"), (17, 3), preprocessing=preprocessing, criterion=loss)
     model = parity.stirred(model.eval(), parity.batches((3, 64, 64))[-1])
     save_detector(model, folder)
     return model

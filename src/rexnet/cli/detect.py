@@ -138,14 +138,15 @@ def summarise(arguments: Namespace) -> None:
     lookup.check_model(source)
     from rexnet.detect.backbone import create_backbone
     from rexnet.detect.cost import count
-    from rexnet.detect.heads.ssdlite import SSDLite, of_detector
+    from rexnet.detect.detector import of_detector
+    from rexnet.detect.heads import HEADS
 
     backbone = create_backbone(source)
     preprocessing = of_detector(backbone.preprocessing, arguments.resolution or 320)
     names = [str(number) for number in range(arguments.classes)]
-    total = count(SSDLite(backbone, names, preprocessing=preprocessing))
+    total = count(HEADS[arguments.detector](backbone, names, preprocessing=preprocessing))
     summary = {
-        "detector": "ssdlite",
+        "detector": arguments.detector,
         "backbone": backbone.name,
         "params": total.params,
         "macs": total.macs,

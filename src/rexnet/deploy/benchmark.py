@@ -19,7 +19,7 @@ from rexnet.deploy.doctor import EXTRAS, Machine, examine, findings
 from rexnet.deploy.models import Model, at_resolution, exportable, load
 from rexnet.deploy.parity import settled
 from rexnet.deploy.timing import PAUSE_SECONDS, WARM_CALLS, WARM_SECONDS, Timing, ratio, take_turns
-from rexnet.detect.heads.ssdlite import SSDLite
+from rexnet.detect.detector import Detector
 from rexnet.errors import UserError
 from rexnet.latency import business
 from rexnet.nn.fast.inference import fold, fuse
@@ -238,7 +238,7 @@ def _contenders(
 
 def _runtimes_of(model: Model, chosen: Sequence[Runtime]) -> list[Runtime]:
     """Return the runtimes in which a model is timed: those of others are not fused."""
-    ours = isinstance(model.module, Network | SSDLite)
+    ours = isinstance(model.module, Network | Detector)
     names = [runtime for runtime in chosen if ours or runtime != "torch-fused"]
     if not names:
         raise UserError(f"{model.name} cannot be fused; add torch to --runtimes")
@@ -317,7 +317,7 @@ def _file(kind: formats.Format, model: Model, folder: Path) -> Path:
     """Return the model's file, written when it is first asked for; others' as they are."""
     path = folder / f"model{formats.SUFFIXES[kind]}"
     if not path.exists():
-        ours = isinstance(model.module, Network | SSDLite)
+        ours = isinstance(model.module, Network | Detector)
         module = exportable(model, kind) if ours else model.module
         formats.write(kind, module, path, size=model.size, outputs=model.outputs)
     return path

@@ -19,7 +19,7 @@ from rexnet.deploy import decode, formats, parity, quantise, runtimes, timing, u
 from rexnet.deploy.config import ExportConfig
 from rexnet.deploy.formats import Format
 from rexnet.deploy.models import Model, at_resolution, exportable, load
-from rexnet.detect.heads.ssdlite import SSDLite
+from rexnet.detect.detector import Detector
 from rexnet.errors import UserError
 from rexnet.nn.network import Network
 from rexnet.runs.progress import OnProgress, Progress, counting
@@ -40,6 +40,9 @@ LIBRARIES: dict[Format, tuple[str, ...]] = {
 """What each format needs, its runtime the last."""
 
 RECORD = "export.json"
+
+DECODABLE = ("logits", "offsets")
+"""The outputs of a detector that ``decode`` makes boxes of."""
 
 INT8 = "model-int8"
 """The stem of the file in 8 bits."""
@@ -89,9 +92,11 @@ def run(config: ExportConfig, on_progress: OnProgress = lambda progress: None) -
         result["milliseconds"] = _timed(model, contenders, on_progress)
         result["others"] = usage.of_others(before, usage.read())
         result["environment"] = runs.environment("torch", *libraries)
-        if isinstance(model.module, SSDLite):
-            np.save(place / "anchors.npy", model.module.anchors.numpy())
-            shutil.copyfile(decode.__file__, place / "decode.py")
+        if isinstance(model.module, Detector):
+            for name, tensor in model.module.constants.items():
+                np.save(place / f"{name}.npy", tensor.numpy())
+            if model.outputs == DECODABLE:
+                shutil.copyfile(decode.__file__, place / "decode.py")
         result["files"] = _move(place, folder, result)
     return result
 
@@ -116,12 +121,12 @@ def metadata(model: Model) -> dict[str, str]:
         "classes": model.classes,
         "outputs": model.outputs,
     }
-    if isinstance(module, SSDLite):
+    if isinstance(module, Detector):
         found["category_ids"] = module.category_ids
-        found["anchors"] = module.anchors.shape
+        found |= {name: tensor.shape for name, tensor in module.constants.items()}
     words = {"model": model.name, "weights": _weights(model)}
-    if isinstance(module, SSDLite):
-        words["loss"] = module.loss
+    if isinstance(module, Detector):
+        words["loss"] = module.criterion
     if (spec := _spec(model)) is not None:
         words |= {"spec": spec.to_json(indent=None), "spec_id": spec.spec_id}
     return words | {name: json.dumps(value) for name, value in found.items()}
@@ -129,7 +134,7 @@ def metadata(model: Model) -> dict[str, str]:
 
 def _spec(model: Model) -> NetSpec | None:
     """Return the spec of a network, or of a detector's backbone."""
-    if isinstance(model.module, SSDLite):
+    if isinstance(model.module, Detector):
         return model.module.backbone.spec
     return model.module.spec if isinstance(model.module, Network) else None
 

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rexnet import cost
 from rexnet.deploy.formats import Format
 from rexnet.detect.backbone import timm_model
-from rexnet.detect.heads.ssdlite import SSDLite
+from rexnet.detect.detector import Detector
 from rexnet.detect.hub import load_detector
 from rexnet.errors import UserError
 from rexnet.nn.create import create_model
@@ -96,20 +96,19 @@ def exportable(model: Model, kind: Format) -> nn.Module:
     module = model.module
     if isinstance(module, Network):
         return fill(module, split=kind == "onnx")
-    return PlainOutputs(fold(module)) if isinstance(module, SSDLite) else fold(module)
+    return PlainOutputs(fold(module)) if isinstance(module, Detector) else fold(module)
 
 
 class PlainOutputs(nn.Module):
     """A detector that gives a plain tuple: ExecuTorch cannot write a named one."""
 
-    def __init__(self, detector: SSDLite) -> None:
+    def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.detector = detector
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images (N, 3, resolution, resolution) to logits and offsets for every anchor."""
-        raw = self.detector(x)
-        return raw.logits, raw.offsets
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map images (N, 3, resolution, resolution) to the detector's ``outputs``."""
+        return tuple(self.detector(x))
 
 
 def at_resolution(model: Model, resolution: int | None) -> Model:
@@ -120,7 +119,7 @@ def at_resolution(model: Model, resolution: int | None) -> Model:
     """
     if resolution is None or resolution == model.preprocessing.resolution:
         return model
-    if isinstance(model.module, SSDLite):
+    if isinstance(model.module, Detector):
         raise UserError(
             f"{model.name} is a detector for {model.preprocessing.resolution} pixels, which cannot "
             f"be changed to {resolution}"
@@ -138,8 +137,8 @@ def _of_timm(source: str, weights: str | None) -> Model:
     return Model(name=source, module=module, preprocessing=preprocessing, trained=trained)
 
 
-def _described(name: str, module: "Network | SSDLite", trained: bool) -> Model:
-    outputs = ("logits", "offsets") if isinstance(module, SSDLite) else ("logits",)
+def _described(name: str, module: "Network | Detector", trained: bool) -> Model:
+    outputs = module.outputs if isinstance(module, Detector) else ("logits",)
     return Model(
         name=name,
         module=module,

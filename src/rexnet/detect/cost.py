@@ -5,14 +5,14 @@ import copy
 import torch
 
 from rexnet.cost import Cost
-from rexnet.detect.heads.ssdlite import SSDLite
+from rexnet.detect.detector import Detector
 
 
-def count(model: SSDLite) -> Cost:
+def count(model: Detector) -> Cost:
     """Return the cost of a detector for one image of its resolution, without choosing boxes.
 
     MACs are those of convolutions and linear layers, as everywhere in this package; activations are
-    the elements of the six maps.
+    the elements of all maps that the head looks at.
     """
     from torch.utils.flop_counter import FlopCounterMode
 

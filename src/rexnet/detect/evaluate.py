@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from rexnet.data.coco import CocoImages
-from rexnet.detect.heads.boxes import Found, detections
-from rexnet.detect.heads.ssdlite import SSDLite
+from rexnet.detect.detector import Detections, Detector
 from rexnet.nn.fast.inference import fuse
 from rexnet.train.distributed import World
 
-SCORE, IOU, NUM_BOXES = 0.05, 0.5, 100
-"""The lowest score, the overlap of non-maximum suppression, the most boxes of an image (C4)."""
+SCORE = 0.05
+"""The lowest score that is evaluated (C4)."""
 
 SHOWN = 0.3
 """The lowest score that is drawn, and counted as right or wrong."""
@@ -60,7 +59,7 @@ def average_precision(images: CocoImages, rows: Sequence[Mapping[str, Any]]) -> 
 
 
 def detect(
-    model: SSDLite,
+    model: Detector,
     images: CocoImages,
     batches: Iterable[tuple[Tensor, Tensor]],
     world: World,
@@ -81,16 +80,14 @@ def detect(
         for x, _ in batches:
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 raw = fused(x.to(device, non_blocking=True))
-            for found in detections(
-                raw, model.anchors, model.loss, score=SCORE, iou=IOU, num_boxes=NUM_BOXES
-            ):
+            for found in fused.detections(raw, score=SCORE):
                 rows += results(found, images, index, model.category_ids)
                 index += world.size
     return world.gathered(rows)
 
 
 def results(
-    found: Found, images: CocoImages, index: int, category_ids: Sequence[int]
+    found: Detections, images: CocoImages, index: int, category_ids: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Return the detections on one image as COCO's results, in pixels of the annotations."""
     sides = torch.from_numpy(np.tile(images.sizes[index], 2))

@@ -1,10 +1,12 @@
 """The forward and backward pass of a detector by hand, for training on a CPU."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from rexnet.detect.backbone import TapNetwork
-from rexnet.detect.heads.ssdlite import Raw, SSDLite
+from rexnet.detect.detector import Detector
 from rexnet.nn.fast.training import (
     apply_layers,
     can_fuse,
@@ -21,17 +23,17 @@ class FusedDetector(nn.Module):
         ValueError: The backbone cannot be fused.
     """
 
-    def __init__(self, model: SSDLite) -> None:
+    def __init__(self, model: Detector) -> None:
         super().__init__()
         assert isinstance(model.backbone, TapNetwork)
         self.model, self._body = model, FusedTap(model.backbone)
 
-    def forward(self, x: Tensor) -> Raw:
-        """Map images (N, 3, resolution, resolution) to logits and offsets for every anchor."""
+    def forward(self, x: Tensor) -> Any:
+        """Map images (N, 3, resolution, resolution) to the detector's ``outputs``."""
         return self.model.heads(self._body(x))
 
 
-def training_module(model: SSDLite, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def training_module(model: Detector, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """Return what is called in training: on a CPU the passes by hand, where they know the network.
 
     Args:

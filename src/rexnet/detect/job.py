@@ -17,14 +17,14 @@ from rexnet.detect import recipe as recipes
 from rexnet.detect.backbone import create_backbone
 from rexnet.detect.config import DetectTrainConfig
 from rexnet.detect.cost import count
+from rexnet.detect.detector import Detector, of_detector
 from rexnet.detect.evaluate import METRICS, average_precision, by_image, detect
 from rexnet.detect.fused import training_module
-from rexnet.detect.heads import boxes
-from rexnet.detect.heads.ssdlite import SSDLite, of_detector
+from rexnet.detect.heads import HEADS
 from rexnet.detect.hub import save_detector
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.detect.samples import DetectionSamples
-from rexnet.errors import UserError
+from rexnet.errors import UserError, closest
 from rexnet.nn.sources import resolve
 from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
@@ -34,12 +34,17 @@ from rexnet.train.run_folder import Data, held_preprocessing
 from rexnet.train.trainer import Trainer, train
 
 
-def run(config: DetectTrainConfig, on_progress: OnProgress) -> dict[str, Any]:
+def run(
+    config: DetectTrainConfig,
+    on_progress: OnProgress,
+    heads: Mapping[str, type[Detector]] = HEADS,
+) -> dict[str, Any]:
     """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
 
     Args:
         config: What to train.
         on_progress: Called while images are checked, and after every step.
+        heads: The heads that a recipe may name.
 
     Raises:
         UserError: The config, the data, the weights or the run folder cannot be used, or the loss
@@ -47,7 +52,11 @@ def run(config: DetectTrainConfig, on_progress: OnProgress) -> dict[str, Any]:
     """
     recipe = recipes.load(config.recipe, config.set)
     recipe = recipe.from_scratch() if config.from_scratch else recipe
-    make_trainer = partial(_DetectorTrainer, config, on_progress)
+    if recipe.head not in heads:
+        raise UserError(
+            f"head {recipe.head!r}{closest(recipe.head, heads)} is not one of {', '.join(heads)}"
+        )
+    make_trainer = partial(_DetectorTrainer, config, heads[recipe.head], on_progress)
     return train(config, recipe, partial(open_parts, config), make_trainer, on_progress)
 
 
@@ -79,12 +88,13 @@ class _DetectorTrainer(Trainer):
     def __init__(
         self,
         config: DetectTrainConfig,
+        head: type[Detector],
         on_progress: OnProgress,
         recipe: DetectionRecipe,
         data: Data[CocoImages],
         world: World,
     ) -> None:
-        model = _model(config, recipe, data.train)
+        model = _model(config, head, recipe, data.train)
         if recipe.sync_bn and world.size > 1 and world.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self._recipe, self._detector, self._data = recipe, model, data
@@ -127,11 +137,10 @@ class _DetectorTrainer(Trainer):
     def loss(self, forward: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
         raw = forward(x.contiguous(memory_format=torch.channels_last))
-        labels, offsets = boxes.matched(self._detector.anchors, y)
-        return boxes.loss(raw, labels, offsets, self._recipe.loss)
+        return self._detector.loss(raw, y)
 
     def evaluate(self, model: nn.Module, batches: Iterator[Batch]) -> Mapping[str, float]:
-        assert isinstance(model, SSDLite)
+        assert isinstance(model, Detector)
         self._rows = detect(model, self._data.val, batches, self.world, self.dtype)
         leads = self.world.leads
         found = average_precision(self._data.val, self._rows) if leads else None
@@ -157,7 +166,7 @@ class _DetectorTrainer(Trainer):
         }
 
     def write(self, kept: nn.Module) -> None:
-        assert isinstance(kept, SSDLite)
+        assert isinstance(kept, Detector)
         save_detector(kept, self.folder / "model")
         write_detections(self.folder / "validation", self._data.val, self._rows, self._found)
 
@@ -183,7 +192,9 @@ def write_detections(
     runs.write_json(folder / "result.json", {**numbers, "num_images": len(images)})
 
 
-def _model(config: DetectTrainConfig, recipe: DetectionRecipe, images: CocoImages) -> SSDLite:
+def _model(
+    config: DetectTrainConfig, head: type[Detector], recipe: DetectionRecipe, images: CocoImages
+) -> Detector:
     """Return the detector to train, its backbone with new weights or those to start from.
 
     Raises:
@@ -194,12 +205,12 @@ def _model(config: DetectTrainConfig, recipe: DetectionRecipe, images: CocoImage
     held = held_preprocessing(Path(config.out))
     # The weights to start from may be gone when a checkpoint has taken their place.
     backbone = create_backbone(config.backbone, weights, load=not held)
-    return SSDLite(
+    return head(
         backbone,
         images.classes,
         images.category_ids,
         preprocessing=held or of_detector(backbone.preprocessing, recipe.resolution),
-        loss=recipe.loss,
+        criterion=recipe.loss,
     )
 
 
@@ -219,6 +230,10 @@ def common(
         weights: What the backbones start from.
         device: What computes.
     """
+    told = dataclasses.asdict(recipe)
+    # A record without a head is one of SSDLite, which was once the only one.
+    if recipe.head == DetectionRecipe.head:
+        del told["head"]
     return {
         "data": {
             "name": train.name,
@@ -226,7 +241,7 @@ def common(
             "fingerprints": list(fingerprints),
         },
         "weights": weights,
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": told,
         "precision": str(resolved_precision(recipe.precision, device)).split(".")[1],
         "device": device.type,
     }

@@ -18,6 +18,7 @@ class DetectionRecipe(LoopRecipe):
     """How a detector is trained.
 
     Attributes:
+        head: What stands on the backbone's maps, a name of ``heads.HEADS``.
         resolution: Side of the input in pixels.
         loss: ``multibox`` (SSD's: cross-entropy of matched anchors and the hardest others, three to
             one) or ``focal`` (sigmoid focal loss).
@@ -28,6 +29,7 @@ class DetectionRecipe(LoopRecipe):
         UserError: A value is out of range.
     """
 
+    head: str = "ssdlite"
     resolution: int = 320
     loss: Loss = "multibox"
     augment: bool = True

@@ -14,9 +14,8 @@ from rexnet.data.corrupt import checked
 from rexnet.data.decode import read_upright
 from rexnet.data.loader import counted, evaluation_batches
 from rexnet.detect.config import DetectValidateConfig
-from rexnet.detect.evaluate import IOU, NUM_BOXES, average_precision, detect
-from rexnet.detect.heads.boxes import detections
-from rexnet.detect.heads.ssdlite import SSDLite
+from rexnet.detect.detector import Detector
+from rexnet.detect.evaluate import average_precision, detect
 from rexnet.detect.hub import load_detector
 from rexnet.detect.job import write_detections
 from rexnet.detect.samples import DetectionSamples, Input
@@ -83,7 +82,7 @@ def validate(config: DetectValidateConfig, on_progress: OnProgress) -> Validated
 
 
 def predict(
-    model: SSDLite, paths: Sequence[str], score: float
+    model: Detector, paths: Sequence[str], score: float
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield each image's path and what is on it, the highest score first.
 
@@ -105,9 +104,7 @@ def predict(
         with torch.inference_mode():
             x = transform(pil_to_tensor(picture))[None]
             raw = fused(x.contiguous(memory_format=torch.channels_last))
-            (found,) = detections(
-                raw, model.anchors, model.loss, score=score, iou=IOU, num_boxes=NUM_BOXES
-            )
+            (found,) = fused.detections(raw, score=score)
         sides = torch.tensor([picture.width, picture.height]).repeat(2)
         columns = (found.boxes * sides).tolist(), found.scores.tolist(), found.labels.tolist()
         yield (

@@ -6,8 +6,7 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import nms
 
 from rexnet.detect.heads.anchors import anchors
-from rexnet.detect.heads.boxes import detections, loss, matched
-from rexnet.detect.heads.ssdlite import Raw
+from rexnet.detect.heads.boxes import Raw, detections, loss, matched
 
 pytestmark = pytest.mark.numeric
 

@@ -4,7 +4,8 @@ import torch
 from rexnet import UserError
 from rexnet.detect.backbone import create_backbone
 from rexnet.detect.cost import count
-from rexnet.detect.heads.ssdlite import SSDLite, of_detector
+from rexnet.detect.detector import of_detector
+from rexnet.detect.heads.ssdlite import SSDLite
 
 pytestmark = pytest.mark.numeric
 
@@ -54,7 +55,7 @@ def test_what_is_no_detector_is_refused():
 
 
 def test_the_focal_loss_starts_from_rare_objects():
-    model = detector("rexnet_0.6", 3, 64, loss="focal").eval()
+    model = detector("rexnet_0.6", 3, 64, criterion="focal").eval()
     with torch.no_grad():
         logits = model(torch.randn(1, 3, 64, 64)).logits
     assert logits.sigmoid().mean() < 0.05

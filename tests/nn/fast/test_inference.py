@@ -7,7 +7,8 @@ from torch import nn
 
 from rexnet import create_model, families
 from rexnet.detect.backbone import create_backbone
-from rexnet.detect.heads.ssdlite import SSDLite, of_detector
+from rexnet.detect.detector import of_detector
+from rexnet.detect.heads.ssdlite import SSDLite
 from rexnet.nn.fast.inference import fold, fuse
 from rexnet.nn.fast.onednn import OneDnnConv
 

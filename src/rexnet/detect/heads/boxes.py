@@ -1,12 +1,12 @@
 """From boxes to what a detector learns, and from what it says to boxes."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rexnet.detect.heads.ssdlite import Raw
+from rexnet.detect.detector import Detections
 from rexnet.detect.recipe import Loss
 
 CODE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -22,20 +22,20 @@ FOCAL_WEIGHT, FOCAL_ALPHA, FOCAL_GAMMA = 5.0, 0.25, 2.0
 CANDIDATES = 1000
 """Boxes of an image, the highest scores first, that non-maximum suppression is given."""
 
+IOU, NUM_BOXES = 0.5, 100
+"""The overlap of non-maximum suppression, and the most boxes of an image (C4)."""
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """The detections of one image, the highest score first.
+
+class Raw(NamedTuple):
+    """What the heads give.
 
     Attributes:
-        boxes: Shape (boxes, 4): x1, y1, x2, y2, in 0 to 1.
-        scores: Shape (boxes,).
-        labels: Shape (boxes,), int64, from 0.
+        logits: Shape (N, anchors, 1 + classes); the first is the background's.
+        offsets: Shape (N, anchors, 4): boxes in SSD's coding, relative to the anchors.
     """
 
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
+    logits: Tensor
+    offsets: Tensor
 
 
 def matched(anchors: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,8 +106,14 @@ def _focal(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def detections(
-    raw: Raw, anchors: Tensor, kind: Loss, *, score: float, iou: float, num_boxes: int
-) -> list[Found]:
+    raw: Raw,
+    anchors: Tensor,
+    kind: Loss,
+    *,
+    score: float,
+    iou: float = IOU,
+    num_boxes: int = NUM_BOXES,
+) -> list[Detections]:
     """Return what was found on each image: scores, then non-maximum suppression for each class.
 
     Args:
@@ -128,7 +134,7 @@ def detections(
 
 def _of_image(
     scores: Tensor, offsets: Tensor, anchors: Tensor, score: float, iou: float, num_boxes: int
-) -> Found:
+) -> Detections:
     from torchvision.models.detection._utils import BoxCoder
     from torchvision.ops import batched_nms
 
@@ -140,4 +146,4 @@ def _of_image(
     anchor, labels = places.unbind(1)
     boxes = BoxCoder(CODE_WEIGHTS).decode_single(offsets[anchor], anchors[anchor]).clamp(0, 1)
     kept = batched_nms(boxes, values, labels, iou)[:num_boxes]
-    return Found(boxes=boxes[kept], scores=values[kept], labels=labels[kept])
+    return Detections(boxes=boxes[kept], scores=values[kept], labels=labels[kept])

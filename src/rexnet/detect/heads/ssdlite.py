@@ -4,18 +4,18 @@ The layout is that of the TensorFlow MobileNetV2-SSDLite, which reproduces the p
 the paper's Table 6.
 """
 
-import dataclasses
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from rexnet.detect.backbone import Backbone
+from rexnet.detect.detector import Detections, Detector
+from rexnet.detect.heads import boxes
 from rexnet.detect.heads.anchors import anchors, counts
+from rexnet.detect.heads.boxes import Raw
 from rexnet.detect.recipe import Loss
-from rexnet.errors import UserError
 from rexnet.preprocessing import Preprocessing
 
 EXTRA_WIDTHS = (512, 256, 256, 128)
@@ -26,35 +26,15 @@ RARE = -math.log(99)
 """Logit that the focal loss starts from: a probability of 1 %."""
 
 
-class Raw(NamedTuple):
-    """What the heads give.
-
-    Attributes:
-        logits: Shape (N, anchors, 1 + classes); the first is the background's.
-        offsets: Shape (N, anchors, 4): boxes in SSD's coding, relative to the anchors.
-    """
-
-    logits: Tensor
-    offsets: Tensor
-
-
-class SSDLite(nn.Module):
-    """A detector.
-
-    Args:
-        backbone: Gives the first two maps.
-        classes: Names of the classes.
-        category_ids: Their ids in the annotations; from 1 by default.
-        preprocessing: What an image goes through: whatever its shape it is resized to the square of
-            the resolution, and normalised.
-        loss: What it is trained with, which tells how its logits become scores.
+class SSDLite(Detector):
+    """A detector; see ``Detector``.
 
     Attributes:
         anchors: Shape (anchors, 4): x1, y1, x2, y2, in 0 to 1.
-
-    Raises:
-        UserError: There is no class, or the resolution is out of range.
     """
+
+    architecture = "ssdlite"
+    outputs = ("logits", "offsets")
 
     anchors: Tensor
 
@@ -65,27 +45,21 @@ class SSDLite(nn.Module):
         category_ids: Sequence[int] | None = None,
         *,
         preprocessing: Preprocessing,
-        loss: Loss = "multibox",
+        criterion: Loss = "multibox",
     ) -> None:
-        resolution = preprocessing.resolution
-        if not classes:
-            raise UserError("a detector needs at least one class")
-        if not 64 <= resolution <= 2048:
-            raise UserError(f"resolution {resolution} of a detector must be from 64 to 2,048")
-        super().__init__()
-        self.backbone, self.preprocessing, self.loss = backbone, preprocessing, loss
-        self.classes = tuple(classes)
-        self.category_ids = tuple(category_ids or range(1, len(classes) + 1))
+        super().__init__(
+            backbone, classes, category_ids, preprocessing=preprocessing, criterion=criterion
+        )
         widths = [*backbone.widths, *EXTRA_WIDTHS]
         self.extras = nn.ModuleList(map(_extra, widths[1:], EXTRA_WIDTHS))
         heads = list(zip(widths, counts(), strict=True))
         self.logits = nn.ModuleList(_predictor(w, n * self.num_outputs) for w, n in heads)
         self.offsets = nn.ModuleList(_predictor(width, 4 * n) for width, n in heads)
-        if loss == "focal":
+        if criterion == "focal":
             for name, parameter in self.logits.named_parameters():
                 if name.endswith(".1.bias"):
                     nn.init.constant_(parameter, RARE)
-        sides = [-(-resolution // stride) for stride in backbone.strides]
+        sides = [-(-preprocessing.resolution // stride) for stride in backbone.strides]
         for _ in EXTRA_WIDTHS:
             sides.append(-(-sides[-1] // 2))
         self.register_buffer("anchors", anchors(sides), persistent=False)
@@ -95,14 +69,23 @@ class SSDLite(nn.Module):
         """Logits of an anchor: the classes and the background."""
         return 1 + len(self.classes)
 
-    def forward(self, x: Tensor) -> Raw:
-        """Map images (N, 3, resolution, resolution) to logits and offsets for every anchor."""
-        return self.heads(self.backbone(x))
-
     def heads(self, maps: Sequence[Tensor]) -> Raw:
         """Map the backbone's maps to logits and offsets for every anchor."""
         maps = self.all_maps(maps)
         return Raw(_outputs(self.logits, maps, self.num_outputs), _outputs(self.offsets, maps, 4))
+
+    def loss(self, raw: Raw, targets: Tensor) -> Tensor:
+        """Return the loss for each matched anchor, of classes and offsets; see ``Detector``."""
+        return boxes.loss(raw, *boxes.matched(self.anchors, targets), self.criterion)
+
+    def detections(self, raw: Raw, *, score: float) -> list[Detections]:
+        """Return what is left of each image after non-maximum suppression; see ``Detector``."""
+        return boxes.detections(raw, self.anchors, self.criterion, score=score)
+
+    @property
+    def constants(self) -> Mapping[str, Tensor]:
+        """The anchors."""
+        return {"anchors": self.anchors}
 
     def all_maps(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Return the backbone's maps and the smaller ones behind them."""
@@ -110,17 +93,6 @@ class SSDLite(nn.Module):
         for extra in self.extras:
             found.append(extra(found[-1]))
         return found
-
-
-def of_detector(preprocessing: Preprocessing, resolution: int) -> Preprocessing:
-    """Return the preprocessing of a detector on a backbone: its mean and std, the whole image.
-
-    Raises:
-        UserError: The resolution is out of range.
-    """
-    return dataclasses.replace(
-        preprocessing, resolution=resolution, crop=1.0, interpolation="bilinear"
-    )
 
 
 def _extra(width_in: int, width: int) -> nn.Module:
