@@ -8,7 +8,15 @@ import pytest
 from PIL import Image
 
 from rexnet import UserError, runs
-from rexnet.report.detection import Pictures, curves, draw, precision, write_curves, write_page
+from rexnet.report.detection import (
+    Pictures,
+    curves,
+    draw,
+    precision,
+    write_curves,
+    write_figures,
+    write_page,
+)
 
 RECALLS = [{"recall": r / 100, "ap50": 1 - r / 100, "ap75": 0.5, "ap": 0.25} for r in range(101)]
 
@@ -159,6 +167,16 @@ def test_the_curves_show_every_epoch(tmp_path):
     assert list(rates.lines[0].get_xdata()) == [1, 2, 3]
     runs.write_jsonl(tmp_path / "metrics.jsonl", rows)
     assert write_curves(tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_training_has_its_curves_and_the_page_of_its_validation(tmp_path):
+    Image.new("RGB", (40, 20)).save(tmp_path / "a.png")
+    validation(tmp_path / "validation", [line(1, 0, 0, tmp_path / "a.png")])
+    row = {"ap": 0.1, "ap50": 0.2, "ap75": 0.05, "lr": 0.1, "train_loss": 2.0}
+    runs.write_jsonl(tmp_path / "metrics.jsonl", [{"epoch": 1, **row}])
+    names = ("curves.png", "validation/report.html", "validation/precision.png")
+    assert write_figures(tmp_path) == [tmp_path / name for name in names]
+    assert all((tmp_path / name).stat().st_size for name in names)
 
 
 def test_the_precision_is_told_with_its_mean():

@@ -1,7 +1,13 @@
 import pytest
 
 from rexnet import UserError, runs
-from rexnet.report.training import confusion, curves, write_confusion, write_curves
+from rexnet.report.training import (
+    confusion,
+    curves,
+    write_confusion,
+    write_curves,
+    write_figures,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -53,6 +59,15 @@ def test_many_classes_are_not_named():
 def test_a_class_without_images_is_a_row_of_nothing():
     rows = classes(["cat", "dog"], [[0, 0], [1, 1]])
     assert confusion(rows).axes[0].images[0].get_array().tolist() == [[0, 0], [0.5, 0.5]]
+
+
+def test_a_training_has_two_figures_drawn_from_its_files_alone(tmp_path):
+    runs.write_jsonl(tmp_path / "metrics.jsonl", metrics(2))
+    rows = classes(["a", "b"], [[1, 0], [0, 1]])
+    runs.write_jsonl(tmp_path / "validation" / "classes.jsonl", rows)
+    paths = write_figures(tmp_path)
+    assert paths == [tmp_path / "curves.png", tmp_path / "validation" / "confusion.png"]
+    assert all(path.read_bytes().startswith(PNG) for path in paths)
 
 
 def test_the_pictures_are_written_where_the_numbers_are(tmp_path):

@@ -24,7 +24,7 @@ def train(arguments: Namespace) -> None:
     lookup.check_detection(config)
     from rexnet.cli.console import plain_console, table
     from rexnet.detect import job
-    from rexnet.report.detection import write_curves, write_page
+    from rexnet.report.detection import write_figures
     from rexnet.report.text import share
 
     console = plain_console()
@@ -46,7 +46,7 @@ def train(arguments: Namespace) -> None:
         ("MACs", f"{result['macs']:,}"),
     ]
     console.print(table(("after the last epoch", ""), rows))
-    made = [folder / "model", write_curves(folder), *write_page(folder / "validation")]
+    made = [folder / "model", *write_figures(folder)]
     names = ("metrics.jsonl", "result.json", "last.pt", "best.pt", "validation/detections.json")
     print_paths(console, "Made:", [*made, *(folder / name for name in names)])
     console.print(f"\nNext:\n  {program()} detect validate {folder}", soft_wrap=True)

@@ -219,7 +219,7 @@ def train(arguments: Namespace) -> None:
     lookup.check_training(config)
     from rexnet.cli.console import plain_console, table
     from rexnet.report.text import percent
-    from rexnet.report.training import write_confusion, write_curves
+    from rexnet.report.training import write_figures
     from rexnet.train import job
 
     console = plain_console()
@@ -240,7 +240,7 @@ def train(arguments: Namespace) -> None:
         ("MACs", f"{result['macs']:,}"),
     ]
     console.print(table(("after the last epoch", ""), rows))
-    made = [folder / "model", write_curves(folder), write_confusion(folder / "validation")]
+    made = [folder / "model", *write_figures(folder)]
     names = ("metrics.jsonl", "result.json", "last.pt", "best.pt", "validation/classes.jsonl")
     print_paths(console, "Made:", [*made, *(folder / name for name in names)])
     console.print(f"\nNext:\n  {program()} validate {folder}", soft_wrap=True)

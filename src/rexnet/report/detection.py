@@ -35,6 +35,15 @@ HEAD = 1024
 RIGHT, WRONG, MISSED, CROWD = "#2ca02c", "#d62728", "#ffb000", "#b0b0b0"
 
 
+def write_figures(folder: Path) -> list[Path]:
+    """Draw all figures and the page of the complete training in ``folder``; return their paths.
+
+    Raises:
+        UserError: A file of the training is missing, damaged or empty, or an image cannot be read.
+    """
+    return [write_curves(folder), *write_page(folder / "validation")]
+
+
 def write_curves(folder: Path) -> Path:
     """Draw ``curves.png`` of the training in ``folder`` and return its path.
 

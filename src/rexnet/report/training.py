@@ -21,6 +21,15 @@ CURVES = ("epoch", "lr", "train_loss", "val_loss", "top1", "top5")
 CLASSES = ("class", "num_images", "top1", "taken_for")
 
 
+def write_figures(folder: Path) -> list[Path]:
+    """Draw all figures of the complete training in ``folder`` and return their paths.
+
+    Raises:
+        UserError: A file of the training is missing, damaged or empty.
+    """
+    return [write_curves(folder), write_confusion(folder / "validation")]
+
+
 def write_curves(folder: Path) -> Path:
     """Draw ``curves.png`` of the training in ``folder`` and return its path.
 
