@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from rexnet.deploy import formats, models, runtimes
+from rexnet.deploy import models, runtimes
+from rexnet.deploy.runtimes.torch import module_run
 from rexnet.deploy.timing import Timing, ratio, take_turns
 from rexnet.nn.fast.inference import fuse
 
@@ -54,24 +55,22 @@ def contenders(folder: Path, threads: int) -> dict[str, Callable[[], Any]]:
     ours, theirs = models.load("rexnet_1.0"), models.load("timm:rexnet_100")
     images = np.random.default_rng(0).standard_normal((1, *ours.size), dtype=np.float32)
     runs: dict[str, runtimes.Run] = {
-        "rexnet torch": runtimes.torch_run(fuse(ours.module)),
+        "rexnet torch": module_run(fuse(ours.module)),
         "timm torch": plain_run(theirs.module),
     }
-    opened = {"onnx": runtimes.onnxruntime_run, "openvino": runtimes.openvino_run}
-    for kind in ("onnx", "openvino"):
-        files = {"rexnet": models.exportable(ours, kind), "timm": theirs.module}
+    for runtime in (runtimes.RUNTIMES[name] for name in ("onnxruntime", "openvino")):
+        files = {"rexnet": runtime.form(ours.module), "timm": theirs.module}
         for name, module in files.items():
-            path = folder / f"{name}{formats.SUFFIXES[kind]}"
-            formats.write(kind, module, path, size=ours.size)
-            run = opened[kind](path, threads)
-            runs[f"{name} {'onnxruntime' if kind == 'onnx' else kind}"] = run
+            path = folder / f"{name}{runtime.suffix}"
+            runtimes.write(runtime, module, path, size=ours.size)
+            runs[f"{name} {runtime.name}"] = runtimes.run(runtime, path, threads)
     return {name: partial(run, images) for name, run in runs.items()}
 
 
 def plain_run(module: nn.Module) -> runtimes.Run:
     """Return a module as a user of timm calls it: channels first in memory, as images are."""
 
-    def run(images: runtimes.Images) -> list[runtimes.Images]:
+    def run(images: runtimes.Array) -> list[runtimes.Array]:
         with torch.inference_mode():
             return [module(torch.from_numpy(images)).numpy()]
 

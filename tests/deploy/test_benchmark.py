@@ -1,20 +1,22 @@
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from rexnet import families, runs
+from rexnet import UserError, families, runs
 from rexnet.cli import main as cli
 from rexnet.deploy import benchmark, runtimes
-from rexnet.deploy.benchmark import difference, measure, plan
+from rexnet.deploy.benchmark import measure, plan
 from rexnet.deploy.config import BenchmarkConfig
 from rexnet.deploy.models import at_resolution, load, of_spec
+from rexnet.deploy.runtimes import RUNTIMES
+from rexnet.nn.fast.inference import fold
 
 SPEC = families.search_network((8, 8, 16), 10, 32)
-RUNTIMES = ["torch", "torch-fused", "onnxruntime", "openvino", "executorch"]
+DEFAULT = ["torch", "torch-fused", "onnxruntime", "openvino", "executorch"]
 TORCH = ("torch", "torch-fused")
 
 
@@ -55,7 +57,7 @@ def test_all_runtimes_agree_and_are_timed(capsys):
     protocol, *rows = map(json.loads, printed.out.splitlines())
     assert runs.read_jsonl(Path("runs/benchmark/benchmark.jsonl")) == [protocol, *rows]
     assert "3/3 rounds timed, time left 0:00" in printed.err
-    assert [row["runtime"] for row in rows] == RUNTIMES
+    assert [row["runtime"] for row in rows] == DEFAULT
     assert protocol["left_out"] == {}
     assert {"python", "torch", "onnxruntime", "openvino", "executorch"} <= {*protocol["versions"]}
     for row in rows:
@@ -71,18 +73,32 @@ def test_all_runtimes_agree_and_are_timed(capsys):
     assert (rows[0]["params"], rows[0]["macs"]) == (model.params, model.macs)
 
 
-def test_a_model_of_timm_is_exported_as_it_is(monkeypatch):
+def changed(*names, **changes):
+    """Return the table with some fields of some runtimes made anew of what they were."""
+    made = {
+        name: dataclasses.replace(
+            RUNTIMES[name],
+            **{field: change(getattr(RUNTIMES[name], field)) for field, change in changes.items()},
+        )
+        for name in names
+    }
+    return runtimes.table(*(RUNTIMES | made).values())
+
+
+def test_a_model_of_timm_is_exported_as_it_is():
     seen = []
-    write = benchmark.formats.write
 
-    def watched(kind, module, *rest, **settings):
-        seen.append(module)
-        write(kind, module, *rest, **settings)
+    def watched(write):
+        def noted(module, *rest):
+            seen.append(module)
+            write(module, *rest)
 
-    monkeypatch.setattr(benchmark.formats, "write", watched)
+        return noted
+
     theirs = at_resolution(load("timm:test_resnet"), 32)
     chosen = ("torch-fused", "torch", "onnxruntime", "openvino")
-    rows = measure([of_spec(SPEC), theirs], config(runtimes=chosen), lambda _: None).rows
+    table = changed("onnxruntime", "openvino", write=watched)
+    rows = measure([of_spec(SPEC), theirs], config(runtimes=chosen), lambda _: None, table).rows
     assert [row["runtime"] for row in rows] == [*chosen, *chosen[1:]]
     norms = [sum("Norm2d" in type(layer).__name__ for layer in module.modules()) for module in seen]
     # A file for each of the two runtimes.
@@ -108,26 +124,33 @@ def test_the_table_is_whole_in_a_pipe_and_says_how_it_was_measured(capsys):
 
 
 @pytest.mark.parametrize("runtime", ["torch-fused", "onnxruntime", "openvino"])
-def test_outputs_that_differ_are_refused_and_nothing_is_written(runtime, monkeypatch, capsys):
-    def fused(module):
-        broken = benchmark.fold(module)
+def test_outputs_that_differ_are_refused_and_nothing_is_written(runtime):
+    def broken(module):
+        made = fold(module)
         with torch.no_grad():
-            broken.blocks[1].depthwise.conv.weight[0] *= -1
-        return broken
+            made.blocks[1].depthwise.conv.weight[0] *= -1
+        return made
 
-    monkeypatch.setattr(benchmark, "fuse", fused)
-    monkeypatch.setattr(benchmark, "exportable", lambda model, kind: fused(model.module))
-    message = refused(capsys, "small.json", "--runtimes", "torch", runtime)
-    assert f"small.json in {runtime} differs from eager torch by" in message
-    assert "more than 0.001; leave" in message
+    def run_broken(run):
+        return lambda module, *rest: run(broken(module), *rest)
+
+    if runtime == "torch-fused":
+        table = changed(runtime, run=run_broken)
+    else:
+        table = changed(runtime, form=lambda form: broken)
+    words = rf"small\.json in {runtime} differs from eager torch by .* more than 0\.001; leave"
+    with pytest.raises(UserError, match=words):
+        benchmark.run(config(runtimes=("torch", runtime)), lambda _: None, table)
     assert not Path("runs/benchmark/benchmark.jsonl").exists()
 
 
-def test_a_difference_is_the_worst_output_s_share():
-    wanted = [np.array([1.0, -4.0]), np.array([10.0])]
-    assert difference([np.array([1.0, -3.0]), np.array([10.0])], wanted) == 0.25
-    assert difference([np.array([1.0, -4.0]), np.array([15.0])], wanted) == 0.5
-    assert difference([np.array([np.nan, -4.0]), np.array([10.0])], wanted) == float("inf")
+def test_a_runtime_of_a_user_is_timed_beside_the_others():
+    mine = dataclasses.replace(RUNTIMES["torch"], name="mine")
+    table = runtimes.table(*RUNTIMES.values(), mine)
+    result = benchmark.run(config(runtimes=("torch", "mine")), lambda _: None, table)
+    assert [row["runtime"] for row in result.rows] == ["torch", "mine"]
+    with pytest.raises(UserError, match=r"unknown runtime 'mines' \(did you mean mine\?\)"):
+        benchmark.run(config(runtimes=("mines",)), lambda _: None, table)
 
 
 def test_other_work_while_all_is_timed_is_told(monkeypatch):
@@ -169,19 +192,16 @@ def test_progress_rises_to_the_end_and_tells_the_time_left():
 def test_a_runtime_that_is_missing_is_left_out_unless_it_was_asked_for(monkeypatch, capsys):
     without(monkeypatch, "openvino")
     chosen, left_out = plan(config(runtimes=None))
-    assert chosen == ("torch", "torch-fused", "onnxruntime", "executorch")
+    assert tuple(one.name for one in chosen) == (
+        "torch",
+        "torch-fused",
+        "onnxruntime",
+        "executorch",
+    )
     assert list(left_out) == ["openvino"]
     message = refused(capsys, "small.json", "--runtimes", "torch", "openvino")
     assert "pip install 'rexnet[openvino]'" in message
     assert not Path("runs").exists()
-
-
-def test_images_on_a_device_give_what_images_in_memory_give():
-    model = of_spec(SPEC)
-    images = benchmark._images(2, model.size)
-    (theirs,) = runtimes.torch_run(model.module)(images)
-    (ours,) = runtimes.torch_call(model.module, images)()
-    np.testing.assert_array_equal(ours.numpy(), theirs)
 
 
 def test_table_a1_stands_beside_the_published_times(monkeypatch, capsys):

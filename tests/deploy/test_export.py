@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import json
 import os
@@ -17,8 +18,9 @@ from rexnet import NetSpec, UserError, load_model, save_pretrained
 from rexnet.cli import main as cli
 from rexnet.data.sample import read_sheet
 from rexnet.data.transforms import evaluation_transform
-from rexnet.deploy import export, formats, models, parity, quantise, timing
+from rexnet.deploy import export, parity, quantise, runtimes, timing
 from rexnet.deploy.config import ExportConfig
+from rexnet.deploy.runtimes import RUNTIMES
 from rexnet.detect.hub import load_detector
 from rexnet.preprocessing import Preprocessing
 
@@ -40,6 +42,8 @@ print([json.loads(words["category_ids"])[label] for label in labels], len(boxes)
 """
 
 NAMES = ("airplane", "automobile")
+
+FORMATS = runtimes.by_format(RUNTIMES)
 
 
 @pytest.fixture(autouse=True)
@@ -102,9 +106,9 @@ def test_a_file_says_what_it_is_and_gives_what_its_model_gives(kind, here):
     assert result["spec_id"] == SPEC.spec_id
     assert 0 < result["parity"]["difference"] < 1e-4
     assert "stirred_difference" not in result["parity"]
-    assert set(result["milliseconds"]) == {"torch", export.LIBRARIES[kind][-1]}
+    assert set(result["milliseconds"]) == {"torch", FORMATS[kind].name}
     keys = ("preprocessing", "classes", "spec", "spec_id", "weights", "outputs")
-    path = folder / f"model{formats.SUFFIXES[kind]}"
+    path = folder / f"model{FORMATS[kind].suffix}"
     batches = parity.batches((3, 32, 32))
     words, outputs = read_plainly(kind, path, batches, keys, here / "arrays.npz")
     assert Preprocessing.from_config(json.loads(words["preprocessing"])) == model.preprocessing
@@ -170,35 +174,31 @@ def swapped_channels(module):
         weight.copy_(weight[:, [2, 1, 0]])
 
 
-def break_exports(monkeypatch, change):
-    """Let every module that is exported be changed on its way."""
+def broken(change):
+    """Return a table whose runtime of ONNX changes every module that is exported on its way."""
 
-    def broken(model, kind):
-        module = models.exportable(model, kind)
-        change(module)
-        return module
+    def form(module):
+        made = FORMATS["onnx"].form(module)
+        change(made)
+        return made
 
-    monkeypatch.setattr(export, "exportable", broken)
+    return runtimes.table(dataclasses.replace(FORMATS["onnx"], form=form))
 
 
 @pytest.mark.parametrize("change", [a_wrong_weight, another_activation, swapped_channels])
-def test_a_file_that_is_wrong_is_not_kept(change, here, monkeypatch):
+def test_a_file_that_is_wrong_is_not_kept(change, here):
     write_network(here / "M")
-    break_exports(monkeypatch, change)
     with pytest.raises(UserError, match=r"differ by \S+ of their spread.*above 0\.001"):
-        export.run(config(out="E"))
+        export.run(config(out="E"), available=broken(change))
     assert [path.name for path in (here / "E").iterdir()] == [".lock"]
 
 
-def test_a_file_of_random_weights_that_is_wrong_is_not_kept_nor_harms_an_earlier_one(
-    here, monkeypatch
-):
+def test_a_file_of_random_weights_that_is_wrong_is_not_kept_nor_harms_an_earlier_one(here):
     (here / "net.json").write_text(SPEC.to_json(), encoding="utf-8")
     export.run(config(model="net.json", out="E"))
     before = content(here / "E")
-    break_exports(monkeypatch, another_activation)
     with pytest.raises(UserError, match="differ by"):
-        export.run(config(model="net.json", out="E"))
+        export.run(config(model="net.json", out="E"), available=broken(another_activation))
     assert content(here / "E") == before
     assert not [path for path in (here / "E").iterdir() if path.is_dir()]
 
@@ -292,18 +292,18 @@ def test_a_file_in_8_bits_is_made_beside_and_counted(kind, others, here, capsys,
     # Each of the four images that are classified is 25 points.
     assert cli.main([*command, "--accept", "100", "--out", "E", "--threads", "1"]) == 0
     record = json.loads((here / "E" / "export.json").read_text())
-    assert f"model-int8{formats.SUFFIXES[kind]}" in record["files"]
+    assert f"model-int8{FORMATS[kind].suffix}" in record["files"]
     assert record["int8"]["num_images"] == 4
-    assert set(record["milliseconds"]) == {"torch", export.LIBRARIES[kind][-1], "int8"}
+    assert set(record["milliseconds"]) == {"torch", FORMATS[kind].name, "int8"}
     times = record["milliseconds"]
-    slower = times["int8"] >= times[export.LIBRARIES[kind][-1]]
+    slower = times["int8"] >= times[FORMATS[kind].name]
     # What a busy machine times is no claim about the file.
     printed = capsys.readouterr().out
     assert record["others"] == others
     assert ("The machine was busy: other work took 90 %" in printed) == bool(others)
     assert ("int8 is slower here" in printed) == (slower and not others)
     runs = [
-        export.RUNTIMES[kind](here / "E" / f"{stem}{formats.SUFFIXES[kind]}", 1)
+        runtimes.run(FORMATS[kind], here / "E" / f"{stem}{FORMATS[kind].suffix}", 1)
         for stem in ("model", "model-int8")
     ]
     model = load_model("M")

@@ -6,7 +6,7 @@ from torch import nn
 
 from rexnet import create_model
 from rexnet.deploy import parity
-from rexnet.deploy.runtimes import torch_run
+from rexnet.deploy.runtimes.torch import module_run
 
 pytestmark = pytest.mark.numeric
 
@@ -14,7 +14,7 @@ SIZE = (3, 32, 32)
 
 
 def compared(ours, theirs):
-    return parity.compare(torch_run(ours), torch_run(theirs), parity.batches(SIZE))
+    return parity.compare(module_run(ours), module_run(theirs), parity.batches(SIZE))
 
 
 def with_a_wrong_weight(model):
@@ -54,7 +54,9 @@ def test_images_are_the_same_every_time_and_differ_from_each_other():
 
 
 def test_a_model_is_like_itself():
-    assert compared(network(), network()) == parity.Parity(difference=0.0, is_faint=False)
+    assert compared(network(), network()) == parity.Parity(
+        share=0.0, difference=0.0, is_faint=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,14 @@ def test_one_thing_that_is_wrong_is_seen(change):
     found = compared(network(), other)
     assert not found.holds
     assert not found.difference < 10 * parity.LIMIT
+
+
+def test_a_share_is_the_worst_of_an_output_and_known_of_one_image():
+    wanted = [np.array([[1.0, -4.0]]), np.array([[10.0]])]
+    assert parity.agreement([np.array([[1.0, -3.0]]), np.array([[10.0]])], wanted).share == 0.25
+    assert parity.agreement([np.array([[1.0, -4.0]]), np.array([[15.0]])], wanted).share == 0.5
+    nothing = parity.agreement([np.array([[np.nan, -4.0]]), np.array([[10.0]])], wanted)
+    assert nothing.share == float("inf")
 
 
 def test_other_shapes_are_no_agreement():

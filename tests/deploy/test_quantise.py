@@ -5,7 +5,9 @@ from small_models import SPEC
 from torch import nn
 
 from rexnet import UserError, create_model
-from rexnet.deploy import export, formats, quantise
+from rexnet.deploy import quantise, runtimes
+from rexnet.deploy.runtimes import onnx
+from rexnet.deploy.runtimes.openvino import OPENVINO
 from rexnet.preprocessing import Preprocessing
 
 pytestmark = pytest.mark.numeric
@@ -26,9 +28,9 @@ def extreme(tmp_path_factory):
     with torch.no_grad():
         module.weight.copy_(ends[:, None, None, None].expand_as(module.weight))
     images = np.random.default_rng(0).uniform(0.9, 1, (4, *SIZE)).astype(np.float32)
-    formats.write("onnx", module, folder / "float.onnx", size=SIZE)
+    onnx.write(module, folder / "float.onnx", SIZE)
     quantise.quantise(folder / "float.onnx", folder / "int8.onnx", [images])
-    formats.convert(folder / "int8.onnx", folder / "int8.xml", {})
+    OPENVINO.from_onnx(folder / "int8.onnx", folder / "int8.xml", {})
     return module, images, folder
 
 
@@ -52,7 +54,8 @@ def openvino_weights(path):
 )
 def test_sums_of_two_products_fit_16_bits_in_the_file(kind, weights_of, extreme):
     module, images, folder = extreme
-    path = folder / f"int8{formats.SUFFIXES[kind]}"
+    runtime = runtimes.by_format(runtimes.RUNTIMES)[kind]
+    path = folder / f"int8{runtime.suffix}"
     (weights,) = weights_of(path)
     assert weights.shape == module.weight.shape
     # Every channel uses all of its range, whatever its own scale, and none more.
@@ -60,7 +63,7 @@ def test_sums_of_two_products_fit_16_bits_in_the_file(kind, weights_of, extreme)
     assert 2 * 255 * 64 < 2**15
     with torch.no_grad():
         wanted = module(torch.from_numpy(images)).numpy()
-    given = export.RUNTIMES[kind](path, 1)(images)[0]
+    given = runtimes.run(runtime, path, 1)(images)[0]
     # Half a step of the outputs in 8 bits, and as much for the images; sums cut off are 47 % away.
     assert np.abs(given - wanted).max() < 0.01 * np.abs(wanted).max()
 

@@ -1,101 +1,117 @@
+"""The table of runtimes: every one of them does what the others do."""
+
+import dataclasses
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
-import torch
-from small_models import network
+from small_models import network, read_plainly
 from torch import nn
 
-from rexnet.deploy import formats, parity, runtimes
-from rexnet.nn.fast.padded import fill
+from rexnet.deploy import parity, runtimes
+from rexnet.deploy.config import FormatName, RuntimeName
+from rexnet.deploy.runtimes import RUNTIMES
+from rexnet.deploy.runtimes.torch import module_run
+from rexnet.latency import RUNTIMES as LATENCY_RUNTIMES
 
-pytestmark = pytest.mark.numeric
-
-OPENERS = {
-    "onnx": runtimes.onnxruntime_run,
-    "openvino": runtimes.openvino_run,
-    "executorch": runtimes.executorch_run,
-}
-
-SIGNAL = """
-import os, signal, sys
-from pathlib import Path
-from rexnet.deploy.runtimes import openvino_run
-one, other = (openvino_run(Path(sys.argv[1]), 1) for _ in range(2))
-del one
-del other
-seen = []
-signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
-os.kill(os.getpid(), signal.SIGUSR1)
-assert seen == [1]
-"""
+ROOT = Path(__file__).parents[2]
+FORMATS = runtimes.by_format(RUNTIMES)
+SIZE = (3, 32, 32)
+WORDS = {"name": 'a "small" one', "classes": '["é", "b"]'}
 
 
-class Two(nn.Module):
-    """Gives two outputs."""
+class Tripled(nn.Module):
+    """Gives three times the sums of its input, and their opposite."""
 
     def forward(self, x):
-        return x.mean((2, 3)), x.amax((2, 3))
+        y = 3 * x.sum((2, 3))
+        return y, -y
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """Return a network and a file of it for each format."""
-    folder, model = tmp_path_factory.mktemp("files"), network()
-    paths = {kind: folder / f"model{suffix}" for kind, suffix in formats.SUFFIXES.items()}
-    for kind, path in paths.items():
-        formats.write(kind, fill(model), path, size=(3, 32, 32))
-    return model, paths
+def opened(runtime, module, folder):
+    """Return a module in a runtime, by way of a file where there are files."""
+    if runtime.write is None:
+        return runtimes.run(runtime, module, 1)
+    path = folder / f"model{runtime.suffix}"
+    runtimes.write(runtime, runtime.form(module), path, size=SIZE)
+    return runtimes.run(runtime, path, 1)
 
 
-@pytest.mark.parametrize("kind", OPENERS)
-def test_a_file_gives_what_its_model_gives(kind, files):
-    model, paths = files
-    run = OPENERS[kind](paths[kind], 1)
-    first, second, third = parity.batches((3, 32, 32))
-    found = parity.compare(runtimes.torch_run(model), run, [first, second, third])
-    assert found.difference < 1e-4
-    assert not found.is_faint
-    # What a call gave stays when the next one is made.
-    (kept,) = run(second)
-    before = kept.copy()
-    run(second + 1)
+def test_the_names_of_the_command_line_are_those_of_the_table():
+    assert get_args(RuntimeName) == tuple(RUNTIMES)
+    assert get_args(FormatName) == tuple(FORMATS)
+    assert set(LATENCY_RUNTIMES) <= {runtime.name for runtime in FORMATS.values()}
+    assert all(name == runtime.name for name, runtime in RUNTIMES.items())
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_what_a_runtime_needs_is_an_extra_of_the_package(name):
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    project, runtime = tomllib.loads(text)["project"], RUNTIMES[name]
+    wanted = project["optional-dependencies"].get(runtime.extra, project["dependencies"])
+    installed = {re.split(r"[^\w-]", line)[0] for line in wanted}
+    assert {*runtime.libraries} <= installed
+    assert (runtime.extra is None) == name.startswith("torch")
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_runtime_stands_in_the_documents(name):
+    text = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    table = text[text.index("| runtime | what |") :].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()]
+    assert any(f"`{name}`" in cell for cell in cells)
+
+
+def test_the_table_loads_no_library_before_a_runtime_writes_or_runs():
+    code = "import rexnet.deploy.runtimes, sys; print(*sys.modules)"
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    libraries = {name for runtime in RUNTIMES.values() for name in runtime.libraries}
+    assert not {"torch", *libraries} & {*output.stdout.split()}
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_runtime_gives_what_the_model_gives(name, tmp_path):
+    model = network()
+    run = opened(RUNTIMES[name], model, tmp_path)
+    images = parity.batches(SIZE)
+    with RUNTIMES[name].session():
+        found = parity.compare(module_run(model), run, images)
+        assert found.difference < 1e-4
+        assert not found.is_faint
+        # What a call gave stays when the next one is made.
+        (kept,) = run(images[1])
+        before = kept.copy()
+        run(images[1] + 1)
     np.testing.assert_array_equal(kept, before)
 
 
-@pytest.mark.parametrize("kind", OPENERS)
-def test_outputs_come_in_their_order(kind, tmp_path):
-    path = tmp_path / f"two{formats.SUFFIXES[kind]}"
-    formats.write(kind, Two().eval(), path, size=(3, 8, 8), outputs=("mean", "top"))
-    images = np.arange(2 * 3 * 64, dtype=np.float32).reshape(2, 3, 8, 8)
-    mean, top = OPENERS[kind](path, 1)(images)
-    np.testing.assert_allclose(mean, images.mean((2, 3)), rtol=1e-6)
-    np.testing.assert_array_equal(top, images.max((2, 3)))
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_plain_runtime_reads_the_words_of_a_file_and_computes_any_batch(name, tmp_path):
+    runtime = FORMATS[name]
+    path = tmp_path / f"model{runtime.suffix}"
+    size, outputs = (3, 8, 8), ("sums", "opposite")
+    runtimes.write(runtime, Tripled().eval(), path, size=size, outputs=outputs, metadata=WORDS)
+    batches = parity.batches(size)
+    words, found = read_plainly(name, path, batches, WORDS, tmp_path / "arrays.npz")
+    assert WORDS.items() <= words.items()
+    for images, (sums, opposite) in zip(batches, found, strict=True):
+        np.testing.assert_allclose(sums, 3 * images.sum((2, 3)), rtol=1e-4, atol=1e-3)
+        np.testing.assert_array_equal(opposite, -sums)
+    # Here, too, outputs come in their order.
+    sums, opposite = runtimes.run(runtime, path, 1)(batches[1])
+    np.testing.assert_allclose(sums, 3 * batches[1].sum((2, 3)), rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(opposite, -sums)
 
 
-def test_torch_computes_in_a_lower_precision(files):
-    model, _ = files
-    images = parity.batches((3, 32, 32))
-    lower = runtimes.torch_run(model, precision="bfloat16")
-    found = parity.compare(runtimes.torch_run(model), lower, images)
-    assert 1e-4 < found.difference < 0.5
-    assert lower(images[0])[0].dtype == np.float32
-
-
-def test_a_signal_behind_two_files_of_openvino_does_not_end_the_process(files):
-    _, paths = files
-    arguments = [sys.executable, "-c", SIGNAL, str(paths["openvino"])]
-    done = subprocess.run(arguments, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_openvino_computes_in_float32_by_itself(files):
-    _, paths = files
-    request = runtimes.openvino_core().compile_model(
-        paths["openvino"], "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
-    images = parity.batches((3, 32, 32))[2]
-    (ours,) = runtimes.openvino_run(paths["openvino"], 1)(images)
-    np.testing.assert_allclose(ours, request(images)[0], atol=1e-5 * np.abs(ours).max())
-    assert torch.get_num_threads() >= 1
+def test_a_table_may_have_another_runtime():
+    mine = dataclasses.replace(RUNTIMES["torch"], name="mine")
+    assert tuple(runtimes.table(*RUNTIMES.values(), mine)) == (*RUNTIMES, "mine")
+    assert "mine" not in RUNTIMES

@@ -15,7 +15,7 @@ from jsonargparse.typing import register_type
 from rexnet import __version__
 from rexnet.budget import Count, LatencyBudget
 from rexnet.cli import deploy, verbs
-from rexnet.deploy.config import BenchmarkConfig, ExportConfig, Runtime
+from rexnet.deploy.config import BenchmarkConfig, ExportConfig, RuntimeName
 from rexnet.detect.config import DetectTrainConfig, DetectValidateConfig
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError, closest
@@ -165,7 +165,7 @@ def _add_benchmark(parser: ArgumentParser) -> None:
         "--against", type=str, nargs="+", default=[], help="More to compare, such as timm:NAME"
     )
     words = "Default: torch, torch-fused and, on a CPU, the others but torch-compile if installed"
-    parser.add_argument("--runtimes", type=Runtime, nargs="+", help=words)
+    parser.add_argument("--runtimes", type=RuntimeName, nargs="+", help=words)
     parser.add_argument("--json", action="store_true", help="Print the lines of benchmark.jsonl")
 
 

@@ -5,7 +5,13 @@ from typing import Literal
 
 from rexnet.errors import UserError, check_ranges
 
-Runtime = Literal["torch", "torch-fused", "torch-compile", "onnxruntime", "openvino", "executorch"]
+RuntimeName = Literal[
+    "torch", "torch-fused", "torch-compile", "onnxruntime", "openvino", "executorch"
+]
+"""The names of ``runtimes.RUNTIMES``, for the command line."""
+
+FormatName = Literal["onnx", "openvino", "executorch"]
+"""The formats of their files."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -35,7 +41,7 @@ class ExportConfig:
     """
 
     model: str
-    format: Literal["onnx", "openvino", "executorch"]
+    format: FormatName
     weights: str | None = None
     resolution: int | None = None
     out: str | None = None
@@ -54,8 +60,6 @@ class ExportConfig:
             raise UserError("--int8 needs --calibration DATA: images that set the ranges")
         if self.calibration and not self.int8:
             raise UserError("--calibration goes with --int8")
-        if self.int8 and self.format == "executorch":
-            raise UserError("--int8 is for onnx and openvino, not for executorch")
         check_ranges(self, images=(1, 100_000, "100,000"))
         if not 0 <= self.accept <= 100:
             raise UserError(f"accept {self.accept:g} must be from 0 to 100 points of top-1")
@@ -85,7 +89,7 @@ class BenchmarkConfig:
     models: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     table: Literal["a1"] | None = None
-    runtimes: tuple[Runtime, ...] | None = None
+    runtimes: tuple[str, ...] | None = None
     batch: int | None = None
     threads: int | None = None
     device: Literal["cpu", "cuda"] = "cpu"

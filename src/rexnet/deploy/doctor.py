@@ -15,16 +15,16 @@ from pathlib import Path
 
 from rexnet import __version__
 from rexnet.deploy import usage
+from rexnet.deploy.runtimes import RUNTIMES
 from rexnet.latency import BUSY as BUSY_SHARE
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "optuna")
 EXTRAS = {
-    "onnx": "export",
-    "onnxruntime": "export",
-    "openvino": "openvino",
-    "executorch": "executorch",
+    name: next(one.extra for one in RUNTIMES.values() if name in one.libraries)
+    for runtime in RUNTIMES.values()
+    for name in runtime.libraries
 }
-"""The runtimes and the extra of rexnet that installs each."""
+"""The libraries of the runtimes and the first extra of rexnet that installs each."""
 
 INSTRUCTIONS = {
     "AVX2": {"avx2"},
@@ -178,13 +178,16 @@ def examine(root: Path = Path("/"), seconds: float = 0.5) -> Machine:
 
 def versions() -> dict[str, str | None]:
     """Return the versions of Python, this package and what it runs on."""
-    found: dict[str, str | None] = {"python": platform.python_version(), "rexnet": __version__}
-    for name in (*PACKAGES, *EXTRAS):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
+    found = {"python": platform.python_version(), "rexnet": __version__}
+    return found | {name: installed(name) for name in (*PACKAGES, *EXTRAS)}
+
+
+def installed(name: str) -> str | None:
+    """Return the version of a package, None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def processor_name(cpuinfo: str) -> str | None:

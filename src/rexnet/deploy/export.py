@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,29 +15,18 @@ import torch
 
 from rexnet import runs
 from rexnet.data.image_sets import Images
-from rexnet.deploy import decode, formats, parity, quantise, runtimes, timing, usage
+from rexnet.deploy import decode, parity, quantise, runtimes, timing, usage
 from rexnet.deploy.config import ExportConfig
-from rexnet.deploy.formats import Format
-from rexnet.deploy.models import Model, at_resolution, exportable, load
+from rexnet.deploy.models import Model, at_resolution, load
+from rexnet.deploy.runtimes import RUNTIMES, Array, Run, Runtime, onnx
+from rexnet.deploy.runtimes.forms import padded
+from rexnet.deploy.runtimes.onnxruntime import ONNXRUNTIME
+from rexnet.deploy.runtimes.torch import module_run
 from rexnet.detect.detector import Detector
 from rexnet.errors import UserError
 from rexnet.nn.network import Network
 from rexnet.runs.progress import OnProgress, Progress, counting
 from rexnet.spec import NetSpec
-
-RUNTIMES: dict[Format, Callable[[Path, int], runtimes.Run]] = {
-    "onnx": runtimes.onnxruntime_run,
-    "openvino": runtimes.openvino_run,
-    "executorch": runtimes.executorch_run,
-}
-"""What opens a file of each format."""
-
-LIBRARIES: dict[Format, tuple[str, ...]] = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("onnx", "onnxscript", "openvino"),
-    "executorch": ("executorch",),
-}
-"""What each format needs, its runtime the last."""
 
 RECORD = "export.json"
 
@@ -54,7 +43,11 @@ ROUNDS = 20
 """Timed calls of each contender."""
 
 
-def run(config: ExportConfig, on_progress: OnProgress = lambda progress: None) -> dict[str, Any]:
+def run(
+    config: ExportConfig,
+    on_progress: OnProgress = lambda progress: None,
+    available: Mapping[str, Runtime] = RUNTIMES,
+) -> dict[str, Any]:
     """Write a model into the folder, verified, and return what ``export.json`` says of it.
 
     Files are made and verified in a hidden folder and moved into place when all is well; until then
@@ -63,29 +56,28 @@ def run(config: ExportConfig, on_progress: OnProgress = lambda progress: None) -
     Args:
         config: What to export.
         on_progress: Called now and then.
+        available: The runtimes, one of which has the format.
 
     Raises:
         UserError: The model or the images cannot be had or do not belong together, a library is not
             installed, the folder cannot be written to or holds another export, or what was written
             does not give what the model gives or, in 8 bits, classifies too much worse.
     """
-    libraries = dict.fromkeys((*LIBRARIES[config.format], *["onnxruntime"] * config.int8))
-    formats.need(*libraries)
+    runtime, libraries = _runtime(config, available)
     model = at_resolution(load(config.model, config.weights), config.resolution)
     parts = quantise.open_parts(config.calibration, model.module) if config.calibration else None
     folder, identity = out(config), _identity(config, model)
     _check_out(folder, identity)
     with runs.locked(folder), _hidden(folder) as place, _threads(config.threads) as threads:
-        path = place / f"model{formats.SUFFIXES[config.format]}"
+        path = place / f"model{runtime.suffix}"
         result = identity | _facts(model) | {"threads": threads}
-        result["parity"] = _write_verified(config.format, model, path, threads, on_progress)
-        runtime = LIBRARIES[config.format][-1]
-        contenders = {"torch": runtimes.torch_run(model.module)}
-        contenders[runtime] = RUNTIMES[config.format](path, threads)
+        result["parity"] = _write_verified(runtime, model, path, threads, on_progress)
+        contenders = {"torch": module_run(model.module)}
+        contenders[runtime.name] = runtimes.run(runtime, path, threads)
         if parts is not None:
-            made = _write_int8(config, model, parts[0], place, on_progress)
-            contenders["int8"] = RUNTIMES[config.format](made, threads)
-            files = {"top1_float": contenders[runtime], "top1": contenders["int8"]}
+            made = _write_int8(config, runtime, model, parts[0], place, on_progress)
+            contenders["int8"] = runtimes.run(runtime, made, threads)
+            files = {"top1_float": contenders[runtime.name], "top1": contenders["int8"]}
             result["int8"] = _accuracy(model, parts[1], files, on_progress)
             quantise.check_fall(made.name, config.accept, **result["int8"])
         before = usage.read()
@@ -99,6 +91,27 @@ def run(config: ExportConfig, on_progress: OnProgress = lambda progress: None) -
                 shutil.copyfile(decode.__file__, place / "decode.py")
         result["files"] = _move(place, folder, result)
     return result
+
+
+def _runtime(
+    config: ExportConfig, available: Mapping[str, Runtime]
+) -> tuple[Runtime, tuple[str, ...]]:
+    """Return the runtime of a format, and the libraries that the export needs.
+
+    Raises:
+        UserError: There is none, it has no files in 8 bits, or a library is not installed.
+    """
+    formats = runtimes.by_format(available)
+    if config.format not in formats:
+        raise UserError(f"format {config.format!r} is not one of {', '.join(formats)}")
+    runtime = formats[config.format]
+    if config.int8 and runtime.from_onnx is None:
+        able = " and ".join(name for name, one in formats.items() if one.from_onnx)
+        raise UserError(f"--int8 is for {able}, not for {config.format}")
+    needed = (runtime, ONNXRUNTIME) if config.int8 else (runtime,)
+    for one in needed:
+        runtimes.check(one)
+    return runtime, tuple(dict.fromkeys(name for one in needed for name in one.libraries))
 
 
 def out(config: ExportConfig) -> Path:
@@ -202,7 +215,7 @@ def _threads(wanted: int | None) -> Iterator[int]:
 
 
 def _write_verified(
-    kind: Format, model: Model, path: Path, threads: int, on_progress: OnProgress
+    runtime: Runtime, model: Model, path: Path, threads: int, on_progress: OnProgress
 ) -> dict[str, Any]:
     """Write the file, compare it with the model and return how far it is from it.
 
@@ -213,7 +226,7 @@ def _write_verified(
     """
     images = parity.batches(model.size)
     on_progress(Progress(share=0.0, words=f"writing {path.name}"))
-    found = _agreement(kind, model, path, threads, images)
+    found = _agreement(runtime, model, path, threads, images)
     result = {
         "difference": found.difference,
         "limit": parity.LIMIT,
@@ -224,24 +237,24 @@ def _write_verified(
         on_progress(Progress(share=0.2, words=words))
         twin = replace(model, module=parity.stirred(model.module, images[-1]))
         other = path.parent / SCRATCH / path.name
-        result["stirred_difference"] = _agreement(kind, twin, other, threads, images).difference
+        result["stirred_difference"] = _agreement(runtime, twin, other, threads, images).difference
     return result
 
 
 def _agreement(
-    kind: Format, model: Model, path: Path, threads: int, images: Sequence[runtimes.Images]
+    runtime: Runtime, model: Model, path: Path, threads: int, images: Sequence[Array]
 ) -> parity.Parity:
     """Write a file and return how far it is from its model."""
-    formats.write(
-        kind,
-        exportable(model, kind),
+    runtimes.write(
+        runtime,
+        runtime.form(model.module),
         path,
         size=model.size,
         outputs=model.outputs,
         metadata=metadata(model),
     )
-    theirs = RUNTIMES[kind](path, threads)
-    found = parity.compare(runtimes.torch_run(model.module), theirs, images)
+    theirs = runtimes.run(runtime, path, threads)
+    found = parity.compare(module_run(model.module), theirs, images)
     if not found.holds:
         raise UserError(
             f"{path.name} does not give what {model.name} gives: outputs differ by "
@@ -252,25 +265,28 @@ def _agreement(
 
 
 def _write_int8(
-    config: ExportConfig, model: Model, images: Images, place: Path, on_progress: OnProgress
+    config: ExportConfig,
+    runtime: Runtime,
+    model: Model,
+    images: Images,
+    place: Path,
+    on_progress: OnProgress,
 ) -> Path:
     """Write the file in 8 bits into ``place``, with ranges seen on some of ``images``."""
     source = place / SCRATCH / "float.onnx"
     words = metadata(model)
-    formats.write("onnx", exportable(model, "openvino"), source, size=model.size, metadata=words)
+    onnx.write(padded(model.module), source, model.size, metadata=words)
     told = counting(on_progress, "images for the ranges", first=0.4, last=0.5)
     batches = quantise.chosen(images, model.preprocessing, config.images, told)
-    made = (place if config.format == "onnx" else place / SCRATCH) / f"{INT8}.onnx"
+    made, path = place / SCRATCH / f"{INT8}.onnx", place / f"{INT8}{runtime.suffix}"
     quantise.quantise(source, made, batches)
-    if config.format == "onnx":
-        return made
-    path = place / f"{INT8}{formats.SUFFIXES[config.format]}"
-    formats.convert(made, path, words)
+    assert runtime.from_onnx is not None
+    runtime.from_onnx(made, path, words)
     return path
 
 
 def _accuracy(
-    model: Model, images: Images, files: Mapping[str, runtimes.Run], on_progress: OnProgress
+    model: Model, images: Images, files: Mapping[str, Run], on_progress: OnProgress
 ) -> dict[str, Any]:
     """Return the top-1 of each file on ``images``."""
     found: dict[str, Any] = {"num_images": len(images)}
@@ -281,9 +297,7 @@ def _accuracy(
     return found
 
 
-def _timed(
-    model: Model, contenders: dict[str, runtimes.Run], on_progress: OnProgress
-) -> dict[str, float]:
+def _timed(model: Model, contenders: dict[str, Run], on_progress: OnProgress) -> dict[str, float]:
     """Return the median of the milliseconds that each takes for one image, in turns."""
     image = parity.batches(model.size)[0]
     calls = {name: partial(contender, image) for name, contender in contenders.items()}

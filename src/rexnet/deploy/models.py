@@ -3,18 +3,15 @@
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rexnet import cost
-from rexnet.deploy.formats import Format
 from rexnet.detect.backbone import timm_model
 from rexnet.detect.detector import Detector
 from rexnet.detect.hub import load_detector
 from rexnet.errors import UserError
 from rexnet.nn.create import create_model
-from rexnet.nn.fast.inference import fold
-from rexnet.nn.fast.padded import fill
 from rexnet.nn.hub import load_model
 from rexnet.nn.network import Network
 from rexnet.nn.sources import find
@@ -89,26 +86,6 @@ def load(source: str, weights: str | None = None) -> Model:
 def of_spec(spec: NetSpec) -> Model:
     """Return the network of ``spec`` with random weights."""
     return _described(spec.name, create_model(spec).eval(), False)
-
-
-def exportable(model: Model, kind: Format) -> nn.Module:
-    """Return a copy of the module in the form that the runtime of a format computes fastest."""
-    module = model.module
-    if isinstance(module, Network):
-        return fill(module, split=kind == "onnx")
-    return PlainOutputs(fold(module)) if isinstance(module, Detector) else fold(module)
-
-
-class PlainOutputs(nn.Module):
-    """A detector that gives a plain tuple: ExecuTorch cannot write a named one."""
-
-    def __init__(self, detector: Detector) -> None:
-        super().__init__()
-        self.detector = detector
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map images (N, 3, resolution, resolution) to the detector's ``outputs``."""
-        return tuple(self.detector(x))
 
 
 def at_resolution(model: Model, resolution: int | None) -> Model:

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rexnet.deploy.runtimes import Run
-
-Images = NDArray[np.float32]
+from rexnet.deploy.runtimes import Array, Run
 
 LIMIT = 1e-3
 """Highest difference of a file in float32."""
+
+LIMITS = {"float32": LIMIT, "float16": 5e-2, "bfloat16": 0.4}
+"""Highest share that outputs may differ by from those in float32, by the precision.
+
+bfloat16 rounds 8 times as coarsely as float16, and random weights let it grow: to 0.14 in ReXNets.
+"""
 
 BATCHES = (1, 2, 5)
 """Images of each batch that is compared."""
@@ -29,9 +32,11 @@ FAINT = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How far a file is from its model.
+    """How far outputs are from those wanted, as of a file from those of its model.
 
     Attributes:
+        share: The largest difference of an output, as a share of the largest of that output. It is
+            known of a single image, too.
         difference: The largest difference of an output, relative to the spread: the largest
             standard deviation of an output over the images. Relative to the largest output, a file
             that gave a bias alone would seem right wherever images change little. A spread up to
@@ -39,6 +44,7 @@ class Parity:
         is_faint: Whether it was that small, so that the difference says little of the layers.
     """
 
+    share: float
     difference: float
     is_faint: bool
 
@@ -48,7 +54,7 @@ class Parity:
         return self.difference <= LIMIT
 
 
-def batches(size: tuple[int, int, int]) -> list[Images]:
+def batches(size: tuple[int, int, int]) -> list[Array]:
     """Return random images (N, channels, height, width) for each of ``BATCHES``.
 
     They are normal noise on squares of random colours: networks average noise alone away, so that
@@ -60,7 +66,7 @@ def batches(size: tuple[int, int, int]) -> list[Images]:
     return [_noise(num_images, size, seed) for seed, num_images in enumerate(BATCHES)]
 
 
-def compare(ours: Run, theirs: Run, images: Sequence[Images]) -> Parity:
+def compare(ours: Run, theirs: Run, images: Sequence[Array]) -> Parity:
     """Compare what two runtimes make of batches of images, of at least two images together.
 
     Args:
@@ -68,19 +74,29 @@ def compare(ours: Run, theirs: Run, images: Sequence[Images]) -> Parity:
         theirs: The file; it has the same outputs.
         images: The batches, from ``batches``.
     """
-    pairs = zip(_together(ours, images), _together(theirs, images), strict=True)
-    differences, faint = [], []
-    for wanted, given in pairs:
-        spread, largest = float(wanted.std(0).max()), float(np.abs(wanted).max())
-        if wanted.shape != given.shape or not np.isfinite([wanted, given]).all():
-            return Parity(difference=float("inf"), is_faint=False)
-        error = float(np.abs(wanted - given).max())
+    return agreement(_together(theirs, images), _together(ours, images))
+
+
+def agreement(found: Sequence[Array], wanted: Sequence[Array]) -> Parity:
+    """Compare outputs with those wanted.
+
+    Args:
+        found: One array (N, ...) an output.
+        wanted: The same of the model.
+    """
+    shares, differences, faint = [], [], []
+    for theirs, ours in zip(found, wanted, strict=True):
+        if theirs.shape != ours.shape or not np.isfinite([theirs, ours]).all():
+            return Parity(share=float("inf"), difference=float("inf"), is_faint=False)
+        spread, largest = float(ours.std(0).max()), float(np.abs(ours).max())
+        error = float(np.abs(theirs - ours).max())
+        shares.append(error / largest if error else 0.0)
         differences.append(error / max(spread, FAINT * largest) if error else 0.0)
         faint.append(spread <= FAINT * largest)
-    return Parity(difference=max(differences), is_faint=any(faint))
+    return Parity(share=max(shares), difference=max(differences), is_faint=any(faint))
 
 
-def stirred(module: nn.Module, images: Images) -> nn.Module:
+def stirred(module: nn.Module, images: Array) -> nn.Module:
     """Return a copy whose outputs depend on every layer, whatever its weights.
 
     The signal of a network with new weights dies away from layer to layer until its outputs are
@@ -101,7 +117,7 @@ def stirred(module: nn.Module, images: Images) -> nn.Module:
     return settled(copied, images)
 
 
-def settled(module: nn.Module, images: Images) -> nn.Module:
+def settled(module: nn.Module, images: Array) -> nn.Module:
     """Return a copy whose batch norms have the statistics of ``images``.
 
     Args:
@@ -120,7 +136,7 @@ def settled(module: nn.Module, images: Images) -> nn.Module:
     return copied.eval()
 
 
-def _noise(num_images: int, size: tuple[int, int, int], seed: int) -> Images:
+def _noise(num_images: int, size: tuple[int, int, int], seed: int) -> Array:
     channels, height, width = size
     random = np.random.default_rng(seed)
     colours = random.standard_normal((num_images, channels, CELLS, CELLS))
@@ -130,6 +146,6 @@ def _noise(num_images: int, size: tuple[int, int, int], seed: int) -> Images:
     return (squares + noise / 2).astype(np.float32)
 
 
-def _together(run: Run, images: Sequence[Images]) -> list[Images]:
+def _together(run: Run, images: Sequence[Array]) -> list[Array]:
     """Return each output for all images at once."""
     return [np.concatenate(parts) for parts in zip(*map(run, images), strict=True)]

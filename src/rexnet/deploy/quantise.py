@@ -13,7 +13,8 @@ from rexnet.data.loader import LabelledImages, counted, evaluation_batches
 from rexnet.data.sources import open_images
 from rexnet.data.transforms import evaluation_transform
 from rexnet.deploy import runtimes
-from rexnet.deploy.formats import need, quiet
+from rexnet.deploy.runtimes.onnxruntime import ONNXRUNTIME
+from rexnet.deploy.runtimes.runtime import quiet
 from rexnet.errors import UserError
 from rexnet.nn.network import Network
 from rexnet.preprocessing import Preprocessing
@@ -43,7 +44,7 @@ def open_parts(source: str, model: nn.Module) -> tuple[Images, Images]:
     return relabelled(train, model), relabelled(val, model)
 
 
-def quantise(source: Path, path: Path, batches: Iterable[runtimes.Images]) -> None:
+def quantise(source: Path, path: Path, batches: Iterable[runtimes.Array]) -> None:
     """Write an ONNX file again with blocks that compute in 8 bits.
 
     Weights are signed, from -64 to 64, with a scale for each output channel; activations are
@@ -58,7 +59,7 @@ def quantise(source: Path, path: Path, batches: Iterable[runtimes.Images]) -> No
     Raises:
         UserError: A library is not installed.
     """
-    need("onnx", "onnxruntime")
+    runtimes.check(ONNXRUNTIME)
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -84,7 +85,7 @@ def chosen(
     preprocessing: Preprocessing,
     num_images: int,
     on_progress: Callable[[int, int], None],
-) -> Iterator[runtimes.Images]:
+) -> Iterator[runtimes.Array]:
     """Yield batches of ``num_images`` drawn images, or all if there are fewer.
 
     Args:
@@ -161,10 +162,10 @@ class _File(nn.Module):
 class _Reader:
     """Images as ONNX Runtime's calibration asks for them, a batch a call."""
 
-    def __init__(self, name: str, batches: Iterable[runtimes.Images]) -> None:
+    def __init__(self, name: str, batches: Iterable[runtimes.Array]) -> None:
         self._name, self._batches = name, iter(batches)
 
-    def get_next(self) -> dict[str, runtimes.Images] | None:
+    def get_next(self) -> dict[str, runtimes.Array] | None:
         """Return the next batch, by the name of the input."""
         images = next(self._batches, None)
         return None if images is None else {self._name: images}

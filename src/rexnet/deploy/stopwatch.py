@@ -15,12 +15,11 @@ import torch
 
 from rexnet import runs
 from rexnet.deploy import doctor, runtimes, usage
-from rexnet.deploy.formats import need, write
+from rexnet.deploy.runtimes import RUNTIMES, Array, Run
 from rexnet.deploy.timing import take_turns
 from rexnet.errors import UserError
 from rexnet.latency import Measured, Predictor, disturbance, fitted, median_error
 from rexnet.nn.create import create_model
-from rexnet.nn.fast.padded import fill
 from rexnet.runs.progress import Estimate, OnProgress, Progress, time_left
 from rexnet.spec import NetSpec
 
@@ -44,7 +43,7 @@ def device(runtime: str, threads: int) -> dict[str, Any]:
     Raises:
         UserError: The runtime is not installed; the command that installs it is named.
     """
-    need("onnx", "onnxscript", runtime)
+    runtimes.check(RUNTIMES[runtime])
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
     environment = runs.environment("torch", "onnx", runtime)
@@ -263,16 +262,14 @@ def measured(
     Raises:
         UserError: The runtime is not installed.
     """
-    load = {"onnxruntime": runtimes.onnxruntime_run, "openvino": runtimes.openvino_run}[runtime]
-    total, split = 2 * len(specs), runtime == "onnxruntime"
-    calls = {}
+    computes, total, calls = RUNTIMES[runtime], 2 * len(specs), {}
     with tempfile.TemporaryDirectory() as folder:
         for number, spec in enumerate(specs):
             size = (spec.in_channels, spec.resolution, spec.resolution)
-            path = Path(folder) / f"{number}.onnx"
-            write("onnx", fill(create_model(spec).eval(), split=split), path, size=size)
+            path = Path(folder) / f"{number}{computes.suffix}"
+            runtimes.write(computes, computes.form(create_model(spec).eval()), path, size=size)
             image = np.random.default_rng(0).standard_normal((1, *size), dtype=np.float32)
-            calls[str(number)] = _call(load(path, threads), image)
+            calls[str(number)] = _call(runtimes.run(computes, path, threads), image)
             on_step(number + 1, total)
         before = usage.read()
         timings = take_turns(
@@ -292,5 +289,5 @@ def measured(
     ]
 
 
-def _call(run: runtimes.Run, image: runtimes.Images) -> Callable[[], Any]:
+def _call(run: Run, image: Array) -> Callable[[], Any]:
     return lambda: run(image)

@@ -1,0 +1,33 @@
+"""The form of a model in which runtimes compute its file fastest."""
+
+from torch import Tensor, nn
+
+from rexnet.detect.detector import Detector
+from rexnet.nn.fast.inference import fold
+from rexnet.nn.fast.padded import fill
+from rexnet.nn.network import Network
+
+
+def padded(module: nn.Module, *, split: bool = False) -> nn.Module:
+    """Return a copy with batch norms folded, of a network also with its widths filled up.
+
+    Args:
+        module: In evaluation mode.
+        split: As in ``fill``.
+    """
+    if isinstance(module, Network):
+        return fill(module, split=split)
+    return PlainOutputs(fold(module)) if isinstance(module, Detector) else fold(module)
+
+
+class PlainOutputs(nn.Module):
+    """A detector that gives a plain tuple: ExecuTorch cannot write a named one."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images (N, 3, resolution, resolution) to logits and offsets for every anchor."""
+        raw = self.detector(x)
+        return raw.logits, raw.offsets
