@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn import functional as F
 
-from rexnet.deploy import doctor
+from rexnet.deploy import machine
 
 SIDE = 1024
 """Of the matrices that are multiplied."""
@@ -63,7 +63,7 @@ def share_of_peak(images_per_second: float, macs: int, peak: float) -> float:
 
 def has_bfloat16() -> bool:
     """Tell whether the processor computes in bfloat16; others take many times as long for it."""
-    return "bf16" in doctor.examine().instructions
+    return "bf16" in machine.examine().instructions
 
 
 def _fastest(call: Callable[[], object], seconds: float) -> float:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ import numpy as np
 
 from rexnet import runs
 from rexnet.data.in_memory import ImageSet
-from rexnet.deploy import doctor
+from rexnet.deploy import machine
 from rexnet.errors import UserError
 from rexnet.families import search_network
 from rexnet.search.candidates.protocol import Evaluator, Protocol
@@ -157,8 +156,8 @@ def processor() -> str:
     """Return the processor's model with the instruction sets that decide how fast it trains."""
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
-    name = doctor.processor_name(text) or platform.processor() or platform.machine()
-    return " ".join([name, *doctor.instructions(doctor.processor_flags(text) or set())])
+    flags = machine.processor_flags(text) or set()
+    return " ".join([machine.processor(), *machine.instructions(flags)])
 
 
 def accuracies(rows: Iterable[Row], **wanted: Any) -> dict[str, list[float]]:

@@ -9,7 +9,7 @@ from clocks import QUIET, made_up, rounds_of
 
 from rexnet import NetSpec, families, runs
 from rexnet.cli import main as cli
-from rexnet.deploy import doctor, latency_design, stopwatch
+from rexnet.deploy import latency_design, machine, stopwatch
 from rexnet.deploy.stopwatch import Stopwatch
 from rexnet.search import job
 
@@ -25,7 +25,7 @@ DEVICE = {
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """Work in an empty folder with a cache of its own, on a quiet machine."""
-    monkeypatch.setattr(doctor, "examine", lambda: QUIET)
+    monkeypatch.setattr(machine, "examine", lambda: QUIET)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
@@ -92,8 +92,8 @@ def test_a_time_too_short_is_refused_with_the_fastest_and_nothing_is_written(cap
 def test_a_busy_machine_is_told_before_anything_is_measured_and_in_the_answer(
     capsys, folder, monkeypatch
 ):
-    busy = (doctor.Process(pid=7, name="make", cores=1.9),)
-    monkeypatch.setattr(doctor, "examine", lambda: dataclasses.replace(QUIET, busy=busy))
+    busy = (machine.Process(pid=7, name="make", cores=1.9),)
+    monkeypatch.setattr(machine, "examine", lambda: dataclasses.replace(QUIET, busy=busy))
 
     def measure(specs, on_progress):
         found = [rounds_of(made_up(spec)) for spec in specs]

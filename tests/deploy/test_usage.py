@@ -1,30 +1,21 @@
-import os
-
+import psutil
 import pytest
 
-from rexnet.deploy import usage
-from rexnet.deploy.usage import Reading, of_others, read
+from rexnet.deploy.usage import Reading, allowed_cores, of_others, read, reading
+
+IDLE = {"user": 0, "nice": 0, "system": 0, "idle": 4, "iowait": 0, "steal": 0, "guest": 0}
 
 
-@pytest.fixture(autouse=True)
-def cores(monkeypatch):
-    """Let this process use the cores 0 and 2, and compute for 3 seconds so far."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2}, raising=False)
-    monkeypatch.setattr(usage.time, "process_time", lambda: 3.0)
+def test_what_runs_on_the_cores_of_this_process_is_counted():
+    busy = IDLE | {"user": 1, "nice": 0.5, "idle": 2, "iowait": 0.1, "steal": 0.4, "guest": 0.5}
+    times = [busy, IDLE | {"user": 9}, IDLE | {"user": 3, "idle": 1}]
+    found = reading(times, {0, 2}, own=3.0)
+    assert found == Reading(counted=pytest.approx(8.0), idle=pytest.approx(3.1), own=3.0)
 
 
-def write(root, text):
-    (root / "proc").mkdir(exist_ok=True)
-    (root / "proc/stat").write_text(text, encoding="utf-8")
-
-
-def test_what_runs_on_the_cores_of_this_process_is_counted(tmp_path):
-    write(
-        tmp_path,
-        "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 100 0 50 200 10 1 2 37 5 0\n"
-        "cpu1 999 0 0 999 0 0 0 0 0 0\ncpu2 300 0 0 100 0 0 0 0 0 0\nintr 1 2\nbtime 3\n",
-    )
-    assert read(tmp_path) == Reading(counted=8.0, idle=3.1, own=3.0)
+def test_a_system_that_knows_no_wait_for_disks_is_counted():
+    times = [{"user": 1.0, "nice": 0.0, "system": 1.0, "idle": 2.0}]
+    assert reading(times, {0}, own=1.0) == Reading(counted=4.0, idle=2.0, own=1.0)
 
 
 def test_what_neither_was_idle_nor_computed_here_is_of_others():
@@ -35,12 +26,16 @@ def test_what_neither_was_idle_nor_computed_here_is_of_others():
     assert of_others(before, Reading(counted=120, idle=66, own=15)) == 0
 
 
-@pytest.mark.parametrize("text", ["", "garbage", "cpu0 1 2\n", "cpu0 0 0 0 0 0 0 0 0 0 0\n"])
-def test_files_that_count_nothing_leave_the_share_unknown(text, tmp_path):
-    write(tmp_path, text)
-    assert of_others(read(tmp_path), read(tmp_path)) is None
+def test_what_is_not_counted_leaves_the_share_unknown():
+    nothing = reading([dict.fromkeys(IDLE, 0)], {0}, own=1.0)
+    assert of_others(nothing, nothing) is None
+    assert of_others(None, nothing) is None
+    # A core without a line of its own: which line is whose is not known then.
+    assert reading([IDLE], {0, 2}, own=1.0) is None
 
 
-def test_without_the_file_the_share_is_unknown(tmp_path):
-    assert read(tmp_path) is None
-    assert of_others(None, Reading(counted=1, idle=1, own=0)) is None
+def test_a_reading_is_of_the_cores_that_this_process_may_use():
+    before, after = read(), read()
+    assert max(allowed_cores()) < psutil.cpu_count()
+    assert after.counted >= before.counted >= before.idle
+    assert after.own >= before.own

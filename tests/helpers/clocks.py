@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from rexnet.deploy.doctor import Machine
+from rexnet.deploy.machine import Machine
 from rexnet.latency import Measured, Predictor, fitted, median_error, work
 
 GIB = 2**30

@@ -19,13 +19,14 @@ from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
     from rexnet.deploy.benchmark import Result
-    from rexnet.deploy.doctor import Machine
+    from rexnet.deploy.machine import Machine
 
 
 def doctor(arguments: Namespace) -> None:
     """Print what timings on this machine depend on, and what makes them lie."""
     from rexnet.cli.console import plain_console
-    from rexnet.deploy.doctor import examine, findings
+    from rexnet.deploy.doctor import findings
+    from rexnet.deploy.machine import examine
 
     machine = examine()
     found = findings(machine)
@@ -43,7 +44,8 @@ def doctor(arguments: Namespace) -> None:
 
 def _facts(machine: "Machine") -> list[tuple[str, str]]:
     """Return the facts as names and words."""
-    from rexnet.deploy.doctor import EXTRAS, gib
+    from rexnet.deploy.doctor import gib
+    from rexnet.deploy.machine import EXTRAS
 
     def known(value: object) -> str:
         return "unknown" if value is None else str(value)

@@ -64,7 +64,8 @@ def design_in_time(arguments: Namespace) -> None:
 
 def _tell_other_work(console: Any) -> None:
     """Say what else the machine computes."""
-    from rexnet.deploy.doctor import examine, other_work
+    from rexnet.deploy.doctor import other_work
+    from rexnet.deploy.machine import examine
 
     found = other_work(examine())
     if found:

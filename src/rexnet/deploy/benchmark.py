@@ -14,7 +14,8 @@ from rexnet import __version__, runs
 from rexnet.deploy import contenders, runtimes, usage
 from rexnet.deploy.config import BenchmarkConfig
 from rexnet.deploy.contenders import Contender
-from rexnet.deploy.doctor import Machine, examine, findings, installed
+from rexnet.deploy.doctor import findings
+from rexnet.deploy.machine import Machine, examine, installed
 from rexnet.deploy.models import Model, at_resolution, load
 from rexnet.deploy.parity import LIMITS
 from rexnet.deploy.runtimes import RUNTIMES, Runtime

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from rexnet import runs
-from rexnet.deploy import doctor, runtimes, usage
+from rexnet.deploy import runtimes, usage
+from rexnet.deploy.machine import processor
 from rexnet.deploy.runtimes import RUNTIMES, Array, Run
 from rexnet.deploy.timing import take_turns
 from rexnet.errors import UserError
@@ -44,11 +45,9 @@ def device(runtime: str, threads: int) -> dict[str, Any]:
         UserError: The runtime is not installed; the command that installs it is named.
     """
     runtimes.check(RUNTIMES[runtime])
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
     environment = runs.environment("torch", "onnx", runtime)
     return {
-        "processor": doctor.processor_name(text) or environment["processor"],
+        "processor": processor(),
         "threads": threads,
         "runtime": runtime,
         "precision": "float32",

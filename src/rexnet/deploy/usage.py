@@ -1,14 +1,18 @@
 """How much of the cores' time other work takes.
 
-``/proc/stat`` counts all that runs on a core, also outside of a container, and what a hypervisor
-takes; where it is not there, as on macOS, or counts nothing, the share is unknown: ``None``.
+Counted is all that runs on a core, also outside of a container, and what a hypervisor takes; where
+nothing is counted, the share is unknown: ``None``.
 """
 
 import os
-import re
 import time
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
+
+import psutil
+
+GUESTS = {"guest", "guest_nice"}
+"""What is counted as the time of users, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,26 +30,29 @@ class Reading:
     own: float
 
 
-def read(root: Path = Path("/")) -> Reading | None:
-    """Return what is counted up to now.
+def read() -> Reading | None:
+    """Return what is counted up to now."""
+    times = [core._asdict() for core in psutil.cpu_times(percpu=True)]
+    return reading(times, allowed_cores(), time.process_time())
+
+
+def reading(times: Sequence[Mapping[str, float]], cores: Set[int], own: float) -> Reading | None:
+    """Return what is counted of some cores, None where they are not all there.
 
     Args:
-        root: Where the files of the system are.
+        times: The seconds of each core by what it did, as psutil names it.
+        cores: The numbers of the cores that this process may use.
+        own: The seconds that it computed.
     """
-    try:
-        text = (root / "proc/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    if max(cores) >= len(times):
         return None
-    ticks = [
-        [int(word) for word in words.split()[:8]]
-        for core, words in re.findall(r"^cpu(\d+)((?: \d+){8,})", text, re.MULTILINE)
-        if int(core) in _cores()
-    ]
-    # Linux counts in hundredths of a second; the fourth and fifth number are idle.
+    used = [times[core] for core in cores]
     return Reading(
-        counted=sum(map(sum, ticks)) / 100,
-        idle=sum(core[3] + core[4] for core in ticks) / 100,
-        own=time.process_time(),
+        counted=sum(
+            seconds for core in used for name, seconds in core.items() if name not in GUESTS
+        ),
+        idle=sum(core["idle"] + core.get("iowait", 0.0) for core in used),
+        own=own,
     )
 
 
@@ -58,7 +65,8 @@ def of_others(before: Reading | None, after: Reading | None) -> float | None:
     return round(min(max(others / counted, 0.0), 1.0), 3)
 
 
-def _cores() -> set[int]:
+def allowed_cores() -> Set[int]:
+    """Return the numbers of the cores that this process may use."""
     try:
         return os.sched_getaffinity(0)
     except AttributeError:

@@ -27,7 +27,6 @@ class PlainOutputs(nn.Module):
         super().__init__()
         self.detector = detector
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images (N, 3, resolution, resolution) to logits and offsets for every anchor."""
-        raw = self.detector(x)
-        return raw.logits, raw.offsets
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map images (N, 3, resolution, resolution) to the detector's ``outputs``."""
+        return tuple(self.detector(x))
