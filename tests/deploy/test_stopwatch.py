@@ -5,7 +5,6 @@ from clocks import made_up, rounds_of
 from toys import SPACE
 
 from rexnet import UserError, families, runs
-from rexnet.deploy import stopwatch
 from rexnet.deploy.stopwatch import Stopwatch, cache_folder, clock, device, measured
 from rexnet.search.space import sample
 
@@ -68,14 +67,13 @@ def test_lines_that_do_not_tell_of_other_work_are_measured_anew(tmp_path):
     assert len(runs.read_jsonl(watch.path)) == 3
 
 
-def test_what_a_stop_left_is_not_measured_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(stopwatch, "TOGETHER", 2)
+def test_what_a_stop_left_is_not_measured_again(tmp_path):
     specs, calls = sample(SPACE, 5), []
     with pytest.raises(KeyboardInterrupt):
-        a_stopwatch(tmp_path, calls, fails_at=1).times(specs)
+        dataclasses.replace(a_stopwatch(tmp_path, calls, fails_at=1), together=2).times(specs)
     assert len(calls) == 1
     steps = []
-    watch = dataclasses.replace(a_stopwatch(tmp_path, calls), on_progress=steps.append)
+    watch = dataclasses.replace(a_stopwatch(tmp_path, calls), on_progress=steps.append, together=2)
     watch.times(specs)
     assert calls == [[spec.spec_id for spec in part] for part in (specs[:2], specs[2:4], specs[4:])]
     assert [step.words.split(",")[0] for step in steps] == [

@@ -18,7 +18,7 @@ from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
-    from rexnet.deploy.benchmark import Result
+    from rexnet.deploy.benchmark import BenchmarkResult
     from rexnet.deploy.machine import Machine
 
 
@@ -108,7 +108,7 @@ def benchmark(arguments: Namespace) -> None:
     print_paths(console, "\nMade:", [Path(config.out) / job.FILE])
 
 
-def _timed(console: Any, job: Callable[[OnProgress], "Result"]) -> "Result":
+def _timed(console: Any, job: Callable[[OnProgress], "BenchmarkResult"]) -> "BenchmarkResult":
     """Do a benchmark with a progress bar."""
     from rexnet.cli.console import Bar
 
@@ -116,7 +116,7 @@ def _timed(console: Any, job: Callable[[OnProgress], "Result"]) -> "Result":
         return job(bar.update)
 
 
-def _print_timings(console: Any, result: "Result") -> None:
+def _print_timings(console: Any, result: "BenchmarkResult") -> None:
     """Print a line for each model in each runtime."""
     from rexnet.cli.console import table
 
@@ -142,7 +142,7 @@ def _print_timings(console: Any, result: "Result") -> None:
     console.print(table((*header, against, "difference"), rows))
 
 
-def _print_table_a1(console: Any, result: "Result", device: str) -> None:
+def _print_table_a1(console: Any, result: "BenchmarkResult", device: str) -> None:
     """Print Table A1: a column a runtime, each beside the time over that of rexnet_1.0."""
     from rexnet.cli.console import table
     from rexnet.paper import BASE, TABLE_A1
@@ -180,7 +180,7 @@ def milliseconds(row: Mapping[str, Any]) -> str:
     return f"{row['milliseconds']:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 
-def _print_protocol(console: Any, result: "Result") -> None:
+def _print_protocol(console: Any, result: "BenchmarkResult") -> None:
     """Print how a benchmark was done, on what, and what makes its timings lie."""
     how = result.protocol
     images = "1 image" if how["batch"] == 1 else f"{how['batch']} images"

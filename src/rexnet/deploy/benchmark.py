@@ -32,7 +32,7 @@ PACKAGES = ("torch", "timm", "numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class BenchmarkResult:
     """What was measured: the lines of ``benchmark.jsonl``.
 
     Attributes:
@@ -48,7 +48,7 @@ def run(
     config: BenchmarkConfig,
     on_progress: OnProgress,
     available: Mapping[str, Runtime] = RUNTIMES,
-) -> Result:
+) -> BenchmarkResult:
     """Time what the config names and write ``benchmark.jsonl``, the protocol in its first line.
 
     Args:
@@ -76,7 +76,7 @@ def measure(
     config: BenchmarkConfig,
     on_progress: OnProgress,
     available: Mapping[str, Runtime] = RUNTIMES,
-) -> Result:
+) -> BenchmarkResult:
     """Time models in the runtimes of the config; nothing is written.
 
     Args:
@@ -105,7 +105,7 @@ def measure(
         others = usage.of_others(before, usage.read())
         protocol = _protocol(config, machine, _versions(available), left_out, others)
     pairs = zip(ready, timings, strict=True)
-    return Result(
+    return BenchmarkResult(
         protocol=protocol, rows=[_row(one, timing, timings[0], protocol) for one, timing in pairs]
     )
 

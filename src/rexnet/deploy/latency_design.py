@@ -34,7 +34,7 @@ Family = Callable[[float], NetSpec]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class LatencyDesign:
     """A network that keeps a time.
 
     Attributes:
@@ -77,7 +77,7 @@ def lines(
 
 def find(
     family: Family, multiples: Sequence[float], budget: LatencyBudget, clock: Stopwatch
-) -> Found:
+) -> LatencyDesign:
     """Return the largest network of a family whose fastest round keeps the budget.
 
     Networks around the likely multiple are measured once, and a predictor is fitted to them; those
@@ -100,7 +100,7 @@ def find(
     if not inside:
         raise _refusal(tried, budget)
     spec, its = max(inside, key=lambda pair: predictor.predict(pair[0]))
-    return Found(
+    return LatencyDesign(
         spec=spec,
         measured=its,
         predicted=predictor.predict(spec),

@@ -26,9 +26,6 @@ from rexnet.spec import NetSpec
 
 ROUNDS = 25
 
-TOGETHER = 12
-"""Networks that take turns, and after which the times so far are written."""
-
 HELD_OUT = 0.28
 """The share of the networks that a predictor is not fitted to, but judged by."""
 
@@ -92,12 +89,14 @@ class Stopwatch:
         folder: Where they are kept, one file a device.
         measured: Measures networks.
         on_progress: Called while networks are measured.
+        together: Networks that take turns, and after which the times so far are written.
     """
 
     device: dict[str, Any]
     folder: Path
     measured: Measure
     on_progress: OnProgress = lambda progress: None
+    together: int = 12
 
     @property
     def path(self) -> Path:
@@ -122,8 +121,8 @@ class Stopwatch:
             found = {row["spec_id"]: _measured(row) for row in rows if "spec_id" in row}
             missing = list({s.spec_id: s for s in specs if s.spec_id not in found}.values())
             tell = _telling(self.on_progress)
-            for start in range(0, len(missing), TOGETHER):
-                part = missing[start : start + TOGETHER]
+            for start in range(0, len(missing), self.together):
+                part = missing[start : start + self.together]
                 on_step = _later(tell, 2 * start, 2 * len(missing))
                 pairs = list(zip(part, self.measured(part, on_step), strict=True))
                 found |= {spec.spec_id: its for spec, its in pairs}
