@@ -18,7 +18,6 @@ from rexnet.deploy.runtimes.runtime import quiet
 from rexnet.errors import UserError
 from rexnet.nn.network import Network
 from rexnet.preprocessing import Preprocessing
-from rexnet.report.text import percent
 from rexnet.train.config import num_readers
 from rexnet.train.distributed import World
 from rexnet.train.evaluate import evaluate
@@ -140,8 +139,8 @@ def check_fall(
     fall = round(100 * (top1_float - top1), 6)
     if fall > accept:
         raise UserError(
-            f"{name} classifies {percent(top1, 2)} % of {num_images:,} images right, the file in "
-            f"float32 {percent(top1_float, 2)} %: a fall of {fall:g} points, above --accept "
+            f"{name} classifies {100 * top1:.2f} % of {num_images:,} images right, the file in "
+            f"float32 {100 * top1_float:.2f} %: a fall of {fall:g} points, above --accept "
             f"{accept:g}; nothing was kept; give more --images to set the ranges, raise --accept, "
             "or leave out --int8 for the file in float32 alone"
         )

@@ -19,7 +19,7 @@ from rexnet.deploy.runtimes import RUNTIMES
 from rexnet.deploy.runtimes.torch import module_run
 from rexnet.latency import RUNTIMES as LATENCY_RUNTIMES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FORMATS = runtimes.by_format(RUNTIMES)
 SIZE = (3, 32, 32)
 WORDS = {"name": 'a "small" one', "classes": '["é", "b"]'}
