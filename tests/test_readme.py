@@ -47,12 +47,11 @@ def test_a_design_of_the_docs_works(command, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", OTHERS)
 def test_the_options_of_a_long_command_of_the_docs_are_known(command):
-    parser, _ = cli._parsers()
     if command == "rexnet --help":
         with pytest.raises(SystemExit, match="0"):
-            parser.parse_args(["--help"])
+            cli.parse(["--help"])
     else:
-        parser.parse_args([cli._underscored(word) for word in shlex.split(command)[1:]])
+        cli.parse(shlex.split(command)[1:])
 
 
 def test_every_target_of_make_in_the_docs_exists():

@@ -12,6 +12,7 @@ from rexnet import UserError, families
 from rexnet.cli import lookup
 from rexnet.detect.config import DetectTrainConfig
 from rexnet.preprocessing import Preprocessing
+from rexnet.studies import STUDIES
 from rexnet.studies.config import ActivationStudy, DetectionStudy, FactorStudy
 from rexnet.train.config import TrainConfig
 
@@ -87,11 +88,11 @@ def training(**changes):
 @pytest.mark.usefixtures("folder")
 def test_names_that_are_something_pass():
     lookup.check_training(training())
-    lookup.check_study(ActivationStudy(data="sample"))
-    lookup.check_study(FactorStudy(data="sample"))
+    STUDIES["activations"].check(ActivationStudy(data="sample"))
+    STUDIES["factors"].check(FactorStudy(data="sample"))
     lookup.check_detection(DetectTrainConfig(backbone="rexnet_1.0", data="D", from_scratch=True))
     study = DetectionStudy(backbones=("rexnet_1.0", "timm:anything"), data="D")
-    lookup.check_detection_study(study)
+    STUDIES["detection"].check(study)
 
 
 def test_a_model_is_a_name_a_spec_a_folder_a_file_or_what_timm_may_know(folder):

@@ -1,8 +1,7 @@
 """What the terminal shows: tables and the progress of jobs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any
 
 from rich import box
 from rich import progress as bars
@@ -36,12 +35,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "")
     for row in rows:
         result.add_row(*row)
     return result
-
-
-def with_error(row: Mapping[str, Any], key: str, form: str) -> str:
-    """Return a mean of a row and its standard error, if there is one, both in a format."""
-    error = row[f"{key}_stderr"]
-    return f"{row[key]:{form}}" + ("" if error is None else f" ± {error:{form}}")
 
 
 class Bar:

@@ -1,4 +1,4 @@
-"""What the verbs around deployment do and print; see ``verbs``."""
+"""``rexnet export``, ``benchmark`` and ``doctor``."""
 
 import dataclasses
 import json
@@ -6,20 +6,217 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 
-from rexnet import cost, design, runs
 from rexnet.cli import lookup
-from rexnet.cli.verbs import config_of, print_paths
+from rexnet.cli.arguments import Command, add_config, config_of
+from rexnet.cli.made import print_paths
 from rexnet.data.sources import check_source
-from rexnet.errors import UserError
+from rexnet.deploy.config import BenchmarkConfig, ExportConfig, RuntimeName
 from rexnet.latency import business
 from rexnet.runs.progress import OnProgress
-from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from rexnet.deploy.benchmark import BenchmarkResult
     from rexnet.deploy.machine import Machine
+
+
+def add_export(parser: ArgumentParser) -> None:
+    """Declare the arguments of an export."""
+    words = "A name, a spec in JSON, a run folder, a model folder, hf:USER/REPO or timm:NAME"
+    add_config(parser, ExportConfig, positional=("model",), changes={"model": {"help": words}})
+
+
+def export(arguments: Namespace) -> None:
+    """Write a model as a file of a runtime and print how far it is from the model, and how fast."""
+    config = config_of(ExportConfig, arguments)
+    lookup.check_model(config.model, config.weights)
+    if config.calibration is not None:
+        check_source(config.calibration)
+    from rexnet.cli.console import Bar, plain_console, table
+    from rexnet.deploy import export as job
+    from rexnet.report.text import percent
+
+    console = plain_console()
+    with Bar(console, "exporting") as bar:
+        result = job.run(config, bar.update)
+    if not result["trained"]:
+        console.print("The weights are random: the file is good for timings alone.")
+    times = {f"{name} (ms)": f"{value:.2f}" for name, value in result["milliseconds"].items()}
+    parity = result["parity"]
+    rows = [
+        ("params", f"{result['params']:,}"),
+        ("MACs", f"{result['macs']:,}"),
+        ("pixels", str(result["resolution"])),
+        ("difference", f"{parity['difference']:.1e}, at most {parity['limit']:g}"),
+        *times.items(),
+    ]
+    if "stirred_difference" in parity:
+        rows.insert(4, ("with other weights", f"{parity['stirred_difference']:.1e}"))
+    int8 = result.get("int8")
+    if int8 is not None:
+        rows.append(("top-1 before (%)", percent(int8["top1_float"], 2)))
+        rows.append(("top-1 in int8 (%)", percent(int8["top1"], 2)))
+        rows.append(("counted on", f"{int8['num_images']:,} images"))
+    threads = f"{result['threads']} thread{'s' * (result['threads'] > 1)}"
+    console.print(table((f"{config.format}, one image, {threads}", ""), rows))
+    busy = business(result["others"])
+    if busy:
+        console.print(f"The machine was busy: {busy}; the times are too long.", soft_wrap=True)
+    elif int8 is not None:
+        _print_if_slower(console, result["milliseconds"])
+    folder = job.out(config)
+    print_paths(console, "Made:", [folder / name for name in (*result["files"], job.RECORD)])
+
+
+def _print_if_slower(console: "Console", milliseconds: dict[str, float]) -> None:
+    """Say so if the file in 8 bits is no faster than the one in 32."""
+    (before,) = (value for name, value in milliseconds.items() if name not in ("torch", "int8"))
+    after = milliseconds["int8"]
+    if after >= before:
+        console.print(
+            f"int8 is slower here: {after:.2f} ms against {before:.2f} ms for an image; take the "
+            "file in float32 unless its size matters.",
+            soft_wrap=True,
+        )
+
+
+def add_benchmark(parser: ArgumentParser) -> None:
+    """Declare the arguments of a benchmark."""
+    names = "Names, specs in JSON, run folders, model folders, hf:USER/REPO or timm:NAME"
+    default = "Default: torch, torch-fused and, on a CPU, the others but torch-compile if installed"
+    changes: dict[str, dict[str, Any]] = {
+        "models": {"nargs": "*", "metavar": "MODEL", "help": names},
+        "against": {"help": "More to compare, such as timm:NAME"},
+        "runtimes": {"type": RuntimeName, "help": default},
+    }
+    add_config(parser, BenchmarkConfig, positional=("models",), changes=changes)
+    parser.add_argument("--json", action="store_true", help="Print the lines of benchmark.jsonl")
+
+
+def benchmark(arguments: Namespace) -> None:
+    """Time models in runtimes and print them side by side, or Table A1."""
+    config, as_json = config_of(BenchmarkConfig, arguments), arguments.json
+    for name in (*config.models, *config.against):
+        lookup.check_model(name)
+    from rexnet.cli.console import plain_console
+    from rexnet.deploy import benchmark as job
+
+    # Lines of JSON stay apart from what else is told.
+    result = timed(plain_console(stderr=as_json), lambda show: job.run(config, show))
+    if as_json:
+        for line in (result.protocol, *result.rows):
+            print(json.dumps(line))  # noqa: T201
+        return
+    console = plain_console()
+    if config.table is None:
+        print_timings(console, result)
+    else:
+        _print_table_a1(console, result, config.device)
+    print_protocol(console, result)
+    print_paths(console, "\nMade:", [Path(config.out) / job.FILE])
+
+
+def timed(console: "Console", job: Callable[[OnProgress], "BenchmarkResult"]) -> "BenchmarkResult":
+    """Do a benchmark with a progress bar."""
+    from rexnet.cli.console import Bar
+
+    with Bar(console, "timing") as bar:
+        return job(bar.update)
+
+
+def print_timings(console: "Console", result: "BenchmarkResult") -> None:
+    """Print a line for each model in each runtime."""
+    from rexnet.cli.console import table
+
+    first = result.rows[0]
+    rows = []
+    for row in result.rows:
+        spread = "-".join(f"{ratio:.2f}" for ratio in row["ratio_quartiles"])
+        rows.append(
+            (
+                row["model"],
+                row["runtime"],
+                f"{row['params']:,}",
+                f"{row['macs']:,}",
+                str(row["resolution"]),
+                milliseconds(row),
+                f"{row['images_per_second']:,.1f}",
+                "1" if row is first else f"{row['ratio']:.2f} ({spread})",
+                f"{row['difference']:.1e}",
+            )
+        )
+    header = ("model", "runtime", "params", "MACs", "pixels", "ms (quartiles)", "images/s")
+    against = f"time over {first['model']} in {first['runtime']}"
+    console.print(table((*header, against, "difference"), rows))
+
+
+def _print_table_a1(console: "Console", result: "BenchmarkResult", device: str) -> None:
+    """Print Table A1: a column a runtime, each beside the time over that of rexnet_1.0."""
+    from rexnet.cli.console import table
+    from rexnet.paper import BASE, TABLE_A1
+
+    chosen = list(dict.fromkeys(row["runtime"] for row in result.rows))
+    cells = {(row["model"], row["runtime"]): row for row in result.rows}
+    rows = []
+    for name in dict.fromkeys(row["model"] for row in result.rows):
+        paper = TABLE_A1.get(name)
+        mine = next(row for row in result.rows if row["model"] == name)
+        line = [name, f"{paper.top1}" if paper else "-"]
+        line += [f"{mine['params'] / 1e6:.2f}M", paper.params if paper else "-"]
+        line += [f"{mine['macs'] / 1e9:.3f}B", paper.macs if paper else "-"]
+        for runtime in chosen:
+            cell, one = cells.get((name, runtime)), cells[BASE, runtime]
+            line.append(milliseconds(cell) if cell else "-")
+            line.append(f"{cell['milliseconds'] / one['milliseconds']:.2f}" if cell else "-")
+        theirs, base = paper and paper.milliseconds(device), TABLE_A1[BASE].milliseconds(device)
+        line += [f"{theirs}", f"{theirs / base:.2f}"] if theirs else ["-", "-"]
+        rows.append(line)
+    header = ["network", "paper: top-1 (%)", "params", "paper", "MACs", "paper"]
+    for runtime in chosen:
+        header += [f"{runtime}: ms (quartiles)", "ratio"]
+    console.print(table((*header, f"paper: {DEVICES[device]} ms", "ratio"), rows))
+    console.print(f"Ratios are times over that of {BASE}.")
+
+
+DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+
+
+def milliseconds(row: Mapping[str, Any]) -> str:
+    """Return the median of a timing with its quartiles, in milliseconds."""
+    low, high = row["quartiles"]
+    digits = 2 if row["milliseconds"] < 100 else 1
+    return f"{row['milliseconds']:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+
+
+def print_protocol(console: "Console", result: "BenchmarkResult") -> None:
+    """Print how a benchmark was done, on what, and what makes its timings lie."""
+    how = result.protocol
+    images = "1 image" if how["batch"] == 1 else f"{how['batch']} images"
+    threads = "1 thread" if how["threads"] == 1 else f"{how['threads']} threads"
+    versions = ", ".join(f"{name} {version}" for name, version in how["versions"].items())
+    lines = [
+        f"{images} a call, {threads}, {how['device']}, {how['precision']}; medians of "
+        f"{how['rounds']} rounds in an order drawn anew for each, quartiles in brackets; before "
+        f"the first {how['warm_calls']} calls or more, for {how['warm_seconds']} s or more; before "
+        f"each timed call a pause of {how['pause_seconds']} s and a call that is not timed.",
+        "Difference: the largest from the outputs of eager torch in float32, as a share of the "
+        f"largest output; at most {how['limit']:g}.",
+        f"Versions: {versions}.",
+    ]
+    if not all(row["trained"] for row in result.rows):
+        lines.append("Models that are not trained have random weights.")
+    lines += [f"Left out: {runtime}: {why}." for runtime, why in how["left_out"].items()]
+    lines += [f"Likely to make timings lie: {what}." for what in how["findings"]]
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def add_doctor(parser: ArgumentParser) -> None:
+    """Declare the option of the doctor."""
+    parser.add_argument("--json", action="store_true", help="Print one JSON object")
 
 
 def doctor(arguments: Namespace) -> None:
@@ -81,237 +278,23 @@ def _facts(machine: "Machine") -> list[tuple[str, str]]:
     ]
 
 
-def benchmark(arguments: Namespace) -> None:
-    """Time models in runtimes and print them side by side, or Table A1."""
-    from rexnet.deploy.config import BenchmarkConfig
-
-    asked = arguments.clone()
-    as_json = asked.pop("json")
-    config = config_of(BenchmarkConfig, asked)
-    for name in (*config.models, *config.against):
-        lookup.check_model(name)
-    from rexnet.cli.console import plain_console
-    from rexnet.deploy import benchmark as job
-
-    # Lines of JSON stay apart from what else is told.
-    result = _timed(plain_console(stderr=as_json), lambda show: job.run(config, show))
-    if as_json:
-        for line in (result.protocol, *result.rows):
-            print(json.dumps(line))  # noqa: T201
-        return
-    console = plain_console()
-    if config.table is None:
-        _print_timings(console, result)
-    else:
-        _print_table_a1(console, result, config.device)
-    _print_protocol(console, result)
-    print_paths(console, "\nMade:", [Path(config.out) / job.FILE])
-
-
-def _timed(console: Any, job: Callable[[OnProgress], "BenchmarkResult"]) -> "BenchmarkResult":
-    """Do a benchmark with a progress bar."""
-    from rexnet.cli.console import Bar
-
-    with Bar(console, "timing") as bar:
-        return job(bar.update)
-
-
-def _print_timings(console: Any, result: "BenchmarkResult") -> None:
-    """Print a line for each model in each runtime."""
-    from rexnet.cli.console import table
-
-    first = result.rows[0]
-    rows = []
-    for row in result.rows:
-        spread = "-".join(f"{ratio:.2f}" for ratio in row["ratio_quartiles"])
-        rows.append(
-            (
-                row["model"],
-                row["runtime"],
-                f"{row['params']:,}",
-                f"{row['macs']:,}",
-                str(row["resolution"]),
-                milliseconds(row),
-                f"{row['images_per_second']:,.1f}",
-                "1" if row is first else f"{row['ratio']:.2f} ({spread})",
-                f"{row['difference']:.1e}",
-            )
-        )
-    header = ("model", "runtime", "params", "MACs", "pixels", "ms (quartiles)", "images/s")
-    against = f"time over {first['model']} in {first['runtime']}"
-    console.print(table((*header, against, "difference"), rows))
-
-
-def _print_table_a1(console: Any, result: "BenchmarkResult", device: str) -> None:
-    """Print Table A1: a column a runtime, each beside the time over that of rexnet_1.0."""
-    from rexnet.cli.console import table
-    from rexnet.paper import BASE, TABLE_A1
-
-    chosen = list(dict.fromkeys(row["runtime"] for row in result.rows))
-    cells = {(row["model"], row["runtime"]): row for row in result.rows}
-    rows = []
-    for name in dict.fromkeys(row["model"] for row in result.rows):
-        paper = TABLE_A1.get(name)
-        mine = next(row for row in result.rows if row["model"] == name)
-        line = [name, f"{paper.top1}" if paper else "-"]
-        line += [f"{mine['params'] / 1e6:.2f}M", paper.params if paper else "-"]
-        line += [f"{mine['macs'] / 1e9:.3f}B", paper.macs if paper else "-"]
-        for runtime in chosen:
-            cell, one = cells.get((name, runtime)), cells[BASE, runtime]
-            line.append(milliseconds(cell) if cell else "-")
-            line.append(f"{cell['milliseconds'] / one['milliseconds']:.2f}" if cell else "-")
-        theirs, base = paper and paper.milliseconds(device), TABLE_A1[BASE].milliseconds(device)
-        line += [f"{theirs}", f"{theirs / base:.2f}"] if theirs else ["-", "-"]
-        rows.append(line)
-    header = ["network", "paper: top-1 (%)", "params", "paper", "MACs", "paper"]
-    for runtime in chosen:
-        header += [f"{runtime}: ms (quartiles)", "ratio"]
-    console.print(table((*header, f"paper: {DEVICES[device]} ms", "ratio"), rows))
-    console.print(f"Ratios are times over that of {BASE}.")
-
-
-DEVICES = {"cpu": "CPU", "cuda": "GPU"}
-
-
-def milliseconds(row: Mapping[str, Any]) -> str:
-    """Return the median of a timing with its quartiles, in milliseconds."""
-    low, high = row["quartiles"]
-    digits = 2 if row["milliseconds"] < 100 else 1
-    return f"{row['milliseconds']:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
-
-
-def _print_protocol(console: Any, result: "BenchmarkResult") -> None:
-    """Print how a benchmark was done, on what, and what makes its timings lie."""
-    how = result.protocol
-    images = "1 image" if how["batch"] == 1 else f"{how['batch']} images"
-    threads = "1 thread" if how["threads"] == 1 else f"{how['threads']} threads"
-    versions = ", ".join(f"{name} {version}" for name, version in how["versions"].items())
-    lines = [
-        f"{images} a call, {threads}, {how['device']}, {how['precision']}; medians of "
-        f"{how['rounds']} rounds in an order drawn anew for each, quartiles in brackets; before "
-        f"the first {how['warm_calls']} calls or more, for {how['warm_seconds']} s or more; before "
-        f"each timed call a pause of {how['pause_seconds']} s and a call that is not timed.",
-        "Difference: the largest from the outputs of eager torch in float32, as a share of the "
-        f"largest output; at most {how['limit']:g}.",
-        f"Versions: {versions}.",
-    ]
-    if not all(row["trained"] for row in result.rows):
-        lines.append("Models that are not trained have random weights.")
-    lines += [f"Left out: {runtime}: {why}." for runtime, why in how["left_out"].items()]
-    lines += [f"Likely to make timings lie: {what}." for what in how["findings"]]
-    for line in lines:
-        console.print(line, soft_wrap=True)
-
-
-def redesign(arguments: Namespace) -> None:
-    """Print a backbone beside the network on a line at its cost, write its spec and time both."""
-    from rexnet.nn.sources import resolve
-
-    backbone = resolve(arguments.backbone)
-    line = design.redesign(backbone).spec
-    if arguments.out is not None:
-        path = Path(arguments.out)
-        if path.exists() and NetSpec.load(path) != line:
-            raise UserError(f"{path} holds another network; give another --out")
-        runs.write_text(path, line.to_json() + "\n")
-    _print_redesign(backbone, line)
-    if arguments.out is not None:
-        print(f"Written to {arguments.out}")  # noqa: T201
-    _benchmark_redesign(backbone, line)
-
-
-def _print_redesign(backbone: NetSpec, line: NetSpec) -> None:
-    """Print the widths and costs of two networks side by side."""
-    from rexnet.cli.console import plain_console, table
-    from rexnet.report.text import percent
-
-    before, after = cost.count(backbone), cost.count(line)
-    pairs = zip(backbone.widths, line.widths, strict=True)
-    rows = [(f"block {number}", *map(str, pair)) for number, pair in enumerate(pairs, 1)]
-    rows.append(("params", f"{before.params:,}", f"{after.params:,}"))
-    rows.append(("MACs", f"{before.macs:,}", f"{after.macs:,}"))
-    console = plain_console()
-    console.print(table(("output channels", backbone.name, line.name), rows))
-    params, macs = after.params / before.params, after.macs / before.macs
-    least = min(params, macs) < design.FILL
-    console.print(
-        f"{line.name} uses {percent(params)} % of the params and {percent(macs)} % of the MACs of "
-        f"{backbone.name}{'; a line of its blocks cannot use up both' if least else ''}.",
-        soft_wrap=True,
-    )
-    if any(block.shortcut == "equal" for block in backbone.blocks):
-        console.print(
-            "Shortcuts that need equal widths are ReXNet's padded ones on the line.",
-            soft_wrap=True,
-        )
-
-
-def export(arguments: Namespace) -> None:
-    """Write a model as a file of a runtime and print how far it is from the model, and how fast."""
-    from rexnet.deploy.config import ExportConfig
-
-    config = config_of(ExportConfig, arguments)
-    lookup.check_model(config.model, config.weights)
-    if config.calibration is not None:
-        check_source(config.calibration)
-    from rexnet.cli.console import Bar, plain_console, table
-    from rexnet.deploy import export as job
-    from rexnet.report.text import percent
-
-    console = plain_console()
-    with Bar(console, "exporting") as bar:
-        result = job.run(config, bar.update)
-    if not result["trained"]:
-        console.print("The weights are random: the file is good for timings alone.")
-    times = {f"{name} (ms)": f"{value:.2f}" for name, value in result["milliseconds"].items()}
-    parity = result["parity"]
-    rows = [
-        ("params", f"{result['params']:,}"),
-        ("MACs", f"{result['macs']:,}"),
-        ("pixels", str(result["resolution"])),
-        ("difference", f"{parity['difference']:.1e}, at most {parity['limit']:g}"),
-        *times.items(),
-    ]
-    if "stirred_difference" in parity:
-        rows.insert(4, ("with other weights", f"{parity['stirred_difference']:.1e}"))
-    int8 = result.get("int8")
-    if int8 is not None:
-        rows.append(("top-1 before (%)", percent(int8["top1_float"], 2)))
-        rows.append(("top-1 in int8 (%)", percent(int8["top1"], 2)))
-        rows.append(("counted on", f"{int8['num_images']:,} images"))
-    threads = f"{result['threads']} thread{'s' * (result['threads'] > 1)}"
-    console.print(table((f"{config.format}, one image, {threads}", ""), rows))
-    busy = business(result["others"])
-    if busy:
-        console.print(f"The machine was busy: {busy}; the times are too long.", soft_wrap=True)
-    elif int8 is not None:
-        _print_if_slower(console, result["milliseconds"])
-    folder = job.out(config)
-    print_paths(console, "Made:", [folder / name for name in (*result["files"], job.RECORD)])
-
-
-def _print_if_slower(console: Any, milliseconds: dict[str, float]) -> None:
-    """Say so if the file in 8 bits is no faster than the one in 32."""
-    (before,) = (value for name, value in milliseconds.items() if name not in ("torch", "int8"))
-    after = milliseconds["int8"]
-    if after >= before:
-        console.print(
-            f"int8 is slower here: {after:.2f} ms against {before:.2f} ms for an image; take the "
-            "file in float32 unless its size matters.",
-            soft_wrap=True,
-        )
-
-
-def _benchmark_redesign(backbone: NetSpec, line: NetSpec) -> None:
-    """Time two networks side by side in the default runtimes."""
-    from rexnet.cli.console import plain_console
-    from rexnet.deploy import benchmark as job
-    from rexnet.deploy.config import BenchmarkConfig
-    from rexnet.deploy.models import of_spec
-
-    console = plain_console()
-    found = [of_spec(backbone), of_spec(line)]
-    config = BenchmarkConfig(models=(backbone.name, line.name))
-    result = _timed(console, lambda show: job.measure(found, config, show))
-    _print_timings(console, result)
-    _print_protocol(console, result)
+COMMANDS = (
+    Command(
+        name="export",
+        help="Write a model as a verified file of ONNX Runtime, OpenVINO or ExecuTorch",
+        add=add_export,
+        run=export,
+    ),
+    Command(
+        name="benchmark",
+        help="Time models in runtimes side by side; Table A1",
+        add=add_benchmark,
+        run=benchmark,
+    ),
+    Command(
+        name="doctor",
+        help="Tell what timings on this machine depend on, and what makes them lie",
+        add=add_doctor,
+        run=doctor,
+    ),
+)

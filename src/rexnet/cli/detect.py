@@ -1,25 +1,46 @@
-"""What the verbs of ``rexnet detect`` do and print; see ``verbs``."""
+"""``rexnet detect train``, ``validate`` and ``predict``."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 
 from rexnet import runs
 from rexnet.cli import lookup
-from rexnet.cli.verbs import config_of, print_left_out, print_paths, program, trained
+from rexnet.cli.arguments import Command, add_config, config_of
+from rexnet.cli.made import print_next, print_paths
+from rexnet.cli.train import print_left_out, trained
 from rexnet.data.coco import find_part
+from rexnet.detect.config import DetectTrainConfig, DetectValidateConfig, detector_in
 from rexnet.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 MAX_CLASSES = 20
 """Classes that a validation prints; the rest is in its file."""
 
+TITLES = {
+    "ap": "AP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "ap_small": "AP small",
+    "ap_medium": "AP medium",
+    "ap_large": "AP large",
+}
+
+SKIP_CORRUPT = {"help": "Leave out images that cannot be read and boxes without area"}
+"""What ``--skip_corrupt`` does, in fewer words than the configs'."""
+
+
+def add_train(parser: ArgumentParser) -> None:
+    """Declare the options of a training."""
+    add_config(parser, DetectTrainConfig, changes={"skip_corrupt": SKIP_CORRUPT})
+
 
 def train(arguments: Namespace) -> None:
     """Train a detector, then draw its curves and the page of its validation."""
-    from rexnet.detect.config import DetectTrainConfig
-
     config = config_of(DetectTrainConfig, arguments)
     lookup.check_detection(config)
     from rexnet.cli.console import plain_console, table
@@ -33,7 +54,7 @@ def train(arguments: Namespace) -> None:
         return
     folder = Path(config.out)
     print_left_out(console, folder)
-    print_boxes_left_out(console, result)
+    _print_boxes_left_out(console, result)
     categories = runs.read_json(folder / "train.json")["data"]["categories"]
     words = ", ".join(f"{name} {id_}" for name, id_ in categories.items())
     console.print(f"{len(categories)} categories, with their ids: {words}", soft_wrap=True)
@@ -49,14 +70,27 @@ def train(arguments: Namespace) -> None:
     made = [folder / "model", *write_figures(folder)]
     names = ("metrics.jsonl", "result.json", "last.pt", "best.pt", "validation/detections.json")
     print_paths(console, "Made:", [*made, *(folder / name for name in names)])
-    console.print(f"\nNext:\n  {program()} detect validate {folder}", soft_wrap=True)
-    console.print(f"  {program()} detect predict {folder} IMAGE...", soft_wrap=True)
+    print_next(console, (f"detect validate {folder}", f"detect predict {folder} IMAGE..."))
+
+
+def _print_boxes_left_out(console: "Console", result: dict[str, Any]) -> None:
+    """Say how many boxes were cut or left out."""
+    parts = zip(("train", "val"), result["num_clipped"], result["num_degenerate"], strict=True)
+    for part, clipped, degenerate in parts:
+        if clipped:
+            console.print(f"Boxes of {part} that reached over an edge and were cut: {clipped}")
+        if degenerate:
+            console.print(f"Boxes of {part} without area that were left out: {degenerate}")
+
+
+def add_validate(parser: ArgumentParser) -> None:
+    """Declare the arguments of a validation."""
+    changes = {"skip_corrupt": SKIP_CORRUPT}
+    add_config(parser, DetectValidateConfig, positional=("detector",), changes=changes)
 
 
 def validate(arguments: Namespace) -> None:
     """Evaluate a detector, print its average precision and draw the page."""
-    from rexnet.detect.config import DetectValidateConfig, detector_in
-
     config = config_of(DetectValidateConfig, arguments)
     detector_in(config.detector)
     if config.data is not None:
@@ -82,10 +116,17 @@ def validate(arguments: Namespace) -> None:
     print_paths(console, "\nMade:", made)
 
 
+def add_predict(parser: ArgumentParser) -> None:
+    """Declare the arguments of a prediction."""
+    parser.add_argument("detector", type=str, help="A run folder, or a folder of a detector")
+    parser.add_argument("images", type=str, nargs="+", metavar="IMAGE", help="Files of images")
+    parser.add_argument("--score", type=float, default=0.3, help="The lowest score to be told")
+    parser.add_argument("--out", type=str | None, help="A folder for pictures with the boxes")
+    parser.add_argument("--json", action="store_true", help="Print a JSON object an image")
+
+
 def predict(arguments: Namespace) -> None:
     """Print what is on images, and draw it if a folder is given."""
-    from rexnet.detect.config import detector_in
-
     if not 0 <= arguments.score <= 1:
         raise UserError(f"score {arguments.score} must be from 0 to 1")
     detector_in(arguments.detector)
@@ -105,85 +146,17 @@ def predict(arguments: Namespace) -> None:
         print(json.dumps(row) if arguments.json else told, flush=True)  # noqa: T201
 
 
-def study(arguments: Namespace) -> None:
-    """Train detectors on several backbones and print AP beside the paper's."""
-    from rexnet.studies.config import DetectionStudy
+JOBS = (
+    Command(name="train", help="Train SSDLite on images with boxes", add=add_train, run=train),
+    Command(
+        name="validate",
+        help="Count the average precision of a detector",
+        add=add_validate,
+        run=validate,
+    ),
+    Command(name="predict", help="Find what is on images", add=add_predict, run=predict),
+)
 
-    config = config_of(DetectionStudy, arguments)
-    lookup.check_detection_study(config)
-    from rexnet.cli.console import Bar, plain_console, table, with_error
-    from rexnet.studies import detection as job
-
-    console = plain_console()
-    opening = "Ctrl-C stops the study; the same command goes on with it."
-    with Bar(console, "training", opening) as bar:
-        rows = job.run(config, bar.update)
-    header = ("backbone", "seeds", "AP", "AP50", "AP75", "params", "MACs", "paper: AP")
-    lines = []
-    for row in rows:
-        cells = [with_error(row, key, ".1f") for key in job.METRICS]
-        costs = f"{row['params'] / 1e6:.1f}M", f"{row['macs'] / 1e9:.2f}B"
-        paper = "-" if row["paper_ap"] is None else f"{row['paper_ap']:.1f}"
-        lines.append((row["backbone"], str(row["seeds"]), *cells, *costs, paper))
-    console.print(table(header, lines))
-    folder = Path(config.out)
-    print_paths(console, "\nMade:", [folder / "table.json", folder / "trainings.jsonl"])
-
-
-def summarise(arguments: Namespace) -> None:
-    """Print the params and MACs of a detector (Table 6)."""
-    source = arguments.backbone or arguments.network
-    if not source:
-        raise UserError("give --backbone: a name, the path of a spec, or timm:NAME")
-    lookup.check_model(source)
-    from rexnet.detect.backbone import create_backbone
-    from rexnet.detect.cost import count
-    from rexnet.detect.detector import of_detector
-    from rexnet.detect.heads import HEADS
-
-    backbone = create_backbone(source)
-    preprocessing = of_detector(backbone.preprocessing, arguments.resolution or 320)
-    names = [str(number) for number in range(arguments.classes)]
-    total = count(HEADS[arguments.detector](backbone, names, preprocessing=preprocessing))
-    summary = {
-        "detector": arguments.detector,
-        "backbone": backbone.name,
-        "params": total.params,
-        "macs": total.macs,
-        "resolution": preprocessing.resolution,
-        "num_classes": arguments.classes,
-        "widths": [*backbone.widths],
-    }
-    if arguments.json:
-        print(json.dumps(summary))  # noqa: T201
-        return
-    from rexnet.cli.console import plain_console, table
-
-    rows = [
-        (name, f"{value:,}" if isinstance(value, int) else str(value))
-        for name, value in summary.items()
-    ]
-    plain_console().print(table(("detector", ""), rows))
-
-
-TITLES = {
-    "ap": "AP",
-    "ap50": "AP50",
-    "ap75": "AP75",
-    "ap_small": "AP small",
-    "ap_medium": "AP medium",
-    "ap_large": "AP large",
-}
-
-
-def print_boxes_left_out(console: Any, result: dict[str, Any]) -> None:
-    """Say how many boxes were cut or left out."""
-    parts = zip(("train", "val"), result["num_clipped"], result["num_degenerate"], strict=True)
-    for part, clipped, degenerate in parts:
-        if clipped:
-            console.print(f"Boxes of {part} that reached over an edge and were cut: {clipped}")
-        if degenerate:
-            console.print(f"Boxes of {part} without area that were left out: {degenerate}")
-
-
-VERBS = {"train": train, "validate": validate, "predict": predict}
+COMMANDS = (
+    Command(name="detect", help="Train, validate and use a detector: SSDLite", commands=JOBS),
+)

@@ -11,7 +11,6 @@ from rexnet.detect import recipe as detection_recipes
 from rexnet.detect.config import DetectTrainConfig
 from rexnet.nn.sources import check_model as check_model
 from rexnet.nn.sources import find, find_weights, resolve
-from rexnet.studies.config import ActivationStudy, DetectionStudy, FactorStudy
 from rexnet.train import recipe as recipes
 from rexnet.train.config import TrainConfig
 
@@ -32,18 +31,6 @@ def check_training(config: TrainConfig) -> None:
         find_weights(weights, spec)
 
 
-def check_study(config: ActivationStudy | FactorStudy) -> None:
-    """Check recipe, network and images of a study of trainings.
-
-    Raises:
-        UserError: One of them is not there.
-    """
-    recipes.load(config.recipe, config.set)
-    if isinstance(config, ActivationStudy):
-        resolve(config.model)
-    check_source(config.data)
-
-
 def check_detection(config: DetectTrainConfig) -> None:
     """Check recipe, backbone, images and weights of the training of a detector.
 
@@ -59,18 +46,3 @@ def check_detection(config: DetectTrainConfig) -> None:
     if (Path(config.out) / "last.pt").exists():
         weights = None
     check_model(config.backbone, weights)
-
-
-def check_detection_study(config: DetectionStudy) -> None:
-    """Check recipe, backbones, images and weights of a study of detectors.
-
-    Raises:
-        UserError: One of them is not there.
-    """
-    detection_recipes.load(config.recipe, config.set)
-    for part in ("train", "val"):
-        find_part(config.data, part)
-    # Trainings that go on have their own.
-    weights = None if Path(config.out).exists() else config.weights
-    for backbone in config.backbones:
-        check_model(backbone, weights)

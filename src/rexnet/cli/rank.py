@@ -1,18 +1,39 @@
-"""What the verb of the rank study does and prints; see ``verbs``."""
+"""``rexnet study rank``."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 
 from rexnet.cli import lookup
-from rexnet.cli.verbs import config_of, print_paths
+from rexnet.cli.arguments import Command, add_config, config_of
+from rexnet.cli.made import print_paths
 from rexnet.data.sources import check_source
 from rexnet.errors import UserError
-from rexnet.studies.config import FactorStudy
 from rexnet.studies.rank.config import NetworkStudy, RankStudy
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 OF_NETWORKS = ("model", "data", "weights", "images")
+
+
+def add_rank(parser: ArgumentParser) -> None:
+    """Declare the options of the study of random layers, and those of a look into a network."""
+    words = "pointwise (a), conv (b), bottleneck (c), depthwise (d)"
+    changes: dict[str, dict[str, Any]] = {
+        "architectures": {"help": words},
+        "functions": {},
+        "ratios": {"help": "Input channels by output channels"},
+        "widths": {"metavar": ("LEAST", "MOST")},
+    }
+    add_config(parser, RankStudy, changes=changes)
+    words = "Look at a network instead: a run folder, a name or a spec in JSON"
+    parser.add_argument("--model", type=str | None, help=words)
+    parser.add_argument("--data", type=str | None, help="With --model: images, as in training")
+    parser.add_argument("--weights", type=str | None, help="With --model: as in training")
+    words = "With --model: how many (default: 128)"
+    parser.add_argument("--images", type=int | None, help=words)
 
 
 def study(arguments: Namespace) -> None:
@@ -26,10 +47,7 @@ def study(arguments: Namespace) -> None:
         return
     if asked:
         raise UserError(f"--{next(iter(asked))} goes with --model")
-    asked_of_layers = arguments.clone()
-    for name in OF_NETWORKS:
-        asked_of_layers.pop(name)
-    _count(config_of(RankStudy, asked_of_layers))
+    _count(config_of(RankStudy, arguments))
 
 
 def _count(config: RankStudy) -> None:
@@ -50,7 +68,7 @@ def _count(config: RankStudy) -> None:
     print_paths(console, "\nMade:", made)
 
 
-def _print_panel(console: Any, architecture: str, rows: list[dict[str, Any]]) -> None:
+def _print_panel(console: "Console", architecture: str, rows: list[dict[str, Any]]) -> None:
     """Print the rank ratios of one architecture, and how far they are from those read off."""
     from rexnet.cli.console import table
     from rexnet.report.rank import PANELS
@@ -117,34 +135,9 @@ def _look_into(config: NetworkStudy) -> None:
     print_paths(console, "\nMade:", made)
 
 
-def factors(arguments: Namespace) -> None:
-    """Train the four networks of the factor study and print Table 2 beside the paper's."""
-    config = config_of(FactorStudy, arguments)
-    lookup.check_study(config)
-    from rexnet.cli.console import Bar, plain_console, table, with_error
-    from rexnet.studies import factors as job
-
-    console = plain_console()
-    opening = "Ctrl-C stops the study; the same command goes on with it."
-    with Bar(console, "training", opening) as bar:
-        rows = job.run(config, bar.update)
-    columns = ("top-1 (%)", "nuclear norm", "by the baseline's", "MACs", "params")
-    header = ("network", "seeds", *columns, "paper: top-1", "norm", "by the baseline's")
-    lines = [
-        (
-            row["network"],
-            str(row["seeds"]),
-            with_error(row, "top1", ".2f"),
-            with_error(row, "nuclear_norm", ".2f"),
-            f"{row['gain']:.3f}",
-            f"{row['macs']:,}",
-            f"{row['params']:,}",
-            f"{row['paper_top1']:.1f}",
-            f"{row['paper_nuclear_norm']:.1f}",
-            f"{row['paper_gain']:.3f}",
-        )
-        for row in rows
-    ]
-    console.print(table(header, lines))
-    folder = Path(config.out)
-    print_paths(console, "\nMade:", [folder / "table.json", folder / "trainings.jsonl"])
+COMMAND = Command(
+    name="rank",
+    help="The rank of random layers (Figure 1), or of a network's blocks",
+    add=add_rank,
+    run=study,
+)

@@ -1,68 +1,23 @@
-"""What the verbs with a budget of time do and print; see ``verbs``."""
+"""What a search and a design under a budget of time share: the clock, and what it measured."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import Namespace
-
-from rexnet import cost, runs
-from rexnet.budget import Budget, LatencyBudget
-from rexnet.errors import UserError
+from rexnet import runs
+from rexnet.budget import LatencyBudget
 from rexnet.latency import Predictor
 from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from rexnet.cli.console import Bar
     from rexnet.deploy.stopwatch import Stopwatch
 
 
-def design_in_time(arguments: Namespace) -> None:
-    """Write the spec of the largest network that keeps a time on this machine."""
-    from rexnet.cli.console import Bar, plain_console
-    from rexnet.cli.verbs import show
-    from rexnet.deploy import latency_design
-
-    path, sizes = Path(arguments.out), (arguments.blocks, arguments.classes, arguments.resolution)
-    if path.exists():
-        # Before minutes of measuring: another time gives another network.
-        NetSpec.load(path)
-    if arguments.params is None:
-        family, multiples = latency_design.rexnets(*sizes)
-    else:
-        limits = Budget(params=arguments.params, macs=arguments.macs)
-        family, multiples = latency_design.lines(limits, *sizes)
-    family(multiples[0])
-    console = plain_console()
-    opening = "Ctrl-C stops measuring; the same command goes on with it."
-    with Bar(console, "measuring", opening) as bar:
-        clock = clock_of(arguments.latency, bar, console)
-        found = latency_design.find(family, multiples, arguments.latency, clock)
-    if path.exists() and NetSpec.load(path) != found.spec:
-        raise UserError(
-            f"{path} holds another network than {found.spec.name}, which keeps "
-            f"{arguments.latency}; give another --out"
-        )
-    runs.write_text(path, found.spec.to_json() + "\n")
-    total, its = cost.count(found.spec), found.measured
-    console.print(
-        f"{found.spec.name} takes {its.fastest:.3g} ms in its fastest round (median "
-        f"{its.median:.3g}, quartiles {its.quartiles[0]:.3g} to {its.quartiles[1]:.3g}), measured "
-        f"on {_where(clock.device)}; predicted were {found.predicted:.3g} ms; "
-        f"{found.predictor.told()}.",
-        soft_wrap=True,
-    )
-    if found.busy:
-        console.print(
-            f"The machine was busy: {found.busy}. When it is quiet, a larger network may keep "
-            f"{arguments.latency}.",
-            soft_wrap=True,
-        )
-    show(found.spec, total.params, total.macs, path)
-
-
-def _tell_other_work(console: Any) -> None:
+def _tell_other_work(console: "Console") -> None:
     """Say what else the machine computes."""
     from rexnet.deploy.doctor import other_work
     from rexnet.deploy.machine import examine
@@ -77,7 +32,7 @@ def _tell_other_work(console: Any) -> None:
         )
 
 
-def clock_of(budget: LatencyBudget, bar: "Bar", console: Any) -> "Stopwatch":
+def clock_of(budget: LatencyBudget, bar: "Bar", console: "Console") -> "Stopwatch":
     """Return what measures networks in the runtime of a budget, and shows on ``bar`` how far it is.
 
     Before it measures for the first time it tells on ``console`` what else the machine computes.
@@ -99,7 +54,8 @@ def clock_of(budget: LatencyBudget, bar: "Bar", console: Any) -> "Stopwatch":
     return dataclasses.replace(found, measured=measured)
 
 
-def _where(device: dict[str, Any]) -> str:
+def where(device: dict[str, Any]) -> str:
+    """Return in words on what was measured."""
     runtime, threads = device["runtime"], device["threads"]
     plural = "s" if threads != 1 else ""
     return (
@@ -108,7 +64,7 @@ def _where(device: dict[str, Any]) -> str:
     )
 
 
-def print_short_list(folder: Path, console: Any) -> None:
+def print_short_list(folder: Path, console: "Console") -> None:
     """Print what the best networks of a search under a budget of time took."""
     from rexnet.cli.console import table
     from rexnet.report.text import percent
@@ -132,7 +88,7 @@ def print_short_list(folder: Path, console: Any) -> None:
     title = f"The most accurate, in milliseconds; the fastest has to keep {found['budget']}"
     console.print(table(header, rows, title))
     predictor = Predictor.load(folder / "latency.json")
-    console.print(f"Measured on {_where(found['device'])}; {predictor.told()}.", soft_wrap=True)
+    console.print(f"Measured on {where(found['device'])}; {predictor.told()}.", soft_wrap=True)
     if predictor.busy:
         console.print(
             f"The machine was busy when the predictor was fitted: {predictor.busy}. Its times may "

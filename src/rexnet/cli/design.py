@@ -1,0 +1,180 @@
+"""``rexnet design`` and ``redesign``: from a budget, or a backbone's cost, to a network."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from rexnet import cost, design, runs
+from rexnet.budget import Budget, Count, LatencyBudget
+from rexnet.cli.arguments import Command
+from rexnet.cli.deploy import print_protocol, print_timings, timed
+from rexnet.cli.made import print_spec
+from rexnet.cli.stopwatch import clock_of, where
+from rexnet.errors import UserError
+from rexnet.spec import NetSpec
+
+
+def add_design(parser: ArgumentParser) -> None:
+    """Declare the options of a design."""
+    parser.add_argument("--params", type=Count | None, help="Most params, such as 4.8M")
+    parser.add_argument("--macs", type=Count | None, help="Most MACs, such as 400M")
+    words = "Most time for an image on this machine, such as 20ms@openvino; or onnxruntime"
+    parser.add_argument("--latency", type=LatencyBudget | None, help=words)
+    parser.add_argument("--blocks", type=int, default=16, help="Inverted bottlenecks")
+    parser.add_argument("--resolution", type=int, default=224, help="Side in pixels")
+    parser.add_argument("--classes", type=int, default=1000, help="Classes to tell apart")
+    parser.add_argument("--out", type=str, default="spec.json", help="Where the spec is written")
+
+
+def design_network(arguments: Namespace) -> None:
+    """Write the spec of the network that fills a budget."""
+    given = [name for name in ("params", "macs") if arguments[name] is not None]
+    missing = [f"--{name}" for name in ("params", "macs") if name not in given]
+    if missing and (given or arguments.latency is None):
+        instead = "" if given else ", or --latency"
+        raise UserError(f"give {' and '.join(missing)}{instead}")
+    if arguments.latency is not None:
+        _design_in_time(arguments)
+        return
+    proposal = design.design(
+        Budget(params=arguments.params, macs=arguments.macs),
+        num_blocks=arguments.blocks,
+        num_classes=arguments.classes,
+        resolution=arguments.resolution,
+    )
+    path = Path(arguments.out)
+    if path.exists() and NetSpec.load(path) != proposal.spec:
+        raise UserError(f"{path} holds another network; give another --out")
+    runs.write_text(path, proposal.spec.to_json() + "\n")
+    print_spec(proposal.spec, proposal.params, proposal.macs, path)
+
+
+def _design_in_time(arguments: Namespace) -> None:
+    """Write the spec of the largest network that keeps a time on this machine."""
+    from rexnet.cli.console import Bar, plain_console
+    from rexnet.deploy import latency_design
+
+    path, sizes = Path(arguments.out), (arguments.blocks, arguments.classes, arguments.resolution)
+    if path.exists():
+        # Before minutes of measuring: another time gives another network.
+        NetSpec.load(path)
+    if arguments.params is None:
+        family, multiples = latency_design.rexnets(*sizes)
+    else:
+        limits = Budget(params=arguments.params, macs=arguments.macs)
+        family, multiples = latency_design.lines(limits, *sizes)
+    family(multiples[0])
+    console = plain_console()
+    opening = "Ctrl-C stops measuring; the same command goes on with it."
+    with Bar(console, "measuring", opening) as bar:
+        clock = clock_of(arguments.latency, bar, console)
+        found = latency_design.find(family, multiples, arguments.latency, clock)
+    if path.exists() and NetSpec.load(path) != found.spec:
+        raise UserError(
+            f"{path} holds another network than {found.spec.name}, which keeps "
+            f"{arguments.latency}; give another --out"
+        )
+    runs.write_text(path, found.spec.to_json() + "\n")
+    total, its = cost.count(found.spec), found.measured
+    console.print(
+        f"{found.spec.name} takes {its.fastest:.3g} ms in its fastest round (median "
+        f"{its.median:.3g}, quartiles {its.quartiles[0]:.3g} to {its.quartiles[1]:.3g}), measured "
+        f"on {where(clock.device)}; predicted were {found.predicted:.3g} ms; "
+        f"{found.predictor.told()}.",
+        soft_wrap=True,
+    )
+    if found.busy:
+        console.print(
+            f"The machine was busy: {found.busy}. When it is quiet, a larger network may keep "
+            f"{arguments.latency}.",
+            soft_wrap=True,
+        )
+    print_spec(found.spec, total.params, total.macs, path)
+
+
+def add_redesign(parser: ArgumentParser) -> None:
+    """Declare the arguments of a redesign."""
+    words = "A name, the path of a spec in JSON, or a run folder"
+    parser.add_argument("backbone", type=str, help=words)
+    parser.add_argument(
+        "--budget", type=Literal["same"], default="same", help="Params and MACs: the backbone's"
+    )
+    parser.add_argument("--out", type=str | None, help="Where the spec is written, if anywhere")
+
+
+def _benchmark(backbone: NetSpec, line: NetSpec) -> None:
+    """Time two networks side by side in the default runtimes."""
+    from rexnet.cli.console import plain_console
+    from rexnet.deploy import benchmark as job
+    from rexnet.deploy.config import BenchmarkConfig
+    from rexnet.deploy.models import of_spec
+
+    console = plain_console()
+    found = [of_spec(backbone), of_spec(line)]
+    config = BenchmarkConfig(models=(backbone.name, line.name))
+    result = timed(console, lambda show: job.measure(found, config, show))
+    print_timings(console, result)
+    print_protocol(console, result)
+
+
+def redesign(
+    arguments: Namespace, benchmark: Callable[[NetSpec, NetSpec], None] = _benchmark
+) -> None:
+    """Print a backbone beside the network on a line at its cost, write its spec and time both."""
+    from rexnet.nn.sources import resolve
+
+    backbone = resolve(arguments.backbone)
+    line = design.redesign(backbone).spec
+    if arguments.out is not None:
+        path = Path(arguments.out)
+        if path.exists() and NetSpec.load(path) != line:
+            raise UserError(f"{path} holds another network; give another --out")
+        runs.write_text(path, line.to_json() + "\n")
+    _print_redesign(backbone, line)
+    if arguments.out is not None:
+        print(f"Written to {arguments.out}")  # noqa: T201
+    benchmark(backbone, line)
+
+
+def _print_redesign(backbone: NetSpec, line: NetSpec) -> None:
+    """Print the widths and costs of two networks side by side."""
+    from rexnet.cli.console import plain_console, table
+    from rexnet.report.text import percent
+
+    before, after = cost.count(backbone), cost.count(line)
+    pairs = zip(backbone.widths, line.widths, strict=True)
+    rows = [(f"block {number}", *map(str, pair)) for number, pair in enumerate(pairs, 1)]
+    rows.append(("params", f"{before.params:,}", f"{after.params:,}"))
+    rows.append(("MACs", f"{before.macs:,}", f"{after.macs:,}"))
+    console = plain_console()
+    console.print(table(("output channels", backbone.name, line.name), rows))
+    params, macs = after.params / before.params, after.macs / before.macs
+    least = min(params, macs) < design.FILL
+    console.print(
+        f"{line.name} uses {percent(params)} % of the params and {percent(macs)} % of the MACs of "
+        f"{backbone.name}{'; a line of its blocks cannot use up both' if least else ''}.",
+        soft_wrap=True,
+    )
+    if any(block.shortcut == "equal" for block in backbone.blocks):
+        console.print(
+            "Shortcuts that need equal widths are ReXNet's padded ones on the line.",
+            soft_wrap=True,
+        )
+
+
+COMMANDS = (
+    Command(
+        name="design",
+        help="Go from a budget to a network on a line, without a search",
+        add=add_design,
+        run=design_network,
+    ),
+    Command(
+        name="redesign",
+        help="Go from a backbone to the network on a line at its cost",
+        add=add_redesign,
+        run=redesign,
+    ),
+)

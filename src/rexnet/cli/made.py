@@ -1,0 +1,42 @@
+"""What a verb tells at its end: what it made, and the commands that go on from there."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rexnet.spec import NetSpec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_paths(console: "Console", title: str, paths: Sequence[Path]) -> None:
+    """Print a title, then a path a line."""
+    console.print(title)
+    for path in paths:
+        console.print(f"  {path}", soft_wrap=True)
+
+
+def print_next(console: "Console", commands: Sequence[str]) -> None:
+    """Print commands to go on with, each given without the name of the program."""
+    console.print("\nNext:")
+    for command in commands:
+        console.print(f"  {program()} {command}", soft_wrap=True)
+
+
+def print_spec(spec: NetSpec, params: int, macs: int, path: Path) -> None:
+    """Print the widths and the cost of a network that was written to ``path``."""
+    widths = "-".join(str(width) for width in spec.widths)
+    print(f"{widths}: {params:,} params, {macs:,} MACs, written to {path}")  # noqa: T201
+
+
+def program() -> str:
+    """Return how the command was called, so that printed commands can be pasted."""
+    called = Path(sys.argv[0])
+    if called.name != "rexnet":
+        return "rexnet"
+    near = os.path.relpath(called)
+    on_path = any(Path(folder) == called.parent for folder in os.get_exec_path())
+    return "rexnet" if on_path else min(near, str(called), key=len)

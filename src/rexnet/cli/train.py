@@ -1,0 +1,167 @@
+"""``rexnet train``, ``validate`` and ``predict``."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from rexnet import runs
+from rexnet.cli import lookup
+from rexnet.cli.arguments import Command, add_config, config_of
+from rexnet.cli.made import print_next, print_paths
+from rexnet.data.sources import check_source
+from rexnet.errors import UserError
+from rexnet.nn.sources import find_trained
+from rexnet.train.config import TrainConfig, ValidateConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MODEL = "A run folder, a model folder or hf:USER/REPO; with --weights, a name or a spec in JSON"
+
+MAX_CLASSES = 30
+"""Classes that a validation prints; the rest is in its file."""
+
+
+def add_train(parser: ArgumentParser) -> None:
+    """Declare the options of a training."""
+    words = "Leave out images that cannot be read, instead of refusing"
+    add_config(parser, TrainConfig, changes={"skip_corrupt": {"help": words}})
+
+
+def train(arguments: Namespace) -> None:
+    """Train a network, then draw its curves and the confusion picture."""
+    config = config_of(TrainConfig, arguments)
+    lookup.check_training(config)
+    from rexnet.cli.console import plain_console, table
+    from rexnet.report.text import percent
+    from rexnet.report.training import write_figures
+    from rexnet.train import job
+
+    console = plain_console()
+    result = trained(console, job.run, config)
+    if result is None:
+        return
+    folder = Path(config.out)
+    print_left_out(console, folder)
+    spread = f" ± {percent(result['top1_stderr'], 2)}"
+    rows = [
+        ("top-1 (%)", percent(result["top1"], 2) + spread),
+        ("top-5 (%)", percent(result["top5"], 2)),
+        ("loss", f"{result['loss']:.4f}"),
+        ("validated on", f"{result['num_images']:,} images"),
+        ("trained on", f"{result['num_train']:,} images, {result['epochs']} epochs"),
+        ("best epoch", f"{result['best_epoch']}, top-1 {percent(result['best_top1'], 2)}"),
+        ("params", f"{result['params']:,}"),
+        ("MACs", f"{result['macs']:,}"),
+    ]
+    console.print(table(("after the last epoch", ""), rows))
+    made = [folder / "model", *write_figures(folder)]
+    names = ("metrics.jsonl", "result.json", "last.pt", "best.pt", "validation/classes.jsonl")
+    print_paths(console, "Made:", [*made, *(folder / name for name in names)])
+    print_next(console, (f"validate {folder}", f"predict {folder} IMAGE..."))
+
+
+def trained(
+    console: "Console", run: Callable[..., dict[str, Any]], config: Any
+) -> dict[str, Any] | None:
+    """Train with a progress bar, and return the result, or None in a process that does not lead."""
+    from rexnet.cli.console import Bar
+
+    leads = os.environ.get("RANK", "0") == "0"
+    opening = "Ctrl-C stops the training; the same command goes on with it."
+    with Bar(console, "training", opening) as bar:
+        result = run(config, bar.update if leads else lambda progress: None)
+    return result if leads else None
+
+
+def print_left_out(console: "Console", folder: Path) -> None:
+    """Name the images that a training left out as corrupt."""
+    for rows in runs.read_json(folder / "images.json").values():
+        for place, reason in rows:
+            console.print(f"Left out as corrupt: {place} ({reason})", soft_wrap=True)
+
+
+def add_validate(parser: ArgumentParser) -> None:
+    """Declare the arguments of a validation."""
+    changes = {"model": {"help": MODEL}}
+    add_config(parser, ValidateConfig, positional=("model",), changes=changes)
+
+
+def validate(arguments: Namespace) -> None:
+    """Evaluate a trained model and print what its classes are taken for."""
+    config = config_of(ValidateConfig, arguments)
+    find_trained(config.model, config.weights)
+    if config.data is not None:
+        check_source(config.data)
+    from rexnet.cli.console import Bar, plain_console, table
+    from rexnet.report.text import percent
+    from rexnet.report.training import write_confusion
+    from rexnet.train.validate import validate as run
+
+    console = plain_console()
+    with Bar(console, "validating") as bar:
+        found = run(config, bar.update)
+    evaluation = found.evaluation
+    rows = []
+    for row in evaluation.per_class(found.classes):
+        if row["num_images"]:
+            worst = f"{row['mistaken_for']} ({row['times']})" if row["mistaken_for"] else "-"
+            rows.append((row["class"], f"{row['num_images']:,}", percent(row["top1"]), worst))
+    rows.sort(key=lambda row: float(row[2]))
+    shown = rows[:MAX_CLASSES]
+    console.print(table(("class", "images", "top-1 (%)", "most taken for"), shown))
+    if len(rows) > len(shown):
+        console.print(f"The {len(shown)} worst of {len(rows)} classes; all are in classes.jsonl.")
+    console.print(
+        f"{found.images}: top-1 {percent(evaluation.top1, 2)} ± "
+        f"{percent(evaluation.standard_error, 2)} %, top-5 {percent(evaluation.top5, 2)} %, loss "
+        f"{evaluation.loss:.4f}, {evaluation.num_images:,} images, "
+        f"{evaluation.images_per_second:,.0f} images a second",
+        soft_wrap=True,
+    )
+    names = ("result.json", "classes.jsonl")
+    made = [write_confusion(found.folder), *(found.folder / name for name in names)]
+    print_paths(console, "\nMade:", made)
+
+
+def add_predict(parser: ArgumentParser) -> None:
+    """Declare the arguments of a prediction."""
+    parser.add_argument("model", type=str, help=MODEL)
+    parser.add_argument("images", type=str, nargs="+", metavar="IMAGE", help="Files of images")
+    parser.add_argument("--weights", type=str | None, help="As in training")
+    parser.add_argument("--top", type=int, default=5, help="Classes to name")
+    parser.add_argument("--json", action="store_true", help="Print a JSON object an image")
+
+
+def predict(arguments: Namespace) -> None:
+    """Print the likeliest classes of images."""
+    if not 1 <= arguments.top <= 1000:
+        raise UserError(f"top {arguments.top} must be from 1 to 1000")
+    find_trained(arguments.model, arguments.weights)
+    from rexnet.train.validate import predict as run
+    from rexnet.train.validate import trained
+
+    model = trained(arguments.model, arguments.weights)
+    for path, found in run(model, arguments.images, arguments.top):
+        if arguments.json:
+            classes = [{"class": name, "probability": value} for name, value in found]
+            print(json.dumps({"image": path, "classes": classes}), flush=True)  # noqa: T201
+        else:
+            words = ", ".join(f"{name} {100 * value:.1f} %" for name, value in found)
+            print(f"{path}: {words}", flush=True)  # noqa: T201
+
+
+COMMANDS = (
+    Command(name="train", help="Train a network by a recipe", add=add_train, run=train),
+    Command(
+        name="validate",
+        help="Evaluate a trained model on labelled images",
+        add=add_validate,
+        run=validate,
+    ),
+    Command(name="predict", help="Name what is on images", add=add_predict, run=predict),
+)

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+from commands import mistaken, refused
+
+from rexnet import NetSpec, families, runs
+from rexnet.cli import design
+from rexnet.cli import main as cli
+from rexnet.cost import count
+
+MISTAKES = {
+    "design": (["design", "--params", "4.8M"], ["give --macs"]),
+    "design unit": (["design", "--params", "4.8X", "--macs", "1M"], ["--params", "'4.8X'"]),
+    "design too small": (
+        ["design", "--params", "1k", "--macs", "1k"],
+        ["no network fits params 1,000 and MACs 1,000", "raise the budget"],
+    ),
+    "design blocks": (["design", "--params", "4M", "--macs", "1G", "--blocks", "0"], ["0 blocks"]),
+    "design classes": (
+        ["design", "--params", "4M", "--macs", "1G", "--classes", "0"],
+        ["num_classes 0"],
+    ),
+    "redesign": (["redesign"], ["give a name or the path of a spec"]),
+    "redesign name": (["redesign", "mobilenet_v9"], ["'mobilenet_v9' (did you mean mobilenet_v"]),
+    "redesign budget": (
+        ["redesign", "mobilenet_v1", "--budget", "half"],
+        ["--budget", "'half' is not one of 'same'"],
+    ),
+    "redesign out": (["redesign", "mobilenet_v1", "--out", "."], ["cannot read the spec ."]),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_in_one_line_that_names_it_and_the_fix(mistake, capsys):
+    mistaken(capsys, *MISTAKES[mistake])
+
+
+def test_a_design_keeps_its_budget_and_its_file(capsys):
+    assert cli.main(["design", "--params", "4.8M", "--macs", "400M"]) == 0
+    printed = capsys.readouterr().out
+    spec = NetSpec.load("spec.json")
+    total = count(spec)
+    assert f"{total.params:,} params, {total.macs:,} MACs, written to spec.json" in printed
+    assert 0.9 * 4_800_000 < total.params <= 4_800_000
+    assert 0.9 * 400_000_000 < total.macs <= 400_000_000
+    before = Path("spec.json").read_bytes()
+    assert cli.main(["design", "--params", "4.8M", "--macs", "400M"]) == 0
+    assert "spec.json holds another network" in refused(
+        capsys, "design", "--params", "5M", "--macs", "400M"
+    )
+    assert Path("spec.json").read_bytes() == before
+
+
+def redesign(*arguments):
+    """Redesign a backbone and time nothing, which takes longest."""
+    parsed = cli.parse(["redesign", *arguments])
+    design.redesign(parsed.redesign, benchmark=lambda backbone, line: None)
+
+
+def test_a_redesign_shows_both_networks_and_keeps_a_file_of_another(capsys):
+    redesign("mobilenet_v2")
+    printed = capsys.readouterr().out
+    assert list(Path().iterdir()) == []
+    assert "3,504,872" in printed
+    assert "uses 95.9 % of the params and 99.8 % of the MACs of mobilenet_v2." in printed
+    assert "padded" in printed
+    redesign("mobilenet_v1", "--out", "spec.json")
+    printed = capsys.readouterr().out
+    spec, total = NetSpec.load("spec.json"), count(families.get("mobilenet_v1"))
+    assert f"{count(spec).params:,}" in printed
+    assert f"{total.params:,}" in printed
+    assert "padded" not in printed
+    before = Path("spec.json").read_bytes()
+    redesign("mobilenet_v1", "--out", "spec.json")
+    message = refused(capsys, "redesign", "mobilenet_v2", "--out", "spec.json")
+    assert "spec.json holds another network; give another --out" in message
+    assert Path("spec.json").read_bytes() == before
+
+
+def test_a_redesign_takes_a_run_folder_and_says_what_a_line_cannot_use(capsys):
+    Path("run").mkdir()
+    # Most params are in the last width, of which a line has less.
+    spec = families.search_network((8, 8, 8, 8, 8, 8, 400), 10)
+    runs.write_text(Path("run/spec.json"), spec.to_json())
+    redesign("run")
+    assert "cannot use up both" in capsys.readouterr().out
