@@ -30,7 +30,8 @@ from rexnet import cost
 from rexnet.data import in_memory
 from rexnet.data.in_memory import ImageSet
 from rexnet.families import search_network
-from rexnet.search.candidates.protocol import Evaluator, Protocol
+from rexnet.search.candidates.evaluator import Evaluator
+from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.executors.local import LocalExecutor
 from rexnet.spec import NetSpec
 

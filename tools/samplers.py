@@ -22,7 +22,8 @@ from rexnet.data import in_memory
 from rexnet.data.in_memory import ImageSet
 from rexnet.design import propose
 from rexnet.search import job
-from rexnet.search.candidates.protocol import Evaluator, Protocol
+from rexnet.search.candidates.evaluator import Evaluator
+from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.executors.local import LocalExecutor
 from rexnet.search.space import Space
 from rexnet.search.study import Study

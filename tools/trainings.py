@@ -16,7 +16,8 @@ from rexnet.data.in_memory import ImageSet
 from rexnet.deploy import machine
 from rexnet.errors import UserError
 from rexnet.families import search_network
-from rexnet.search.candidates.protocol import Evaluator, Protocol
+from rexnet.search.candidates.evaluator import Evaluator
+from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.executors.local import LocalExecutor
 
 Row = dict[str, Any]

@@ -26,7 +26,8 @@ from rexnet.errors import UserError
 from rexnet.latency import Clock, Limit, Predictor, same_device
 from rexnet.runs.progress import Estimate, OnProgress, Progress, time_left
 from rexnet.search import short_list
-from rexnet.search.candidates.protocol import Evaluator, Protocol
+from rexnet.search.candidates.evaluator import Evaluator
+from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.config import SearchConfig
 from rexnet.search.executors.local import Evaluate, LocalExecutor, Result
 from rexnet.search.space import Space, check_fast_enough, check_reachable, sample
@@ -574,7 +575,7 @@ def _row(
 
 def _check_device(device: str) -> None:
     # torch takes seconds to import, and a search on the CPU needs none in this process.
-    from rexnet.search.candidates.cpu import trainer
+    from rexnet.search.candidates.evaluator import trainer
 
     trainer(device)
 

@@ -1,16 +1,14 @@
 import dataclasses
 import math
-from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rexnet import UserError, families
-from rexnet.data.in_memory import ImageSet
+from rexnet import UserError
 from rexnet.search.candidates import protocol as protocols
-from rexnet.search.candidates.protocol import Evaluator, Protocol
+from rexnet.search.candidates.protocol import Protocol
 
 OTHER = {
     "epochs": 31,
@@ -85,63 +83,6 @@ def test_the_id_changes_with_every_setting_and_with_nothing_else():
 def test_a_setting_out_of_range_is_refused_with_its_limit(field, value):
     with pytest.raises(UserError, match=rf"^{field} {value} must be (at least|from)"):
         Protocol(**{field: value})
-
-
-@pytest.mark.parametrize("repeats", [1, 3])
-def test_the_evaluator_trains_once_a_repeat_with_rising_seeds_and_keeps_the_first_weights(
-    tmp_path, monkeypatch, repeats
-):
-    from rexnet.nn import weights as weight_files
-    from rexnet.search.candidates import cpu
-
-    calls, saved, shares = [], [], []
-
-    def train_candidate(spec, images, protocol, *, seed, on_epoch):
-        calls.append((spec, images, protocol, seed))
-        on_epoch(1, lambda: 0.1)
-        on_epoch(2, lambda: 0.2)
-        return f"model {seed}", seed / 10
-
-    monkeypatch.setattr(cpu, "train_candidate", train_candidate)
-    monkeypatch.setattr(weight_files, "save_weights", lambda *call: saved.append(call))
-    images = ImageSet(
-        name="none",
-        images=np.zeros((4, 8, 8, 3), np.uint8),
-        labels=np.arange(4) % 2,
-        held_out=np.arange(4) > 1,
-        classes=("a", "b"),
-    )
-    protocol = Protocol(epochs=2, repeats=repeats, seed=5)
-    spec = families.search_network((8, 8, 8), 2, 8)
-    path = tmp_path / "0.safetensors"
-    evaluation = Evaluator(images=images, protocol=protocol)(spec, path, shares.append)
-    seeds = [5, 6, 7][:repeats]
-    assert [call[3] for call in calls] == seeds
-    assert all(call[:3] == (spec, images, protocol) for call in calls)
-    assert evaluation.accuracies == tuple(seed / 10 for seed in seeds)
-    assert evaluation.seconds > 0
-    assert saved == [("model 5", path)]
-    np.testing.assert_allclose(shares, np.arange(1, 2 * repeats + 1) / (2 * repeats))
-
-
-def test_only_a_pruning_search_hears_of_accuracies_on_the_way_and_of_the_first_repeat_alone(
-    tmp_path, monkeypatch
-):
-    from rexnet.nn import weights as weight_files
-    from rexnet.search.candidates import cpu
-
-    def train_candidate(spec, images, protocol, *, seed, on_epoch):
-        for epoch in (1, 2, 3):
-            on_epoch(epoch, partial(float, epoch / 10))
-        return "model", 0.5
-
-    monkeypatch.setattr(cpu, "train_candidate", train_candidate)
-    monkeypatch.setattr(weight_files, "save_weights", lambda *call: None)
-    heard = []
-    evaluate = Evaluator(images=None, protocol=Protocol(epochs=3, repeats=2), prunes=True)
-    evaluate(None, tmp_path, lambda *told: heard.append(told))
-    assert [told[1:] for told in heard] == [(1, 0.1), (2, 0.2), (), (), (), ()]
-    np.testing.assert_allclose([told[0] for told in heard], np.arange(1, 7) / 6)
 
 
 def test_reading_the_protocol_needs_no_torch():

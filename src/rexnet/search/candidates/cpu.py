@@ -1,8 +1,5 @@
 """The candidate trainer: a network from scratch to its held-out accuracy on one thread."""
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,9 +8,9 @@ from torch.nn import functional as F
 
 from rexnet.data.batches import Batches, normalised, statistics
 from rexnet.data.in_memory import ImageSet
-from rexnet.errors import UserError
 from rexnet.nn.fast.training import Fused, can_fuse
 from rexnet.nn.network import Network
+from rexnet.search.candidates.optimizer import make_optimizer
 from rexnet.search.candidates.protocol import Diverged, OnEpoch, Protocol
 from rexnet.spec import NetSpec
 
@@ -48,7 +45,7 @@ def train_candidate(
     generator = np.random.default_rng(seed)
     model = Network(spec).to(memory_format=torch.channels_last)
     forward = Fused(model) if can_fuse(spec) else model
-    optimizer = optimizer_of(model, protocol)
+    optimizer = make_optimizer(model, protocol)
     train = images.images[~images.held_out]
     mean, std = statistics(train)
     batches = Batches(train, images.labels[~images.held_out], mean, std)
@@ -81,21 +78,6 @@ def train_candidate(
     return model, score()
 
 
-def trainer(device: str) -> Callable[..., tuple[Network, float]]:
-    """Return what trains candidates on ``device``, with the arguments of ``train_candidate``.
-
-    Raises:
-        UserError: The machine has no such device.
-    """
-    if device == "cpu":
-        return train_candidate
-    if not torch.cuda.is_available():
-        raise UserError(f"--device {device}: torch {torch.__version__} finds no GPU here")
-    from rexnet.search.candidates.gpu import train_on_accelerator
-
-    return partial(train_on_accelerator, device=torch.device(device))
-
-
 def accuracy(model: nn.Module, images: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """Return the share of normalised images (N, side, side, 3) that ``model`` classifies right."""
     model.eval()
@@ -106,22 +88,6 @@ def accuracy(model: nn.Module, images: NDArray[np.float32], labels: NDArray[np.i
             predicted = model(_channels_last(images[part])).argmax(1).numpy()
             right += int((predicted == labels[part]).sum())
     return right / len(labels)
-
-
-def optimizer_of(model: nn.Module, protocol: Protocol) -> torch.optim.Optimizer:
-    """Return the optimiser of a protocol; weight decay spares batch norm and biases."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    spared = [p for p in model.parameters() if p.ndim <= 1]
-    return torch.optim.SGD(
-        [
-            {"params": decayed, "weight_decay": protocol.weight_decay},
-            {"params": spared, "weight_decay": 0.0},
-        ],
-        lr=protocol.lr,
-        momentum=protocol.momentum,
-        nesterov=protocol.momentum > 0,
-        fused=True,
-    )
 
 
 def _channels_last(images: NDArray[np.float32]) -> torch.Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from rexnet.data.batches import PAD, statistics
 from rexnet.data.in_memory import ImageSet
 from rexnet.nn.network import Network
-from rexnet.search.candidates.cpu import optimizer_of
+from rexnet.search.candidates.optimizer import make_optimizer
 from rexnet.search.candidates.protocol import Diverged, OnEpoch, Protocol
 from rexnet.spec import NetSpec
 
@@ -76,7 +76,7 @@ class _Run:
         self._done = torch.zeros((), dtype=torch.int64, device=device)
         self._finite = torch.ones((), dtype=torch.bool, device=device)
         self._lr = torch.zeros((), device=device)
-        self._optimizer = optimizer_of(model, protocol)
+        self._optimizer = make_optimizer(model, protocol)
         for group in self._optimizer.param_groups:
             group["lr"] = self._lr
 

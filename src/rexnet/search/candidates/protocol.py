@@ -1,18 +1,13 @@
-"""The protocol under which candidates are trained, and the evaluator that applies it."""
+"""The protocol under which candidates are trained, and what training one gives."""
 
 import dataclasses
 import hashlib
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
-from rexnet.data.in_memory import ImageSet
 from rexnet.errors import UserError
-from rexnet.spec import NetSpec
 
 MAX_SEED = 2**32
 
@@ -107,64 +102,3 @@ OnProgress = Callable[..., None]
 If candidates may be pruned, it is also called with an epoch's number and the accuracy after it,
 and raises ``Pruned`` to end the training.
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluator:
-    """NetSpec -> accuracy: trains from scratch and scores on the held-out part.
-
-    Attributes:
-        images: The image set; what is held out is never trained on.
-        protocol: How to train.
-        device: ``cpu``, for one thread of it, or ``cuda``.
-        prunes: Whether the network is scored after every epoch of the first repeat, for the search
-            to end the training.
-    """
-
-    images: ImageSet
-    protocol: Protocol
-    device: str = "cpu"
-    prunes: bool = False
-
-    def __call__(self, spec: NetSpec, weights: Path, on_progress: OnProgress) -> Evaluation:
-        """Train ``spec`` once a repeat.
-
-        Args:
-            spec: The network.
-            weights: Where the weights of the first repeat are written, as safetensors.
-            on_progress: Called after every epoch.
-
-        Raises:
-            Diverged: The loss became infinite or not a number.
-            Pruned: ``on_progress`` ended the training.
-            UserError: The device is missing.
-        """
-        # torch takes seconds to import, and the process that only leads the search needs none.
-        from rexnet.nn.weights import save_weights
-        from rexnet.search.candidates.cpu import trainer
-
-        train = trainer(self.device)
-        start = time.perf_counter()
-        repeats = self.protocol.repeats
-        accuracies = []
-        for repeat in range(repeats):
-            model, accuracy = train(
-                spec,
-                self.images,
-                self.protocol,
-                seed=self.protocol.seed + repeat,
-                on_epoch=partial(self._report, on_progress, repeat),
-            )
-            if repeat == 0:
-                save_weights(model, weights)
-            accuracies.append(accuracy)
-        return Evaluation(accuracies=tuple(accuracies), seconds=time.perf_counter() - start)
-
-    def _report(
-        self, on_progress: OnProgress, repeat: int, epoch: int, score: Callable[[], float]
-    ) -> None:
-        share = (repeat + epoch / self.protocol.epochs) / self.protocol.repeats
-        if self.prunes and repeat == 0 and epoch < self.protocol.epochs:
-            on_progress(share, epoch, score())
-        else:
-            on_progress(share)
