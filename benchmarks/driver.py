@@ -20,8 +20,9 @@ import optuna
 
 from rexnet.budget import Budget
 from rexnet.design import FILL
+from rexnet.search.sampler import DEFAULT
 from rexnet.search.space import Space
-from rexnet.search.study import SAMPLER, Study
+from rexnet.search.study import Study
 
 NUM_TRIALS, ROUNDS = 10_000, 40
 SPACE = Space(
@@ -59,7 +60,7 @@ class Search:
         number = self._study.start(record, 10 * NUM_TRIALS)
         assert number is not None
         times.append(time.perf_counter())
-        self._study.settle(number, "complete", accuracy, {"accuracies": [accuracy]})
+        self._study.tell(number, "complete", accuracy, {"accuracies": [accuracy]})
         times.append(time.perf_counter())
         for name, start, end in zip(self.seconds, times[:-1], times[1:], strict=True):
             self.seconds[name].append(end - start)
@@ -119,7 +120,7 @@ def main() -> None:
                     round(ratios[-len(ratios) // 10], 2),
                 ],
                 "num_trials": NUM_TRIALS,
-                "window": SAMPLER["window"],
+                "window": DEFAULT.window,
                 "milliseconds": round(1e3 * statistics.median(our for our, _ in pairs), 1),
                 "reference_milliseconds": round(
                     1e3 * statistics.median(theirs for _, theirs in pairs), 1

@@ -185,9 +185,9 @@ def test_the_face_of_runs_needs_little(name):
     assert outer - set(sys.stdlib_module_names) - {"rexnet"} <= RUNS_LIBRARIES
 
 
-def test_only_the_study_knows_optuna():
+def test_only_the_study_and_its_samplers_know_optuna():
     users = {place(path) for path in FILES if any("optuna" in name for name in imported(path))}
-    assert users <= {"search/study.py"}
+    assert users == {"search/study.py", "search/sampler.py"}
 
 
 def test_no_file_is_longer_than_a_reader_has_patience_for():

@@ -10,7 +10,6 @@ again. Run:
 import argparse
 import dataclasses
 import os
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from rexnet.search import job
 from rexnet.search.candidates.evaluator import Evaluator
 from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.executors.local import LocalExecutor
+from rexnet.search.leader import Task
 from rexnet.search.space import Space
 from rexnet.search.study import Study
 
@@ -80,16 +80,15 @@ def searched(space: Space, few: ImageSet, arguments: argparse.Namespace) -> None
     evaluate = Evaluator(images=few, protocol=PROTOCOL, device=arguments.device, prunes=True)
     job.search(
         folder,
-        space,
-        partial(LocalExecutor, evaluate, arguments.workers, folder / "candidates"),
-        protocol=PROTOCOL,
-        num_trials=arguments.trials,
+        LocalExecutor(evaluate, arguments.workers, folder / "candidates"),
+        Task(space=space, protocol=PROTOCOL),
+        arguments.trials,
         on_progress=lambda progress: None,
     )
     study = Study(f"sqlite:///{folder / 'study.db'}", space, PROTOCOL.seed)
     known = {row["network"] for row in runs.read_jsonl(arguments.out) if row["group"] == "TPE"}
     for trial in study.trials():
-        if trial.outcome == "complete" and str(trial.number) not in known:
+        if trial.state == "complete" and str(trial.number) not in known:
             row = {
                 "group": "TPE",
                 "network": str(trial.number),

@@ -18,6 +18,7 @@ from rexnet.errors import UserError
 from rexnet.families import search_network
 from rexnet.search.candidates.evaluator import Evaluator
 from rexnet.search.candidates.protocol import Protocol
+from rexnet.search.executors.candidate import Evaluate
 from rexnet.search.executors.local import LocalExecutor
 
 Row = dict[str, Any]
@@ -50,11 +51,13 @@ class Lab:
         images: All images.
         workers: Networks trained at a time.
         device: ``cpu`` or ``cuda``.
+        evaluate: What evaluates the networks; by default they are trained on the images.
     """
 
     images: ImageSet
     workers: int
     device: str = "cpu"
+    evaluate: Evaluate | None = None
 
     def train(self, arm: Arm, out: Path) -> None:
         """Train what the file ``out`` does not have, one seed after the other."""
@@ -85,17 +88,19 @@ class Lab:
     ) -> None:
         scores: dict[int, list[float]] = {number: [] for number in range(len(rows))}
 
-        def judge(number: int, epoch: int, accuracy: float) -> bool:
+        def should_continue(number: int, epoch: int, accuracy: float) -> bool:
             scores[number].append(accuracy)
             return True
 
-        evaluate = Evaluator(images=images, protocol=protocol, device=self.device, prunes=True)
+        evaluate = self.evaluate or Evaluator(
+            images=images, protocol=protocol, device=self.device, prunes=True
+        )
         queue = list(range(len(rows)))
         with (
             tempfile.TemporaryDirectory() as folder,
             LocalExecutor(evaluate, self.workers, Path(folder)) as executor,
         ):
-            executor.judge = judge
+            executor.should_continue = should_continue
             while queue or executor.num_busy:
                 while queue and executor.has_room:
                     number = queue.pop(0)

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-import toys
 from commands import contents, in_process, mistaken, refused, searching, trials_of, write_npz
+from searches import inline
 from toys import Toy, made_up_rows, write_run
 
 from rexnet import NetSpec, families
@@ -34,11 +35,11 @@ SEARCH = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import toys
+from functools import partial
 from rexnet.cli import main as cli
-from rexnet.search import job, space
-space.PROBES = 10
+from rexnet.search import job
 interrupts = [int(sys.argv[2])]
-job.Evaluator = lambda **_: toys.Toy(interrupts=interrupts)
+job.run = partial(job.run, evaluate=toys.Toy(interrupts=interrupts))
 with toys.no_sync():
     sys.exit(cli.main(sys.argv[3:]))
 """
@@ -158,8 +159,7 @@ def test_ctrl_c_ends_a_search_with_the_command_to_go_on_with(monkeypatch, capsys
     assert "Traceback" not in done.stdout
     assert len(trials_of("my run")) == 2
 
-    monkeypatch.setattr(job, "Evaluator", lambda **_: Toy())
-    monkeypatch.setattr(job, "LocalExecutor", toys.inline)
+    monkeypatch.setattr(job, "run", partial(job.run, evaluate=Toy(), make_executor=inline))
     assert cli.main(shlex.split(command)[1:]) == 0
     assert cli.main(searching("whole", trials=4)) == 0
     assert trials_of("my run") == trials_of("whole")

@@ -1,11 +1,13 @@
 """A budget of time on the command line."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
-import toys
 from clocks import QUIET, made_up, rounds_of
+from searches import inline
+from toys import Toy
 
 from rexnet import NetSpec, families, runs
 from rexnet.cli import main as cli
@@ -142,8 +144,7 @@ def test_a_search_under_a_time_in_onnx_runtime_ends_with_measured_times(
     capsys, folder, monkeypatch
 ):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(job, "LocalExecutor", toys.inline)
-    monkeypatch.setattr(job, "Evaluator", lambda **arguments: toys.Toy())
+    monkeypatch.setattr(job, "run", partial(job.run, evaluate=Toy(), make_executor=inline))
     monkeypatch.setattr(job, "NUM_MEASURED", 2)
     monkeypatch.setattr(stopwatch, "ROUNDS", 3)
     images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import toys
 from PIL import Image
+from searches import inline
 from toys import Toy
 
 from rexnet import runs
@@ -14,7 +15,6 @@ from rexnet.cli import main as cli
 from rexnet.data import in_memory
 from rexnet.report import figures
 from rexnet.search import job
-from rexnet.search import space as spaces
 
 BUDGET = ["--budget.params", "0.08M", "--budget.macs", "10M", "--budget.count_classifier", "false"]
 
@@ -23,9 +23,7 @@ TINY = ["--budget.params", "20k", "--budget.macs", "300k", "--budget.count_class
 
 
 def play(monkeypatch):
-    monkeypatch.setattr(job, "Evaluator", lambda **_: Toy())
-    monkeypatch.setattr(job, "LocalExecutor", toys.inline)
-    monkeypatch.setattr(spaces, "PROBES", 10)
+    monkeypatch.setattr(job, "run", partial(job.run, evaluate=Toy(), make_executor=inline))
     monkeypatch.setattr(figures, "search_figure", lambda groups, rows, title: None)
     monkeypatch.setattr(figures, "render", lambda figure, kind: b"<svg></svg>")
 

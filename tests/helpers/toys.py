@@ -1,4 +1,4 @@
-"""Searches that train nothing: evaluators for worker processes, and one that runs in this one."""
+"""Searches that train nothing: evaluators for worker processes, and made-up run folders."""
 
 import dataclasses
 import multiprocessing
@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,9 +16,7 @@ from rexnet import UserError, runs
 from rexnet.budget import Budget
 from rexnet.design import priced
 from rexnet.runs import processes
-from rexnet.search import job
 from rexnet.search.candidates.protocol import Diverged, Evaluation, Protocol
-from rexnet.search.executors.local import Result
 from rexnet.search.space import Space
 
 STATES = ("complete", "pruned", "diverged", "died")
@@ -108,6 +106,28 @@ class Learns:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Tells a made-up accuracy after each of three epochs."""
+
+    def __call__(self, spec, weights, on_progress):
+        for epoch in range(1, 4):
+            on_progress(epoch / 4, epoch, int(weights.stem) + epoch / 8)
+        return Toy()(spec, weights, on_progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfWay:
+    """Is half done until something is written to a named pipe."""
+
+    fifo: Path
+
+    def __call__(self, spec, weights, on_progress):
+        on_progress(0.5)
+        self.fifo.read_bytes()
+        return Toy()(spec, weights, lambda share: None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SameScore:
     """Gives every network the same accuracy."""
 
@@ -181,84 +201,6 @@ class InterruptedAtBirth:
 def _interrupted():
     os.kill(os.getpid(), signal.SIGINT)
     return InterruptedAtBirth()
-
-
-def specs(count):
-    """Return different networks of SPACE."""
-    return [SPACE.template.with_widths([8 + number] * 5) for number in range(count)]
-
-
-def results_of(executor, candidates):
-    """Evaluate ``(number, spec)`` pairs and return their results by number."""
-    waiting, results = list(candidates), []
-    while waiting or executor.num_busy:
-        while waiting and executor.has_room:
-            executor.submit(*waiting.pop(0))
-        results += executor.wait(60)
-    by_number = {result.number: result for result in results}
-    assert len(by_number) == len(results)
-    return by_number
-
-
-def assert_ends_its_work(make_executor, fifo):
-    """Check that leaving an executor ends the candidate that it is evaluating."""
-    os.mkfifo(fifo)
-    with make_executor(Holds(fifo=fifo)) as executor:
-        executor.submit(0, specs(1)[0])
-        pipe = fifo.open("rb", buffering=0)
-        assert pipe.read(2) == b"up"
-    with pipe:
-        assert pipe.read() == b""
-
-
-@dataclass(kw_only=True)
-class InlineExecutor:
-    """Stands in for LocalExecutor where processes do not matter: evaluates at once, in order."""
-
-    evaluate: object
-    num_workers: int
-    folder: Path
-    done: list = field(default_factory=list)
-    progress: float = 0.0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    @property
-    def has_room(self):
-        return len(self.done) < self.num_workers
-
-    @property
-    def num_busy(self):
-        return len(self.done)
-
-    def submit(self, number, spec):
-        outcome, evaluation, reason = "complete", None, ""
-        try:
-            evaluation = self.evaluate(spec, self.weights(number), lambda share: None)
-        except Diverged as error:
-            outcome, reason = "diverged", str(error)
-        except ZeroDivisionError as error:
-            outcome, reason = "died", f"{type(error).__name__}: {error}"
-        self.done.append(
-            Result(
-                number=number, outcome=outcome, evaluation=evaluation, reason=reason, seconds=0.25
-            )
-        )
-
-    def weights(self, number):
-        return self.folder / f"{number}.safetensors"
-
-    def wait(self, seconds):
-        return [self.done.pop(0)]
-
-
-def inline(evaluate, num_workers, folder):
-    """Make an InlineExecutor with the arguments of LocalExecutor."""
-    return InlineExecutor(evaluate=evaluate, num_workers=num_workers, folder=folder)
 
 
 def start_here(serve, *, daemon=True):
@@ -361,30 +303,3 @@ def no_sync():
         patch.setattr(os, "fsync", lambda handle: None)
         yield
     event.remove(Engine, "connect", switch_off)
-
-
-def search(
-    folder,
-    evaluate,
-    num_trials,
-    *,
-    space=SPACE,
-    seed=0,
-    num_workers=1,
-    share=None,
-    pruner="none",
-    on_progress=None,
-):
-    """Run a toy search in ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return job.search(
-        folder,
-        space,
-        # Looked up when it is called: tests put another executor in its place.
-        lambda: job.LocalExecutor(evaluate, num_workers, folder / "candidates"),
-        protocol=Protocol(seed=seed),
-        num_trials=num_trials,
-        share=share,
-        pruner=pruner,
-        on_progress=on_progress or (lambda progress: None),
-    )

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from rexnet import UserError
-from rexnet.budget import Budget, Count
+from rexnet.budget import Budget, Count, LatencyBudget
 from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.config import PRESETS, BudgetConfig, SearchConfig
 
@@ -100,3 +100,10 @@ def test_a_setting_out_of_range_is_refused_with_its_limit(field, value, limit):
 def test_a_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         SearchConfig().trials = 3
+
+
+def test_a_time_and_a_shared_study_do_not_go_together():
+    with pytest.raises(UserError, match=r"leave out one of them"):
+        SearchConfig(
+            budget=BudgetConfig(latency=LatencyBudget("1ms@openvino")), storage="sqlite:///s.db"
+        )

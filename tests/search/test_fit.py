@@ -2,9 +2,11 @@ import json
 
 import numpy as np
 import pytest
+from clocks import ToyClock, made_up
+from searches import MIDDLE, run, timed
 from toys import BUDGET, SPACE, made_up_rows, write_run
 
-from rexnet import NetSpec, UserError
+from rexnet import NetSpec, UserError, runs
 from rexnet.design import largest_inside, priced
 from rexnet.search.fit import fit
 
@@ -122,3 +124,12 @@ def test_a_spec_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "spec.json").mkdir()
     with pytest.raises(UserError, match=rf"cannot write {tmp_path / 'spec.json'}: "):
         fit(tmp_path)
+
+
+def test_the_fit_keeps_the_time_too(tmp_path):
+    limit = 0.97 * MIDDLE
+    run(timed(tmp_path, limit), ToyClock())
+    found = fit(tmp_path / "S")
+    written = runs.read_json(tmp_path / "S" / "fit.json")
+    assert written["latency_ms"] <= limit
+    assert made_up(found.proposal.spec) <= 1.03 * limit

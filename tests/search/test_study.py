@@ -5,25 +5,24 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 import toys
 from optuna.trial import TrialState
+from searches import EARLY, STARTUP
 from toys import SPACE, TINY, score
 
 from rexnet import UserError
 from rexnet.design import FILL
-from rexnet.search import study as studies
-from rexnet.search.study import Exhausted, Study
+from rexnet.search.sampler import Exhausted
+from rexnet.search.study import Study
 
 HELPERS = Path(__file__).parents[1] / "helpers"
-STARTUP = 5
-"""So few random proposals that the others come from TPE."""
 
 PROPOSE = """
 import json, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
-from test_study import advanced, study_in, studies
-studies.SAMPLER["n_startup_trials"] = int(sys.argv[4])
+from test_study import advanced, study_in
 import toys
 with toys.no_sync():
     study = advanced(study_in(Path(sys.argv[3])), 9)
@@ -37,17 +36,10 @@ def no_sync():
         yield
 
 
-@pytest.fixture(autouse=True)
-def early_tpe(monkeypatch):
-    monkeypatch.setitem(studies.SAMPLER, "n_startup_trials", STARTUP)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Return a study of ten trials that was never interrupted."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(studies.SAMPLER, "n_startup_trials", STARTUP)
-        return advanced(study_in(tmp_path_factory.mktemp("whole")), 10)
+    return advanced(study_in(tmp_path_factory.mktemp("whole")), 10)
 
 
 def url_of(folder):
@@ -56,7 +48,7 @@ def url_of(folder):
 
 def study_in(folder, space=SPACE, seed=0):
     folder.mkdir(exist_ok=True)
-    return Study(url_of(folder), space, seed)
+    return Study(url_of(folder), space, seed, sampler=EARLY)
 
 
 def seen(study):
@@ -86,7 +78,7 @@ def advanced(study, count, space=SPACE):
         if proposal.fills(space.budget):
             number = study.start(record(proposal), 99)
             notes = {"seconds": 0.5, "accuracies": [score(proposal.spec)]}
-            study.settle(number, "complete", score(proposal.spec), notes)
+            study.tell(number, "complete", score(proposal.spec), notes)
         else:
             used = proposal.params / space.budget.params
             study.reject(record(proposal), shortfall=max(FILL - used, 1e-6))
@@ -96,7 +88,7 @@ def advanced(study, count, space=SPACE):
 def outcomes(study):
     """Return all that must not depend on how often a study was interrupted."""
     return [
-        (trial.number, trial.parameters, trial.outcome, trial.accuracy, trial.record)
+        (trial.number, trial.parameters, trial.state, trial.accuracy, trial.record)
         for trial in study.trials()
     ]
 
@@ -107,7 +99,7 @@ def loaded(folder):
 
 
 def test_the_same_seed_gives_the_same_proposals_in_another_process(tmp_path, whole):
-    arguments = [str(HELPERS), str(Path(__file__).parent), str(tmp_path / "there"), str(STARTUP)]
+    arguments = [str(HELPERS), str(Path(__file__).parent), str(tmp_path / "there")]
     done = subprocess.run(
         [sys.executable, "-c", PROPOSE, *arguments], check=True, capture_output=True, text=True
     )
@@ -150,10 +142,10 @@ def test_a_trial_whose_study_was_lost_is_handed_back_and_the_study_goes_on_as_if
 
     study = study_in(tmp_path / "cut")
     last = study.trials()[-1]
-    assert (last.number, last.outcome) == (number, "running")
+    assert (last.number, last.state) == (number, "running")
     assert SPACE.propose(last.parameters) == proposal
     notes = {"seconds": 0.5, "accuracies": [score(proposal.spec)]}
-    study.settle(number, "complete", score(proposal.spec), notes)
+    study.tell(number, "complete", score(proposal.spec), notes)
     assert outcomes(advanced(study, 9 - stop)) == outcomes(whole)
 
 
@@ -172,14 +164,14 @@ def test_trials_that_run_side_by_side_keep_their_numbers_in_any_order_of_ending(
         asked[number] = proposal
     assert len({proposal.spec.spec_id for proposal in asked.values()}) == 4
     for number in (2, 0):
-        study.settle(number, "complete", number / 10)
+        study.tell(number, "complete", number / 10)
     study = study_in(tmp_path)
-    found = {trial.number: (trial.outcome, trial.accuracy) for trial in study.trials()}
+    found = {trial.number: (trial.state, trial.accuracy) for trial in study.trials()}
     wanted = {0: ("complete", 0.0), 1: ("running", None), 2: ("complete", 0.2)}
     assert found == wanted | {3: ("running", None)}
     for number in (3, 1):
         assert SPACE.propose(study.trials()[number].parameters) == asked[number]
-        study.settle(number, "complete", number / 10)
+        study.tell(number, "complete", number / 10)
     assert [trial.value for trial in loaded(tmp_path).trials] == [0.0, 0.1, 0.2, 0.3]
 
 
@@ -197,7 +189,7 @@ def test_optuna_opens_the_study_and_sees_accuracies_parameters_and_notes(tmp_pat
         assert trial.params == ours.parameters
         assert set(trial.params) == {*SPACE.knots, *SPACE.slopes}
         assert trial.user_attrs["network"]["widths"] == ours.record["widths"]
-        if ours.outcome == "complete":
+        if ours.state == "complete":
             assert trial.state == TrialState.COMPLETE
             assert trial.value == ours.accuracy
             result = {"outcome": "complete", "accuracies": [ours.accuracy], "seconds": 0.5}
@@ -221,9 +213,9 @@ def test_what_was_not_trained_to_the_end_has_no_accuracy_and_its_own_state(
     if outcome == "rejected":
         study.reject(notes, shortfall=0.25)
     else:
-        study.settle(study.start(record(proposal), 99), outcome, record=notes)
+        study.tell(study.start(record(proposal), 99), outcome, record=notes)
     for trial in (study.trials()[0], study_in(tmp_path).trials()[0]):
-        assert (trial.outcome, trial.accuracy) == (outcome, None)
+        assert (trial.state, trial.accuracy) == (outcome, None)
         assert trial.record["reason"] == "loss nan"
     (stored,) = loaded(tmp_path).trials
     assert stored.state == state
@@ -238,7 +230,7 @@ def test_rejected_shapes_carry_by_how_much_they_miss_and_are_never_the_best_tria
         if accuracy is None:
             study.reject(record(proposal), shortfall=0.125)
         else:
-            study.settle(study.start(record(proposal), 99), "complete", accuracy)
+            study.tell(study.start(record(proposal), 99), "complete", accuracy)
     found = loaded(tmp_path)
     rejected = [trial for trial in found.trials if trial.state == TrialState.PRUNED]
     assert [trial.constraints for trial in rejected] == [{"budget": 0.125}]
@@ -249,7 +241,7 @@ def test_rejected_shapes_carry_by_how_much_they_miss_and_are_never_the_best_tria
 def test_an_accuracy_is_stored_to_the_last_bit(tmp_path):
     study = study_in(tmp_path)
     number, _ = start(study)
-    study.settle(number, "complete", 1 / 3, {"accuracies": [0.1, 1 / 7]})
+    study.tell(number, "complete", 1 / 3, {"accuracies": [0.1, 1 / 7]})
     (trial,) = study_in(tmp_path).trials()
     assert trial.accuracy == 1 / 3
     assert trial.record["accuracies"] == [0.1, 1 / 7]
@@ -293,3 +285,66 @@ def test_a_damaged_study_is_refused_by_name_and_left_as_it_is(tmp_path, kind):
 def test_a_study_that_cannot_be_made_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"study\.db cannot be used"):
         Study(f"sqlite:///{tmp_path / 'nowhere' / 'study.db'}", SPACE, 0)
+
+
+def running(study, record):
+    """Start a proposal of ``study``; return its number."""
+    return study.start({"spec_id": record, "widths": []}, 99)
+
+
+def grow_old(url):
+    """Set back the heartbeats of all trials by an hour."""
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(
+            sqlalchemy.text("update trial_heartbeats set heartbeat = '2020-01-01 00:00:00'")
+        )
+    engine.dispose()
+
+
+@pytest.fixture
+def sqlite(tmp_path):
+    return f"sqlite:///{tmp_path / 'shared.db'}"
+
+
+def test_the_same_network_asked_by_two_searches_is_trained_by_the_first(sqlite):
+    one = Study(sqlite, SPACE, 0, name="shared", owner="one")
+    other = Study(sqlite, SPACE, 0, name="shared", owner="other")
+    one.ask(lambda proposal: True)
+    other.ask(lambda proposal: True)
+    number = running(one, "same")
+    assert running(other, "same") is None
+    assert [trial.state for trial in other.trials()] == ["running", "rejected"]
+    one.tell(number, "complete", 0.5)
+    (ended,) = [trial for trial in other.sync() if trial.state == "complete"]
+    assert (ended.number, ended.accuracy) == (number, 0.5)
+    one.close()
+    other.close()
+
+
+def test_searches_of_the_same_seed_propose_different_networks(sqlite):
+    one = Study(sqlite, SPACE, 0, name="shared", owner="one")
+    other = Study(sqlite, SPACE, 0, name="shared", owner="other")
+    assert one.ask(lambda proposal: True) != other.ask(lambda proposal: True)
+    one.close()
+    other.close()
+
+
+def test_a_search_that_lives_is_not_counted_out(sqlite):
+    one = Study(sqlite, SPACE, 0, name="shared", owner="one")
+    one.ask(lambda proposal: True)
+    running(one, "a")
+    grow_old(sqlite)
+    one.heartbeat()
+    other = Study(sqlite, SPACE, 0, name="shared", owner="other")
+    other.heartbeat()
+    assert other.sync() == []
+    assert [trial.state for trial in other.trials()] == ["running"]
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mongodb://here/there", "mysql://me@here/there"])
+def test_what_is_no_database_is_refused(url):
+    with pytest.raises(UserError, match="cannot be used"):
+        Study(url, SPACE, 0, name="shared", owner="me")

@@ -7,8 +7,9 @@ import pytest
 import toys
 
 from rexnet import runs
+from rexnet.budget import Budget
 from rexnet.data.in_memory import load
-from rexnet.design import Budget, priced
+from rexnet.design import priced
 from rexnet.runs import processes
 
 BUDGET = Budget(params=200_000, macs=30_000_000, count_classifier=False)

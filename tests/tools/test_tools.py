@@ -78,9 +78,8 @@ def test_random_proposals_are_different_and_fill_the_budget():
         assert proposal.fills(samplers.BUDGET)
 
 
-def test_a_training_is_a_line_and_is_not_repeated(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainings, "Evaluator", lambda **_: toys.Learns())
-    lab = trainings.Lab(images=in_memory.load("sample"), workers=2)
+def test_a_training_is_a_line_and_is_not_repeated(tmp_path):
+    lab = trainings.Lab(images=in_memory.load("sample"), workers=2, evaluate=toys.Learns())
     arm = trainings.Arm(
         group="toy",
         widths={"a": (8, 9, 10), "b": (8, 8, 8)},

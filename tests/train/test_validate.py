@@ -7,11 +7,12 @@ from PIL import Image
 from runs_of_toys import QUICK, config
 
 from rexnet import NetSpec, UserError, create_model, load_model, runs, save_pretrained
+from rexnet.budget import Count
 from rexnet.data import in_memory
 from rexnet.data.sources import open_folder, open_images
 from rexnet.nn.hub import imagenet_classes, imagenet_ids
 from rexnet.search import job as searches
-from rexnet.search.config import BudgetConfig, Count, SearchConfig
+from rexnet.search.config import BudgetConfig, SearchConfig
 from rexnet.train import job
 from rexnet.train.config import ValidateConfig
 from rexnet.train.validate import predict, relabelled, trained, validate

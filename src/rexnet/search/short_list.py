@@ -9,6 +9,7 @@ from typing import Any
 from rexnet import runs
 from rexnet.errors import UserError
 from rexnet.latency import Clock, Limit, disturbance
+from rexnet.search.groups import complete
 from rexnet.spec import NetSpec
 
 NUM_NETWORKS = 5
@@ -18,8 +19,7 @@ FOLDER, FILE = "short_list", "short_list.json"
 
 def best(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the lines of the most accurate networks, the best first."""
-    complete = [row for row in rows if row["state"] == "complete"]
-    return sorted(complete, key=lambda row: (-row["accuracy"], row["number"]))[:NUM_NETWORKS]
+    return complete(rows)[:NUM_NETWORKS]
 
 
 def weights_of(folder: Path, number: int) -> Path:

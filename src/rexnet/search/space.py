@@ -100,11 +100,8 @@ class Space:
         return moved
 
 
-def check_reachable(space: Space) -> float:
-    """Check that networks of the space can use at least 90 % of both limits.
-
-    Returns:
-        The share of random shapes that can.
+def check_reachable(space: Space) -> None:
+    """Check that a network of the space can use at least 90 % of both limits.
 
     Raises:
         UserError: None can; the nearest budget that can is named.
@@ -122,10 +119,11 @@ def check_reachable(space: Space) -> float:
     shapes += [np.linspace(0, 1, space.num_blocks), np.zeros(space.num_blocks)]
     # The steepest profile of all spends most parameters a MAC.
     shapes.append(np.append(np.zeros(space.num_blocks - 1), 1.0))
-    proposals = [propose(space.template, shape, raised) for shape in shapes]
-    filled = sum(proposal.fills(raised) for proposal in proposals)
-    if filled and raised == budget:
-        return filled / len(proposals)
+    proposals = []
+    for shape in shapes:
+        proposals.append(propose(space.template, shape, raised))
+        if raised == budget and proposals[-1].fills(budget):
+            return
     fillable = [
         (min(raised.params, int(p.params / FILL)), min(raised.macs, int(p.macs / FILL)))
         for p in proposals

@@ -1,21 +1,16 @@
-"""The study: what Optuna knows of the search. No other file imports Optuna."""
+"""The study: what Optuna knows of the search. Samplers aside, no other file imports Optuna."""
 
-import bisect
 import dataclasses
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.engine import make_url
@@ -29,27 +24,9 @@ from sqlalchemy.exc import (
 
 from rexnet.design import Proposal
 from rexnet.errors import UserError
+from rexnet.search.sampler import DEFAULT, NewNetwork, Sampler, distributions, seen
 from rexnet.search.space import Space
-
-Outcome = Literal["running", "complete", "pruned", "diverged", "died", "rejected", "lost"]
-Parameters = dict[str, float]
-
-SAMPLER: dict[str, Any] = {
-    "name": "TPE",
-    "multivariate": True,
-    "group": False,
-    "constant_liar": True,
-    "n_startup_trials": 10,
-    "n_ei_candidates": 24,
-    "window": 250,
-    "moves": 8,
-    "random_draws": 200,
-}
-"""The sampler's settings, every one stated since Optuna's defaults change between versions.
-
-A proposal is the first new network of a draw of TPE, ``moves`` neighbours of it, ever farther
-away, and ``random_draws``. ``window`` limits the trials that TPE sees (``_seen_by_sampler``).
-"""
+from rexnet.search.trial import Parameters, State, Trial
 
 PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "none": NopPruner,
@@ -58,15 +35,12 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
 }
 """What ``--pruner`` names: Optuna's pruners, of the accuracies after whole epochs."""
 
-NUM_GOOD = 25
-"""The most trials that TPE takes for good ones."""
-
 MAX_OPENINGS = 5
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 60, 300
 """How often a search of a shared study shows that it lives, and when it counts as dead."""
 
-STATES: dict[Outcome, TrialState] = {
+STATES: dict[State, TrialState] = {
     "running": TrialState.RUNNING,
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -77,33 +51,6 @@ STATES: dict[Outcome, TrialState] = {
     # With a constraint: TPE takes it for worse than all feasible ones.
     "rejected": TrialState.PRUNED,
 }
-
-
-class Exhausted(Exception):
-    """No draw gave a network that the search has not seen."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """A trial of the study.
-
-    Attributes:
-        number: Its number, from 0.
-        parameters: Values of the space's knots and slopes.
-        outcome: What became of it; ``lost`` if its search was counted out.
-        accuracy: Held-out accuracy; None where there is none.
-        scores: Held-out accuracies after epochs on the way, if networks may be pruned.
-        record: All that the search noted of it.
-        owner: The search that trains it.
-    """
-
-    number: int
-    parameters: Parameters
-    outcome: Outcome
-    accuracy: float | None
-    scores: dict[int, float]
-    record: dict[str, Any]
-    owner: str
 
 
 class Study:
@@ -119,8 +66,9 @@ class Study:
         seed: Seed of all proposals.
         name: The study in the database.
         owner: The name of this search in a study that several share; empty if it has the study to
-            itself.
+            itself; also an attribute.
         pruner: ``none``, ``halving`` or ``median``.
+        sampler: What proposes.
 
     Raises:
         UserError: The database is damaged, cannot be reached or cannot be written to.
@@ -135,9 +83,11 @@ class Study:
         name: str = "search",
         owner: str = "",
         pruner: str = "none",
+        sampler: Sampler = DEFAULT,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._space, self._seed, self._owner = space, seed, owner
+        self._space, self._seed, self._sampler = space, seed, sampler
+        self.owner = owner
         self._pruner = PRUNERS[pruner]()
         self._url = url
         with self._database():
@@ -163,12 +113,12 @@ class Study:
             try:
                 return RDBStorage(
                     url,
-                    heartbeat_interval=HEARTBEAT_SECONDS if self._owner else None,
-                    grace_period=GRACE_SECONDS if self._owner else None,
+                    heartbeat_interval=HEARTBEAT_SECONDS if self.owner else None,
+                    grace_period=GRACE_SECONDS if self.owner else None,
                 )
             except (IntegrityError, ProgrammingError):
                 # Two searches that meet an empty database both make the tables; one is refused.
-                if attempt == MAX_OPENINGS or not self._owner:
+                if attempt == MAX_OPENINGS or not self.owner:
                     raise
         raise AssertionError("unreachable")
 
@@ -206,13 +156,13 @@ class Study:
         for frozen in stored:
             known = self._trials.get(frozen.number)
             ended = frozen.state != TrialState.RUNNING
-            if known is None or (known.outcome == "running" and ended):
+            if known is None or (known.state == "running" and ended):
                 self._ids[frozen.number] = frozen._trial_id
                 self._trials[frozen.number] = _read(frozen)
                 changed.append(self._trials[frozen.number])
         return changed
 
-    def show_life(self) -> None:
+    def heartbeat(self) -> None:
         """Tell other searches that this one lives, and count out the trials of dead ones.
 
         Raises:
@@ -220,7 +170,7 @@ class Study:
         """
         with self._database():
             for trial in self._trials.values():
-                if trial.outcome == "running" and trial.owner == self._owner:
+                if trial.state == "running" and trial.owner == self.owner:
                     self._storage.record_heartbeat(self._ids[trial.number])
             fail_stale_trials(self._stored)
 
@@ -233,23 +183,19 @@ class Study:
         Raises:
             Exhausted: No draw gave a new network.
         """
-        if len(self._trials) // SAMPLER["window"] != self._window:
+        if len(self._trials) // self._sampler.window != self._window:
             self._recall()
-        seeds = [self._seed, zlib.crc32(self._owner.encode()), len(self._trials)]
-        self._memory.sampler = sampler = _NewNetworks(self._space, seeds, is_new)
-        trial = self._memory.ask()
-        parameters: Parameters = {}
-        for name, (low, high) in self._space.knots.items():
-            parameters[name] = trial.suggest_int(name, low, high)
-        for name, (lowest, highest) in self._space.slopes.items():
-            parameters[name] = trial.suggest_float(name, lowest, highest)
-        self._asked = trial, parameters
+        seeds = [self._seed, zlib.crc32(self.owner.encode()), len(self._trials)]
+        sampler = NewNetwork(self._sampler, self._space, seeds, is_new)
+        self._memory.sampler = sampler
+        trial = self._memory.ask(distributions(self._space))
+        self._asked = trial, trial.params
         assert sampler.proposal is not None
         return sampler.proposal
 
     def ask_again(self, trial: Trial) -> Proposal:
         """Take a lost trial for what was asked; ``start`` it next."""
-        again = dataclasses.replace(trial, outcome="running")
+        again = dataclasses.replace(trial, state="running")
         self._asked = self._memorise(again), trial.parameters
         del self._handles[trial.number]
         return self._space.propose(trial.parameters)
@@ -268,7 +214,7 @@ class Study:
             UserError: The database cannot be written to.
         """
         number = self._add("running", record).number
-        if not self._owner:
+        if not self.owner:
             return number
         with self._database():
             self._storage.record_heartbeat(self._ids[number])
@@ -277,12 +223,12 @@ class Study:
         earlier = [
             trial
             for trial in self._trials.values()
-            if trial.number < number and trial.outcome not in ("rejected", "lost")
+            if trial.number < number and trial.state not in ("rejected", "lost")
         ]
         taken = any(trial.record["spec_id"] == record["spec_id"] for trial in earlier)
         if taken or len(earlier) >= num_wanted:
             reason = "another search trains the network" if taken else "there are enough networks"
-            self.settle(number, "rejected", record={"reason": reason})
+            self.tell(number, "rejected", record={"reason": reason})
             return None
         return number
 
@@ -298,7 +244,7 @@ class Study:
         """
         return self._add("rejected", {**record, "shortfall": shortfall}).number
 
-    def goes_on(self, number: int, epoch: int, accuracy: float) -> bool:
+    def should_continue(self, number: int, epoch: int, accuracy: float) -> bool:
         """Note the accuracy of a trial after an epoch; tell whether to train it further.
 
         Raises:
@@ -312,23 +258,23 @@ class Study:
         handle.report(accuracy, epoch)
         return not handle.should_prune()
 
-    def settle(
+    def tell(
         self,
         number: int,
-        outcome: Outcome,
+        state: State,
         accuracy: float | None = None,
         record: Mapping[str, Any] | None = None,
-    ) -> bool:
+    ) -> Trial | None:
         """Tell what became of a trial that was started.
 
         Args:
             number: The trial.
-            outcome: What became of it.
+            state: What became of it.
             accuracy: Held-out accuracy of a complete trial.
             record: What else to note.
 
         Returns:
-            False if others have counted the trial out, since this search gave no sign of life.
+            The trial; None if others counted it out, since this search gave no sign of life.
 
         Raises:
             UserError: The database cannot be written to.
@@ -338,41 +284,39 @@ class Study:
         with self._database():
             try:
                 self._storage.set_trial_user_attr(
-                    self._ids[number], "result", {"outcome": outcome, **result}
+                    self._ids[number], "result", {"outcome": state, **result}
                 )
-                self._storage.set_trial_state_values(self._ids[number], STATES[outcome], values)
+                self._storage.set_trial_state_values(self._ids[number], STATES[state], values)
             except UpdateFinishedTrialError:
-                return False
+                return None
         trial = self._trials[number]
-        self._trials[number] = dataclasses.replace(
-            trial, outcome=outcome, accuracy=accuracy, record=trial.record | result
+        trial = self._trials[number] = dataclasses.replace(
+            trial, state=state, accuracy=accuracy, record=trial.record | result
         )
         if handle := self._handles.pop(number, None):
-            _end(handle, self._trials[number])
-        return True
+            _end(handle, trial)
+        return trial
 
-    def _add(self, outcome: Outcome, record: Mapping[str, Any]) -> Trial:
+    def _add(self, state: State, record: Mapping[str, Any]) -> Trial:
         """Write what was asked to the database, whole, with what is known of it."""
         assert self._asked is not None
         (handle, parameters), self._asked = self._asked, None
         trial = Trial(
             number=-1,
             parameters=parameters,
-            outcome=outcome,
-            accuracy=None,
-            scores={},
+            state=state,
             record=dict(record),
-            owner=self._owner,
+            owner=self.owner,
         )
         with self._database():
             trial_id = self._storage.create_new_trial(self._study_id, self._frozen(trial))
             # A study of its own is numbered by itself; asking would cost a tenth of the trial.
             number = len(self._trials)
-            if self._owner:
+            if self.owner:
                 number = self._storage.get_trial(trial_id).number
         self._trials[number] = dataclasses.replace(trial, number=number)
         self._ids[number] = trial_id
-        if outcome == "running":
+        if state == "running":
             self._handles[number] = handle
         else:
             _end(handle, trial)
@@ -380,10 +324,10 @@ class Study:
 
     def _recall(self) -> None:
         """Make the study in memory anew from the trials that the sampler is to see."""
-        self._window = len(self._trials) // SAMPLER["window"]
+        self._window = len(self._trials) // self._sampler.window
         self._memory = optuna.create_study(direction="maximize", pruner=self._pruner)
         self._handles = {}
-        for trial in _seen_by_sampler(self.trials(), SAMPLER["window"]):
+        for trial in seen(self.trials(), self._sampler.window):
             self._memorise(trial)
 
     def _memorise(self, trial: Trial) -> optuna.Trial:
@@ -391,17 +335,17 @@ class Study:
         self._memory.add_trial(self._frozen(trial))
         # Optuna gives no public way to go on with a trial that was added.
         handle = optuna.Trial(self._memory, self._memory.get_trials(deepcopy=False)[-1]._trial_id)
-        if trial.outcome == "running":
+        if trial.state == "running":
             self._handles[trial.number] = handle
         return handle
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         shortfall = trial.record.get("shortfall")
         return create_trial(
-            state=STATES[trial.outcome],
+            state=STATES[trial.state],
             value=trial.accuracy,
             params=trial.parameters,
-            distributions=_distributions(self._space),
+            distributions=distributions(self._space),
             intermediate_values=trial.scores,
             user_attrs={"network": trial.record, "owner": trial.owner},
             constraints=None if shortfall is None else {"budget": shortfall},
@@ -430,108 +374,26 @@ class Study:
             raise UserError(f"the study {self._url} cannot be used: {reason}; {mend}") from None
 
 
-def _seen_by_sampler(trials: list[Trial], window: int) -> Iterator[Trial]:
-    """Yield the trials that TPE is to see, so that a proposal costs the same after 10,000.
-
-    These are all since the last full ``window``; every second, fourth, ... of those before, as
-    makes at most ``window`` of them; what was among the best when it came; and what is running.
-    """
-    older = len(trials) // window * window
-    step = 1
-    while older / step > window:
-        step *= 2
-    best: list[float] = []
-    for index, trial in enumerate(trials):
-        is_good = trial.accuracy is not None and (
-            len(best) < NUM_GOOD or trial.accuracy > best[-NUM_GOOD]
-        )
-        if is_good and trial.accuracy is not None:
-            bisect.insort(best, trial.accuracy)
-        if index >= older or index % step == 0 or is_good or trial.outcome == "running":
-            yield trial
-
-
-class _NewNetworks(BaseSampler):
-    """TPE, then steps away from what it drew, until the network is new; seeded by ``seeds``."""
-
-    def __init__(self, space: Space, seeds: list[int], is_new: Callable[[Proposal], bool]) -> None:
-        self._space, self._seeds, self._is_new = space, seeds, is_new
-        self.proposal: Proposal | None = None
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return _distributions(self._space)
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        sampler = _tpe(int(np.random.SeedSequence(self._seeds).generate_state(1)[0]))
-        # TPE gives nothing before its start-up trials are done.
-        drawn = sampler.sample_relative(study, trial, search_space)
-        for parameters in self._candidates(drawn):
-            self.proposal = self._space.propose(parameters)
-            if self._is_new(self.proposal):
-                return parameters
-        raise Exhausted
-
-    def _candidates(self, drawn: Parameters) -> Iterator[Parameters]:
-        generator = np.random.default_rng(self._seeds)
-        if drawn:
-            yield drawn
-            for move in range(1, SAMPLER["moves"] + 1):
-                yield self._space.move(drawn, move / SAMPLER["moves"], generator)
-        for _ in range(SAMPLER["random_draws"]):
-            yield self._space.draw(generator)
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        raise AssertionError(f"{param_name} was not sampled with the others")
-
-
-def _tpe(seed: int) -> TPESampler:
-    return TPESampler(
-        n_startup_trials=SAMPLER["n_startup_trials"],
-        n_ei_candidates=SAMPLER["n_ei_candidates"],
-        multivariate=SAMPLER["multivariate"],
-        group=SAMPLER["group"],
-        constant_liar=SAMPLER["constant_liar"],
-        seed=seed,
-    )
-
-
-def _distributions(space: Space) -> dict[str, BaseDistribution]:
-    return {
-        **{name: IntDistribution(*bounds) for name, bounds in space.knots.items()},
-        **{name: FloatDistribution(*bounds) for name, bounds in space.slopes.items()},
-    }
-
-
 def _end(handle: optuna.Trial, trial: Trial) -> None:
     """Tell the study in memory what became of a trial."""
     if "shortfall" in trial.record:
         handle.set_constraint("budget", trial.record["shortfall"])
-    assert trial.outcome != "running"
-    handle.study.tell(handle, trial.accuracy, STATES[trial.outcome])
+    assert trial.state != "running"
+    handle.study.tell(handle, trial.accuracy, STATES[trial.state])
 
 
 def _read(frozen: FrozenTrial) -> Trial:
     network, result = frozen.user_attrs["network"], dict(frozen.user_attrs.get("result", {}))
-    outcome: Outcome = result.pop("outcome", "rejected" if "shortfall" in network else "lost")
+    state: State = result.pop("outcome", "rejected" if "shortfall" in network else "lost")
     if frozen.state == TrialState.RUNNING:
         # A killed search may have noted a result and not told that the trial has ended.
-        outcome, result = "running", {}
+        state, result = "running", {}
     return Trial(
         number=frozen.number,
         parameters=frozen.params,
-        outcome=outcome,
-        accuracy=frozen.value if outcome == "complete" else None,
-        scores={} if outcome == "running" else frozen.intermediate_values,
+        state=state,
+        accuracy=frozen.value if state == "complete" else None,
+        scores={} if state == "running" else frozen.intermediate_values,
         record=network | result,
         owner=frozen.user_attrs["owner"],
     )

@@ -2,22 +2,12 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
-from toys import (
-    Environment,
-    InterruptedAtBirth,
-    Pid,
-    Toy,
-    assert_ends_its_work,
-    results_of,
-    score,
-    specs,
-)
+from executing import results_of, specs
+from toys import Environment, InterruptedAtBirth, Pid, Toy
 
-from rexnet import UserError
 from rexnet.search.executors.local import LocalExecutor
 
 HELPERS = Path(__file__).parents[2] / "helpers"
@@ -41,35 +31,6 @@ def evaluated(folder, evaluate, num_candidates=1, num_workers=1):
         return results_of(executor, enumerate(specs(num_candidates)))
 
 
-def test_results_come_back_under_their_numbers_with_weights_and_time(tmp_path):
-    candidates = dict(zip((3, 7, 5, 4), specs(4), strict=True))
-    with LocalExecutor(Toy(repeats=2), 2, tmp_path / "candidates") as executor:
-        results = results_of(executor, candidates.items())
-        assert sorted(results) == [3, 4, 5, 7]
-        for number, spec in candidates.items():
-            result = results[number]
-            assert (result.outcome, result.reason) == ("complete", "")
-            first, second = result.evaluation.accuracies
-            assert (first + second) / 2 == pytest.approx(score(spec))
-            assert result.seconds > 0
-            assert executor.weights(number) == tmp_path / "candidates" / f"{number}.safetensors"
-            assert executor.weights(number).read_text(encoding="utf-8") == spec.spec_id
-
-
-def test_there_is_room_for_one_candidate_a_worker_and_progress_is_told(tmp_path):
-    with LocalExecutor(Toy(), 2, tmp_path) as executor:
-        assert (executor.has_room, executor.num_busy, executor.progress) == (True, 0, 0.0)
-        executor.submit(0, specs(1)[0])
-        assert (executor.has_room, executor.num_busy) == (True, 1)
-        # The toy tells that it is half done, then its result.
-        assert executor.wait(3600) == []
-        assert executor.progress == 0.5
-        (result,) = executor.wait(3600)
-        assert result.outcome == "complete"
-        assert (executor.has_room, executor.num_busy, executor.progress) == (True, 0, 0.0)
-        assert executor.wait(0) == []
-
-
 def test_a_worker_is_used_again(tmp_path):
     results = evaluated(tmp_path, Pid(), 3)
     assert len({result.reason for result in results.values()}) == 1
@@ -85,15 +46,6 @@ def test_a_worker_that_is_killed_costs_its_candidate_alone(tmp_path, num_workers
     assert results[1].reason == "exit code -9"
 
 
-def test_candidates_that_diverge_or_fail_are_told_apart_with_their_reason(tmp_path):
-    results = evaluated(tmp_path, Toy(diverges=(0,), raises=(2,)), 4)
-    outcomes = {number: result.outcome for number, result in results.items()}
-    assert outcomes == {0: "diverged", 1: "complete", 2: "died", 3: "complete"}
-    assert results[0].reason == "loss nan at step 3 of 7"
-    assert results[2].reason == "ZeroDivisionError: nothing to divide by"
-    assert results[0].evaluation is results[2].evaluation is None
-
-
 def test_a_worker_that_dies_between_two_candidates_costs_neither(tmp_path):
     with LocalExecutor(Toy(), 1, tmp_path) as executor:
         assert results_of(executor, [(0, specs(1)[0])])[0].outcome == "complete"
@@ -101,11 +53,6 @@ def test_a_worker_that_dies_between_two_candidates_costs_neither(tmp_path):
         worker.process.kill()
         worker.process.join()
         assert results_of(executor, [(1, specs(1)[0])])[1].outcome == "complete"
-
-
-def test_an_error_of_the_users_in_a_worker_is_raised_in_the_leader(tmp_path):
-    with pytest.raises(UserError, match=r"^cannot write .*0\.safetensors: No space left"):
-        evaluated(tmp_path, Toy(user_error=(0,)))
 
 
 @pytest.mark.parametrize("before", [None, "7"])
@@ -127,10 +74,6 @@ def test_an_evaluator_that_cannot_be_sent_leaves_the_environment_as_it_was(tmp_p
     with pytest.raises((AttributeError, TypeError), match=r"pickle|local object"):
         evaluated(tmp_path, lambda spec, weights, on_progress: None)
     assert dict(os.environ) == environment
-
-
-def test_leaving_the_executor_ends_its_workers(tmp_path):
-    assert_ends_its_work(partial(LocalExecutor, num_workers=1, folder=tmp_path), tmp_path / "fifo")
 
 
 def test_workers_end_with_a_leader_that_is_killed(tmp_path):

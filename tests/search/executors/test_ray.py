@@ -1,21 +1,16 @@
-import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import uuid
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import ray
-import toys
+from executing import results_of, specs
 from ray import cloudpickle
-from toys import Environment, Toy, assert_ends_its_work, results_of, score, specs
+from toys import Environment, Toy
 
 from rexnet import UserError
 from rexnet.runs.processes import ONE_THREAD
@@ -59,28 +54,6 @@ class Mortal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Tells of a made-up accuracy after each of three epochs."""
-
-    def __call__(self, spec, weights, on_progress):
-        for epoch in range(1, 4):
-            on_progress(epoch / 4, epoch, int(weights.stem) + epoch / 8)
-        return Toy()(spec, weights, on_progress)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HalfWay:
-    """Is half done until something is written to a named pipe."""
-
-    fifo: Path
-
-    def __call__(self, spec, weights, on_progress):
-        on_progress(0.5)
-        self.fifo.read_bytes()
-        return Toy()(spec, weights, lambda share: None)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Counted:
     """Notes in a file whenever it is pickled."""
 
@@ -114,39 +87,12 @@ def lines(path):
     return path.read_text(encoding="utf-8").splitlines()
 
 
-@pytest.fixture(scope="module")
-def surroundings():
-    """Keep Ray's files out of the home folder, and clusters of this machine out of the tests."""
-    # Ray's sockets need a short path, and it adds to the environment itself.
-    with (
-        tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder,
-        mock.patch.dict(os.environ, RAY_TMPDIR=folder, RAY_AUTH_TOKEN=uuid.uuid4().hex),
-    ):
-        os.environ.pop("RAY_ADDRESS", None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def cluster(surroundings):
-    """Connect this process to a cluster of one node, which has two CPUs and no GPU."""
-    handler = signal.getsignal(signal.SIGTERM)
-    # The nodes need not have the tests.
-    modules = (toys, sys.modules[__name__])
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    ray.init(
-        "local",
-        num_cpus=2,
-        num_gpus=0,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+@pytest.fixture(scope="module", autouse=True)
+def by_value():
+    """Let the nodes do without this module."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield
-    ray.shutdown()
-    for module in modules:
-        cloudpickle.unregister_pickle_by_value(module)
-    signal.signal(signal.SIGTERM, handler)
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 @pytest.fixture
@@ -169,25 +115,6 @@ def evaluated(folder, evaluate, num_candidates=1, num_workers=None):
 
 
 @pytest.mark.usefixtures("cluster")
-def test_results_come_back_under_their_numbers_with_weights_and_time(tmp_path):
-    candidates = dict(zip((3, 7, 5, 4), specs(4), strict=True))
-    with RayExecutor(Toy(repeats=2), None, tmp_path / "candidates") as executor:
-        results = results_of(executor, candidates.items())
-        assert sorted(results) == [3, 4, 5, 7]
-        for number, spec in candidates.items():
-            result = results[number]
-            assert (result.outcome, result.reason) == ("complete", "")
-            first, second = result.evaluation.accuracies
-            assert (first + second) / 2 == pytest.approx(score(spec))
-            assert result.seconds > 0
-            weights = tmp_path / "candidates" / f"{number}.safetensors"
-            assert executor.weights(number) == weights
-            assert weights.read_text(encoding="utf-8") == spec.spec_id
-    assert len(list((tmp_path / "candidates").iterdir())) == 4
-    assert ray.is_initialized()
-
-
-@pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize(("num_workers", "room"), [(None, 2), (1, 1), (3, 3)])
 def test_there_is_room_for_as_many_candidates_as_workers_or_cpus(tmp_path, num_workers, room):
     with RayExecutor(Toy(), num_workers, tmp_path) as executor:
@@ -200,59 +127,6 @@ def test_there_is_room_for_as_many_candidates_as_workers_or_cpus(tmp_path, num_w
         assert len(results_of(executor, [])) == room
         assert (executor.has_room, executor.num_busy, executor.progress) == (True, 0, 0.0)
         assert executor.wait(0) == []
-
-
-@pytest.mark.usefixtures("cluster")
-def test_progress_is_told_while_a_candidate_is_trained(tmp_path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    with RayExecutor(HalfWay(fifo=fifo), 1, tmp_path) as executor:
-        executor.submit(0, specs(1)[0])
-        assert executor.wait(3600) == []
-        assert executor.progress == 0.5
-        fifo.write_bytes(b"go")
-        assert results_of(executor, [])[0].outcome == "complete"
-        assert executor.progress == 0.0
-
-
-@pytest.mark.usefixtures("cluster")
-def test_the_judge_is_asked_after_every_epoch_and_ends_a_training(tmp_path):
-    asked = []
-
-    def judge(number, epoch, accuracy):
-        asked.append((number, epoch, accuracy))
-        return (number, epoch) != (1, 2)
-
-    with RayExecutor(Scores(), None, tmp_path) as executor:
-        executor.judge = judge
-        results = results_of(executor, enumerate(specs(2)))
-        assert not executor.weights(1).exists()
-    assert (results[0].outcome, results[1].outcome) == ("complete", "pruned")
-    assert results[1].reason == "pruned after epoch 2 at 1.2500"
-    assert results[1].evaluation is None
-    assert sorted(asked) == [
-        (0, 1, 0.125),
-        (0, 2, 0.25),
-        (0, 3, 0.375),
-        (1, 1, 1.125),
-        (1, 2, 1.25),
-    ]
-
-
-@pytest.mark.usefixtures("cluster")
-def test_candidates_that_diverge_or_fail_are_told_apart_with_their_reason(tmp_path):
-    results = evaluated(tmp_path, Toy(diverges=(0,), raises=(2,)), 4)
-    outcomes = {number: result.outcome for number, result in results.items()}
-    assert outcomes == {0: "diverged", 1: "complete", 2: "died", 3: "complete"}
-    assert results[0].reason == "loss nan at step 3 of 7"
-    assert results[2].reason == "ZeroDivisionError: nothing to divide by"
-    assert results[0].evaluation is results[2].evaluation is None
-
-
-@pytest.mark.usefixtures("cluster")
-def test_an_error_of_the_users_in_a_task_is_raised_in_the_leader(tmp_path):
-    with pytest.raises(UserError, match=r"^cannot write .*0\.safetensors: No space left"):
-        evaluated(tmp_path, Toy(user_error=(0,)))
 
 
 @pytest.mark.usefixtures("cluster")
@@ -272,16 +146,16 @@ def test_tasks_run_in_the_environment_of_workers(tmp_path, name, value):
 def test_a_task_whose_process_is_killed_is_repeated(tmp_path):
     pids, asked = tmp_path / "pids", []
 
-    def judge(*question):
+    def should_continue(*question):
         asked.append(question)
         return True
 
     with RayExecutor(Mortal(pids=pids, num_deaths=1), 1, tmp_path) as executor:
-        executor.judge = judge
+        executor.should_continue = should_continue
         results = results_of(executor, [(0, specs(1)[0])])
     assert results[0].outcome == "complete"
     assert len(set(lines(pids))) == 2
-    # The second process came by the first epoch as well, of which the judge knew.
+    # The second process came by the first epoch as well, of which it was told.
     assert asked == [(0, 1, 0.125)]
 
 
@@ -301,11 +175,6 @@ def test_the_evaluator_is_sent_to_the_object_store_once(tmp_path):
     results = evaluated(tmp_path, Counted(pickled=tmp_path / "pickled"), 4)
     assert len(results) == 4
     assert lines(tmp_path / "pickled") == ["once"]
-
-
-@pytest.mark.usefixtures("cluster")
-def test_leaving_the_executor_ends_its_tasks(tmp_path):
-    assert_ends_its_work(partial(RayExecutor, num_workers=1, folder=tmp_path), tmp_path / "fifo")
 
 
 @pytest.mark.usefixtures("cluster")

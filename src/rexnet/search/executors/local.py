@@ -1,49 +1,27 @@
 """Candidates trained in worker processes, one thread each."""
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
-from rexnet.errors import UserError
 from rexnet.runs import processes
-from rexnet.search.candidates.protocol import Diverged, Evaluation, OnProgress, Pruned
+from rexnet.search.candidates.protocol import Pruned
+from rexnet.search.config import SearchConfig
+from rexnet.search.executors.candidate import (
+    CandidateResult,
+    Ending,
+    Evaluate,
+    ShouldContinue,
+    always,
+    attempt,
+    result_of,
+)
 from rexnet.spec import NetSpec
-
-Evaluate = Callable[[NetSpec, Path, OnProgress], Evaluation]
-
-Judge = Callable[[int, int, float], bool]
-"""Whether to go on with a candidate's training: its number, an epoch, the accuracy after it."""
-
-Outcome = Literal["complete", "pruned", "diverged", "died"]
-
-Ending = tuple[Outcome | Literal["user error"], Evaluation | str]
-"""How an attempt to evaluate a candidate ended: its evaluation, or else the reason."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What became of a submitted candidate.
-
-    Attributes:
-        number: The number it was submitted under.
-        outcome: ``complete``, ``pruned``, ``diverged``, or ``died`` with its process or by an
-            exception.
-        evaluation: What training gave; None unless complete.
-        reason: Why it is not complete; empty if it is.
-        seconds: Wall time since it was submitted, the start of its process included.
-    """
-
-    number: int
-    outcome: Outcome
-    evaluation: Evaluation | None
-    reason: str
-    seconds: float
 
 
 class LocalExecutor:
@@ -58,16 +36,21 @@ class LocalExecutor:
         folder: Where the candidates' weights go, as ``NUMBER.safetensors``.
 
     Attributes:
-        judge: Asked where ``evaluate`` tells an accuracy on the way.
+        should_continue: Asked where ``evaluate`` tells an accuracy on the way.
     """
 
     def __init__(self, evaluate: Evaluate, num_workers: int, folder: Path) -> None:
         self._evaluate, self._num_workers, self._folder = evaluate, num_workers, folder
-        self.judge: Judge = lambda number, epoch, accuracy: True
+        self.should_continue: ShouldContinue = always
         self._idle: list[_Worker] = []
         self._busy: list[_Worker] = []
 
-    def __enter__(self) -> "LocalExecutor":
+    @classmethod
+    def from_config(cls, config: SearchConfig, evaluate: Evaluate, folder: Path) -> Self:
+        """Return the executor of a resolved config."""
+        return cls(evaluate, config.workers or 1, folder)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,7 +95,7 @@ class LocalExecutor:
         """Return where the candidate's weights are written."""
         return self._folder / f"{number}.safetensors"
 
-    def wait(self, seconds: float) -> list[Result]:
+    def wait(self, seconds: float) -> list[CandidateResult]:
         """Return the candidates that finished, after ``seconds`` at the latest.
 
         Raises:
@@ -129,28 +112,24 @@ class LocalExecutor:
                 results.append(result)
         return results
 
-    def _receive(self, worker: "_Worker") -> Result | None:
+    def _receive(self, worker: "_Worker") -> CandidateResult | None:
         try:
             kind, value = worker.connection.recv()
         except (EOFError, OSError):
             worker.process.join()
             worker.connection.close()
             self._busy.remove(worker)
-            return worker.result("died", None, f"exit code {worker.process.exitcode}")
+            return worker.result(("died", f"exit code {worker.process.exitcode}"))
         if kind == "progress":
             worker.progress, *score = value
             if score:
                 # A process that has just died is met by the next wait().
                 with suppress(OSError):
-                    worker.connection.send(self.judge(worker.number, *score))
+                    worker.connection.send(self.should_continue(worker.number, *score))
             return None
         self._busy.remove(worker)
         self._idle.append(worker)
-        if kind == "user error":
-            raise UserError(value)
-        if kind == "complete":
-            return worker.result("complete", value, "")
-        return worker.result(kind, None, value)
+        return worker.result((kind, value))
 
 
 @dataclass(kw_only=True)
@@ -161,19 +140,8 @@ class _Worker:
     started: float = field(default=0.0)
     progress: float = field(default=0.0)
 
-    def result(
-        self,
-        outcome: Outcome,
-        evaluation: Evaluation | None,
-        reason: str,
-    ) -> Result:
-        return Result(
-            number=self.number,
-            outcome=outcome,
-            evaluation=evaluation,
-            reason=reason,
-            seconds=time.monotonic() - self.started,
-        )
+    def result(self, ending: Ending) -> CandidateResult:
+        return result_of(self.number, ending, time.monotonic() - self.started)
 
 
 def _start(evaluate: Evaluate) -> _Worker:
@@ -189,26 +157,6 @@ def _serve(evaluate: Evaluate, connection: "Connection[Any, Any]") -> None:
         except EOFError:
             return
         connection.send(attempt(evaluate, spec, weights, partial(_report, connection)))
-
-
-def attempt(evaluate: Evaluate, spec: NetSpec, weights: Path, on_progress: OnProgress) -> Ending:
-    """Evaluate a candidate in a worker, where nothing may be raised; return how it ended."""
-    try:
-        return "complete", evaluate(spec, weights, on_progress)
-    except Diverged as error:
-        return "diverged", str(error)
-    except Pruned as error:
-        return "pruned", str(error)
-    except UserError as error:
-        return "user error", str(error)
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is this candidate's outcome)
-        return "died", line(error)
-
-
-def line(error: BaseException) -> str:
-    """Return the type of an error and the first line of what it says."""
-    first, *_ = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {first}"
 
 
 def _report(connection: "Connection[Any, Any]", share: float, *score: Any) -> None:

@@ -14,13 +14,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rexnet import runs
 from rexnet.errors import UserError
 from rexnet.runs.processes import ONE_THREAD
 from rexnet.search.candidates.protocol import Pruned
-from rexnet.search.executors.local import Ending, Evaluate, Judge, Result, attempt, line
+from rexnet.search.config import SearchConfig
+from rexnet.search.executors.candidate import (
+    CandidateResult,
+    Ending,
+    Evaluate,
+    ShouldContinue,
+    always,
+    attempt,
+    line,
+    result_of,
+)
 from rexnet.spec import NetSpec
 
 MAX_RETRIES = 3
@@ -49,7 +59,7 @@ class RayExecutor:
         num_gpus: GPUs a task asks for, such as 0.25; each asks for one CPU besides.
 
     Attributes:
-        judge: Asked where ``evaluate`` tells an accuracy on the way.
+        should_continue: Asked where ``evaluate`` tells an accuracy on the way.
     """
 
     def __init__(
@@ -63,7 +73,7 @@ class RayExecutor:
     ) -> None:
         self._evaluate, self._num_workers, self._folder = evaluate, num_workers, folder
         self._address, self._num_gpus = address, num_gpus
-        self.judge: Judge = lambda number, epoch, accuracy: True
+        self.should_continue: ShouldContinue = always
         self._cleanup = ExitStack()
         self._room = 0
         # By the reference to what the task will return.
@@ -75,7 +85,18 @@ class RayExecutor:
         self._evaluator: Any
         self._news: Any
 
-    def __enter__(self) -> "RayExecutor":
+    @classmethod
+    def from_config(cls, config: SearchConfig, evaluate: Evaluate, folder: Path) -> Self:
+        """Return the executor of a resolved config."""
+        return cls(
+            evaluate,
+            config.workers,
+            folder,
+            address=config.address,
+            num_gpus=config.gpus_per_trial,
+        )
+
+    def __enter__(self) -> Self:
         """Connect to the cluster, or start one.
 
         Raises:
@@ -169,7 +190,7 @@ class RayExecutor:
         """Return where the candidate's weights are written."""
         return self._folder / f"{number}.safetensors"
 
-    def wait(self, seconds: float) -> list[Result]:
+    def wait(self, seconds: float) -> list[CandidateResult]:
         """Return the candidate that finished, if one did, after ``seconds`` at the latest.
 
         Raises:
@@ -202,10 +223,10 @@ class RayExecutor:
     def _judged(self, task: "_Task", epoch: int, accuracy: float) -> bool:
         # A task that Ray starts anew comes by the same epochs again.
         if epoch not in task.judged:
-            task.judged[epoch] = self.judge(task.number, epoch, accuracy)
+            task.judged[epoch] = self.should_continue(task.number, epoch, accuracy)
         return task.judged[epoch]
 
-    def _settle(self, reference: Any) -> Result:
+    def _settle(self, reference: Any) -> CandidateResult:
         import ray
 
         task = self._tasks.pop(reference)
@@ -217,18 +238,9 @@ class RayExecutor:
             raise UserError(f"a Ray task cannot start: {line(error.cause)}") from None
         except ray.exceptions.RayError as error:
             ending, content = ("died", line(error)), b""
-        outcome, value = ending
-        if outcome == "user error":
-            raise UserError(value)
-        if outcome == "complete":
+        if ending[0] == "complete":
             runs.write_bytes(self.weights(task.number), content)
-        return Result(
-            number=task.number,
-            outcome=outcome,
-            evaluation=None if isinstance(value, str) else value,
-            reason=value if isinstance(value, str) else "",
-            seconds=time.monotonic() - task.started,
-        )
+        return result_of(task.number, ending, time.monotonic() - task.started)
 
 
 @dataclass(kw_only=True)
