@@ -24,8 +24,8 @@ USED = {
     "search": {"core", "runs", "nn", "data", "search"},
     "detect": {"core", "runs", "nn", "data", "train", "detect"},
     "deploy": {"core", "runs", "nn", "data", "train", "detect", "deploy"},
-    "studies": {"core", "runs", "nn", "data", "train", "detect", "studies"},
-    "report": {"core", "runs", "data", "train", "search", "detect", "studies", "report"},
+    "studies": {"core", "runs", "nn", "data", "train", "detect", "deploy", "studies"},
+    "report": {"core", "runs", "search", "report"},
     "cli": {
         "core",
         "runs",

@@ -4,16 +4,13 @@ import bisect
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from rexnet import runs
 from rexnet.budget import LatencyBudget
-from rexnet.errors import UserError
 from rexnet.spec import MAX_WIDTH, NetSpec
 
 MULTIPLE = 16
@@ -112,29 +109,6 @@ class Predictor:
             f"fastest rounds are predicted within {100 * self.error:.1f} % (median of "
             f"{self.num_held_out} held-out network{plural})"
         )
-
-    def save(self, path: Path) -> None:
-        """Write the predictor as JSON.
-
-        Raises:
-            UserError: The file cannot be written.
-        """
-        runs.write_json(path, dataclasses.asdict(self))
-
-    @staticmethod
-    def load(path: Path) -> "Predictor":
-        """Read what ``save`` wrote.
-
-        Raises:
-            UserError: The file is missing or damaged.
-        """
-        fields = runs.read_json(path)
-        try:
-            predictor = Predictor(**fields)
-            costs = {str(name): float(cost) for name, cost in predictor.costs.items()}
-        except (TypeError, ValueError, AttributeError):
-            raise UserError(f"{path} is damaged: it holds no predictor of latency") from None
-        return dataclasses.replace(predictor, costs=costs)
 
 
 class Clock(Protocol):
@@ -261,17 +235,3 @@ def largest(
     # Wider takes longer, but for what rounding does.
     place = bisect.bisect_right(multiples, milliseconds, key=lambda at: predict(family(at)))
     return multiples[place - 1] if place else None
-
-
-def same_device(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Check that times were measured on the device of today.
-
-    Raises:
-        UserError: They were not; what differs is named.
-    """
-    found = list(runs.differences(old, new))
-    if found:
-        raise UserError(
-            f"the times in {path} are of another device: {runs.told(found)}; go on there, or give "
-            "another --out"
-        )

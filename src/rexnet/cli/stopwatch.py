@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rexnet import runs
 from rexnet.budget import LatencyBudget
-from rexnet.latency import Predictor
+from rexnet.search.predictor import read_predictor
 from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def print_short_list(folder: Path, console: "Console") -> None:
     header = ("trial", "accuracy (%)", "predicted", "fastest", "median", "quartiles", "kept")
     title = f"The most accurate, in milliseconds; the fastest has to keep {found['budget']}"
     console.print(table(header, rows, title))
-    predictor = Predictor.load(folder / "latency.json")
+    predictor = read_predictor(folder)
     console.print(f"Measured on {where(found['device'])}; {predictor.told()}.", soft_wrap=True)
     if predictor.busy:
         console.print(

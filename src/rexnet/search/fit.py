@@ -8,8 +8,9 @@ from rexnet.budget import LatencyBudget
 from rexnet.channels import LineFit
 from rexnet.design import Proposal, largest_inside, priced
 from rexnet.errors import UserError
-from rexnet.latency import Predictor, largest, scaled
+from rexnet.latency import largest, scaled
 from rexnet.search.groups import groups
+from rexnet.search.predictor import read_predictor
 from rexnet.search.results import SearchRun, read_search
 from rexnet.spec import NetSpec
 
@@ -66,7 +67,7 @@ def _fast_enough(search: SearchRun, proposal: Proposal) -> tuple[Proposal, float
     latency = search.identity.get("latency")
     if not latency:
         return proposal, None
-    predictor = Predictor.load(search.folder / "latency.json")
+    predictor = read_predictor(search.folder)
     wanted = LatencyBudget(latency["budget"]).milliseconds
 
     def family(multiple: float) -> NetSpec:

@@ -8,7 +8,7 @@ from typing import Any
 from rexnet import runs
 from rexnet.data import in_memory
 from rexnet.data.sources import check_apart
-from rexnet.latency import Clock, Limit, Predictor, same_device
+from rexnet.latency import Clock, Limit
 from rexnet.runs.progress import Estimate, OnProgress, Progress, time_left
 from rexnet.search import short_list
 from rexnet.search.candidates.evaluator import Evaluator, trainer
@@ -16,6 +16,7 @@ from rexnet.search.config import SearchConfig
 from rexnet.search.executors import EXECUTORS, MakeExecutor
 from rexnet.search.executors.candidate import Evaluate, Executor
 from rexnet.search.leader import Leader, Task
+from rexnet.search.predictor import FILE, check_device, read_predictor, write_predictor
 from rexnet.search.run_folder import Share, TrialLog, identity, own_study, prepare
 from rexnet.search.sampler import DEFAULT, Sampler
 from rexnet.search.space import Space, check_fast_enough, check_reachable, sample
@@ -79,7 +80,7 @@ def run(
             search_identity["latency"] = limit.identity
         share = prepare(folder, config, search_identity)
         if limit:
-            limit.predictor.save(folder / "latency.json")
+            write_predictor(folder, limit.predictor)
         num_new = search(
             folder,
             executor,
@@ -113,15 +114,15 @@ def _limit(
     if not budget:
         return None
     assert clock is not None, "a budget of time needs what measures"
-    path, known = folder / "latency.json", folder / "search.json"
+    known = folder / "search.json"
     if known.exists():
         # Before minutes of measuring: only what predicts may differ, where a kill left none.
         old = runs.read_json(known).get("latency") or {}
         mine = {**old, "budget": str(budget)}
         runs.check_same(known, {**search_identity, "latency": mine})
-    if path.exists():
-        limit = Limit(budget=budget, predictor=Predictor.load(path))
-        same_device(path, limit.predictor.device, clock.device)
+    if (folder / FILE).exists():
+        limit = Limit(budget=budget, predictor=read_predictor(folder))
+        check_device(folder, limit.predictor.device, clock.device)
         return limit
     limit = Limit(budget=budget, predictor=clock.calibrate(sample(space, NUM_MEASURED)))
     check_fast_enough(space, limit)
