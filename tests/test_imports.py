@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,14 @@ def test_every_package_has_its_floor_and_imports_from_below_it():
     assert heights.keys() == USED.keys()
     for package, used in USED.items():
         assert all(heights[name] < heights[package] for name in used - {package}), package
+
+
+def test_the_table_of_the_docs_says_the_same():
+    page = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `?(\w+)`? \| [^|]* \| ([^|]*) \|$", page, re.MULTILINE)
+    told = {name: set(re.findall(r"\w+", words)) | {name} for name, words in rows if name in USED}
+    told["cli"] = set(USED) if told["cli"] == {"all", "cli"} else told["cli"]
+    assert told == USED
 
 
 def test_no_files_import_each_other_in_a_circle():

@@ -1,3 +1,4 @@
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -22,6 +23,17 @@ def commands():
     for page in PAGES:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             yield from block.replace("\\\n", " ").splitlines()
+
+
+def names():
+    """Return what the pages call by dotted names of the package."""
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    return sorted(set(re.findall(r"\brexnet(?:\.[a-z_]+)+(?:\.[A-Z]\w+)?\b", text)))
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_name_of_the_docs_is_there(name):
+    assert pkgutil.resolve_name(name) is not None
 
 
 RUN_AT_ONCE = sorted(
