@@ -132,7 +132,7 @@ def test_a_backbone_that_a_search_found_starts_from_its_weights_and_is_gone_on_w
     kept = [s for s in SETTINGS if not s.startswith(("pretrained", "epochs"))]
     settings = {"backbone": "S", "set": (*kept, "epochs=1", "pretrained=true", "lr=0")}
     with pytest.raises(KeyboardInterrupt):
-        job.run(config(checkpoint_seconds=0, **settings), stop, lambda *_: None)
+        job.run(config(checkpoint_seconds=0, **settings), stop)
     trained(**settings)
     backbone = load_detector(here / "D").backbone
     assert backbone.spec.widths == best.spec.widths

@@ -61,9 +61,12 @@ def test_the_study_trains_looks_and_goes_on(tmp_path, monkeypatch, capsys):
     np.savez("few.npz", images=images.images[:80], labels=images.labels[:80])
     settings = ("epochs=1", "batch_size=32", "resolution=8")
     config = FactorStudy(data="few.npz", seeds=1, out="F", device="cpu", set=settings)
-    progress, looked = [], []
-    table = factors.run(config, progress.append, lambda *counts: looked.append(counts), train_here)
-    assert (progress[-1].trained, looked[-1]) == (4, (4, 4))
+    told = []
+    table = factors.run(config, told.append, train_here)
+    assert [progress.words for progress in told][-5:] == [
+        "4/4 trainings, time left 0:00",
+        *(f"{number}/4 networks looked at" for number in range(1, 5)),
+    ]
     assert table == runs.read_json(tmp_path / "F" / "table.json")["table"]
     rows = runs.read_jsonl(tmp_path / "F" / "trainings.jsonl")
     assert [found["network"] for found in rows] == list(TABLE_2)
@@ -72,14 +75,6 @@ def test_the_study_trains_looks_and_goes_on(tmp_path, monkeypatch, capsys):
         assert found["nuclear_norm"] == final["nuclear_norm"] > 0
         assert 1 <= found["effective_rank"] <= found["num_images"]
     command = ["study", "factors", "--data", "few.npz", "--seeds", "1", "--out", "F"]
-    told = []
-    config = FactorStudy(data="few.npz", seeds=1, out="F", device="cpu", set=settings)
-    assert (
-        factors.run(config, told.append) == runs.read_json(tmp_path / "F" / "table.json")["table"]
-    )
-    assert [progress.words for progress in told] == [
-        f"{number}/4 networks looked at" for number in range(1, 5)
-    ]
     assert cli.main([*command, "--device", "cpu", "--set", *settings]) == 0
     out = capsys.readouterr().out
     for words in ("baseline", "54.6", "6895.9", "4/4 networks looked at"):

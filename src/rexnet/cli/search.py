@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rexnet.cli.arguments import Command, add_config, config_of
 from rexnet.cli.made import print_next, print_paths, print_spec
 from rexnet.cli.stopwatch import clock_of, print_short_list
+from rexnet.data.sources import check_source
 from rexnet.search.config import SearchConfig
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ def add_search(parser: ArgumentParser) -> None:
 
 def search(arguments: Namespace) -> None:
     """Search, then fit the line and draw the page."""
+    config = config_of(SearchConfig, arguments)
+    check_source(config.data)
     from rexnet.cli.console import Bar, plain_console
     from rexnet.search import job
 
-    config = config_of(SearchConfig, arguments)
     console = plain_console()
     opening = "Ctrl-C stops the search; the same command goes on with it."
     with Bar(console, "searching", opening) as bar:

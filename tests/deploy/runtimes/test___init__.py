@@ -13,11 +13,11 @@ import pytest
 from small_models import network, read_plainly
 from torch import nn
 
+from rexnet.budget import RUNTIMES as LATENCY_RUNTIMES
 from rexnet.deploy import parity, runtimes
 from rexnet.deploy.config import FormatName, RuntimeName
 from rexnet.deploy.runtimes import RUNTIMES
 from rexnet.deploy.runtimes.torch import module_run
-from rexnet.latency import RUNTIMES as LATENCY_RUNTIMES
 
 ROOT = Path(__file__).parents[3]
 FORMATS = runtimes.by_format(RUNTIMES)

@@ -1,12 +1,11 @@
 from rexnet import create_model
 from rexnet.deploy.runtimes.onnxruntime import ONNXRUNTIME
-from rexnet.nn.fast.padded import PaddingShortcut, SplitShortcut
+from rexnet.nn.fast.padded import SplitShortcut
 
 
-def test_shortcuts_are_projections_cut_in_two():
+def test_projections_are_cut_in_two_for_shortcuts():
     kinds = {type(part) for part in ONNXRUNTIME.form(create_model("rexnet_0.6").eval()).modules()}
     assert SplitShortcut in kinds
-    assert PaddingShortcut not in kinds
 
 
 def test_a_file_in_onnx_is_its_own(tmp_path):
