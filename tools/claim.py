@@ -30,9 +30,9 @@ from rexnet.budget import Budget, Count
 from rexnet.data.sources import Images, open_images
 from rexnet.design import propose
 from rexnet.families import search_network
-from rexnet.runs.parallel import train_all
 from rexnet.runs.progress import OnProgress, Progress
 from rexnet.search.config import PRESETS
+from rexnet.studies.trainings import train_all
 from rexnet.train.config import TrainConfig
 
 RECIPE = "cifar"

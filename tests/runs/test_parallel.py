@@ -5,7 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from rexnet import UserError
-from rexnet.runs.parallel import train_all, trainings_at_a_time
+from rexnet.runs.parallel import at_a_time, run_all
+from rexnet.runs.progress import Progress
+
+WORDS = {"name": "training", "done_words": "trainings"}
 
 
 @pytest.fixture
@@ -16,7 +19,7 @@ def here(tmp_path, monkeypatch):
 
 def job(config, on_progress):
     """Write a result, or fail, or die."""
-    on_progress(SimpleNamespace(share=0.5))
+    on_progress(Progress(share=0.5, words="half"))
     if config.out.startswith("die"):
         os._exit(3)
     if config.out.startswith("fail"):
@@ -33,7 +36,7 @@ def test_what_has_a_result_is_not_trained_again(here):
     Path("a").mkdir()
     Path("a/result.json").write_text("mine")
     seen = []
-    train_all(job, configs("a", "b", "c"), 2, seen.append)
+    run_all(job, configs("a", "b", "c"), 2, seen.append, **WORDS)
     assert Path("a/result.json").read_text() == "mine"
     assert Path("b/result.json").read_text() == Path("c/result.json").read_text() == "{}"
     assert (seen[-1].words, seen[-1].share) == ("3/3 trainings, time left 0:00", 1)
@@ -44,10 +47,10 @@ def test_what_has_a_result_is_not_trained_again(here):
 )
 def test_a_training_that_fails_is_named(name, wanted, here):
     with pytest.raises(UserError, match=f"the training in {name} failed: {wanted}"):
-        train_all(job, configs(name), 1, lambda progress: None)
+        run_all(job, configs(name), 1, lambda progress: None, **WORDS)
 
 
 def test_one_a_core_on_a_cpu():
-    assert trainings_at_a_time(3, "cpu") == 3
-    assert trainings_at_a_time(None, "cpu") == os.cpu_count()
-    assert trainings_at_a_time(None, "cuda") == 1
+    assert at_a_time(3, "cpu") == 3
+    assert at_a_time(None, "cpu") == os.cpu_count()
+    assert at_a_time(None, "cuda") == 1

@@ -1,4 +1,4 @@
-"""Several trainings of a study, some at a time, each in a process of its own."""
+"""Several jobs, some at a time, each in a process of its own."""
 
 import os
 import time
@@ -12,16 +12,15 @@ from typing import Any
 from rexnet.errors import UserError
 from rexnet.runs import processes
 from rexnet.runs.progress import Estimate, OnProgress, Progress, time_left
-from rexnet.train.recipe import Device
 
 REPORT_SECONDS = 1.0
 
 Job = Callable[[Any, OnProgress], Any]
-"""Trains by a config, as the ``run`` of the training jobs does."""
+"""Does what a config says, whose ``out`` is its run folder, and leaves ``result.json`` there."""
 
 
-def trainings_at_a_time(given: int | None, device: Device) -> int:
-    """Return ``given``, or one a core on a CPU and one on a GPU."""
+def at_a_time(given: int | None, device: str) -> int:
+    """Return ``given``, or one a core on a CPU and one on a GPU; auto is a GPU if there is one."""
     if given is not None:
         return given
     if device == "cpu":
@@ -32,80 +31,83 @@ def trainings_at_a_time(given: int | None, device: Device) -> int:
 
 
 @dataclass(kw_only=True)
-class _Training:
-    """A training in a child process, and what part of it is done."""
+class _Running:
+    """A job in a child process, and what part of it is done."""
 
     child: processes.Child
     out: str
     share: float = 0.0
 
 
-def train_all(
+def run_all(
     job: Job,
     configs: Sequence[Any],
     parallel: int,
     on_progress: OnProgress,
-    what: str = "trainings",
+    *,
+    name: str,
+    done_words: str,
 ) -> None:
-    """Train by every config, those left out whose run folder has a result.
+    """Do a job by every config, those left out whose run folder has a result.
 
     Args:
-        job: What trains.
-        configs: What is trained; each has its run folder in ``out``.
-        parallel: Trainings at a time.
-        on_progress: Called whenever a training tells how far it is.
-        what: What is counted, in words.
+        job: What is done.
+        configs: By what; each has its run folder in ``out``.
+        parallel: Jobs at a time.
+        on_progress: Called whenever one of them tells how far it is.
+        name: What one of them is called.
+        done_words: What those that are done are called.
 
     Raises:
-        UserError: A training failed; those under way are stopped and can be gone on with.
+        UserError: One of them failed; those under way are stopped and can be gone on with.
     """
     waiting = [config for config in configs if not (Path(config.out) / "result.json").exists()]
     done = len(configs) - len(waiting)
     done_before, estimate = done, Estimate()
-    running: list[_Training] = []
+    running: list[_Running] = []
     try:
         while waiting or running:
             while waiting and len(running) < parallel:
                 config = waiting.pop(0)
-                child = processes.start(partial(_train, job, config), daemon=False)
-                running.append(_Training(child=child, out=config.out))
-            ready = wait([training.child.connection for training in running])
-            for training in [t for t in running if t.child.connection in ready]:
-                if _heard(training):
-                    running.remove(training)
+                child = processes.start(partial(_serve, job, config), daemon=False)
+                running.append(_Running(child=child, out=config.out))
+            ready = wait([one.child.connection for one in running])
+            for one in [one for one in running if one.child.connection in ready]:
+                if _heard(one, name):
+                    running.remove(one)
                     done += 1
-            share = (done + sum(training.share for training in running)) / len(configs)
+            share = (done + sum(one.share for one in running)) / len(configs)
             left = estimate.seconds_left(share - done_before / len(configs), 1 - share)
-            words = f"{done}/{len(configs)} {what}, {time_left(left)}"
+            words = f"{done}/{len(configs)} {done_words}, {time_left(left)}"
             on_progress(Progress(share=share, words=words, seconds_left=left))
     finally:
-        for training in running:
-            training.child.process.kill()
-            training.child.process.join()
+        for one in running:
+            one.child.process.kill()
+            one.child.process.join()
 
 
-def _heard(training: _Training) -> bool:
-    """Take what a training tells, and return whether it has ended.
+def _heard(one: _Running, name: str) -> bool:
+    """Take what a job tells, and return whether it has ended.
 
     Raises:
         UserError: It failed.
     """
     try:
-        kind, value = training.child.connection.recv()
+        kind, value = one.child.connection.recv()
     except (EOFError, ConnectionResetError):
-        training.child.process.join()
-        kind, value = "error", f"its process died, exit code {training.child.process.exitcode}"
+        one.child.process.join()
+        kind, value = "error", f"its process died, exit code {one.child.process.exitcode}"
     if kind == "error":
-        raise UserError(f"the training in {training.out} failed: {value}")
+        raise UserError(f"the {name} in {one.out} failed: {value}")
     if kind == "share":
-        training.share = value
+        one.share = value
         return False
-    training.child.process.join()
+    one.child.process.join()
     return True
 
 
-def _train(job: Job, config: Any, connection: Any) -> None:
-    """Run in a child: train, and tell how far it is."""
+def _serve(job: Job, config: Any, connection: Any) -> None:
+    """Run in a child: do the job, and tell how far it is."""
     last = 0.0
 
     def show(progress: Progress) -> None:

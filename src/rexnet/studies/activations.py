@@ -12,12 +12,11 @@ from rexnet import runs
 from rexnet.data.sources import check_source
 from rexnet.nn.sources import resolve
 from rexnet.paper import TABLE_A2
-from rexnet.runs.parallel import train_all
 from rexnet.runs.progress import OnProgress
 from rexnet.spec import Activation, NetSpec
 from rexnet.studies.config import ActivationStudy
 from rexnet.studies.study import Row, TrainingStudy, or_dash, with_error
-from rexnet.studies.trainings import Train, mean_and_stderr, opened, train_variants
+from rexnet.studies.trainings import Train, mean_and_stderr, opened, train_all, train_variants
 from rexnet.train import recipe
 
 

@@ -14,11 +14,11 @@ from rexnet.detect.config import DetectTrainConfig
 from rexnet.errors import UserError
 from rexnet.nn.sources import check_model
 from rexnet.paper import TABLE_A3, TABLE_A4, Precision
-from rexnet.runs.parallel import train_all, trainings_at_a_time
+from rexnet.runs.parallel import at_a_time
 from rexnet.runs.progress import OnProgress
 from rexnet.studies.config import DetectionStudy
 from rexnet.studies.study import Row, TrainingStudy, or_dash, with_error
-from rexnet.studies.trainings import Train, mean_and_stderr
+from rexnet.studies.trainings import Train, mean_and_stderr, train_all
 
 METRICS = ("ap", "ap50", "ap75")
 
@@ -61,7 +61,7 @@ def run(
         raise UserError("two backbones have one name for their folder; rename a spec")
     with _opened(config, jobs):
         configs = [_training(config, name, seed, place) for place, (name, seed) in jobs.items()]
-        parallel = trainings_at_a_time(config.parallel, config.device)
+        parallel = at_a_time(config.parallel, config.device)
         train(job.run, configs, parallel, on_progress)
         rows = [
             {"backbone": name, "seed": seed, **runs.read_json(place / "result.json")}

@@ -8,12 +8,11 @@ from rexnet import families, runs
 from rexnet.data.sources import check_source
 from rexnet.errors import UserError
 from rexnet.paper import TABLE_2
-from rexnet.runs.parallel import train_all
 from rexnet.runs.progress import OnProgress, counting
 from rexnet.studies.config import FactorStudy
 from rexnet.studies.rank.config import MAX_IMAGES, NetworkStudy
 from rexnet.studies.study import Row, TrainingStudy, with_error
-from rexnet.studies.trainings import Train, mean_and_stderr, opened, train_variants
+from rexnet.studies.trainings import Train, mean_and_stderr, opened, train_all, train_variants
 from rexnet.train import recipe
 
 
@@ -41,7 +40,7 @@ def run(
         config: What is trained, and how.
         on_progress: Called whenever a training tells how far it is, and after each look at a
             trained network.
-        train: Trains by configs as ``runs.parallel.train_all`` does.
+        train: Trains by configs as ``train_all`` does.
 
     Raises:
         UserError: The config cannot be used, the folder holds something else, or a training

@@ -10,14 +10,23 @@ from typing import Any
 import numpy as np
 
 from rexnet import runs
-from rexnet.runs.parallel import Job, trainings_at_a_time
+from rexnet.runs.parallel import Job, at_a_time, run_all
 from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 from rexnet.studies.config import ActivationStudy, FactorStudy
 from rexnet.train.config import TrainConfig
 
 Train = Callable[[Job, Sequence[Any], int, OnProgress], None]
-"""Trains by every config of which there is no result yet, as ``runs.parallel.train_all`` does."""
+"""Trains by every config of which there is no result yet, as ``train_all`` does."""
+
+
+def train_all(job: Job, configs: Sequence[Any], parallel: int, on_progress: OnProgress) -> None:
+    """Train by every config, ``parallel`` at a time, each in a process of its own.
+
+    Raises:
+        UserError: A training failed; those under way are stopped and can be gone on with.
+    """
+    run_all(job, configs, parallel, on_progress, name="training", done_words="trainings")
 
 
 @contextmanager
@@ -70,7 +79,7 @@ def train_variants(
         specs: The variants by name; each is written to ``NAME.json`` in the study's folder.
         config: Its settings.
         on_progress: Called whenever a training tells how far it is.
-        train: Trains by configs as ``runs.parallel.train_all`` does.
+        train: Trains by configs as ``train_all`` does.
 
     Raises:
         UserError: The settings cannot be used, or a training failed; the others are not harmed.
@@ -93,7 +102,7 @@ def train_variants(
         )
         for (name, seed), place in places.items()
     ]
-    parallel = trainings_at_a_time(config.parallel, config.device)
+    parallel = at_a_time(config.parallel, config.device)
     train(job.run, configs, parallel, on_progress)
     return places
 

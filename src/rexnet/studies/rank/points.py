@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from rexnet import runs
-from rexnet.runs.parallel import train_all
+from rexnet.runs.parallel import run_all
 from rexnet.runs.progress import OnProgress, counting
 from rexnet.studies.rank.config import Architecture, Choices, Function, RankStudy
 from rexnet.studies.rank.counting import count_above
@@ -61,12 +61,13 @@ def run(config: RankStudy, on_progress: OnProgress) -> list[dict[str, Any]]:
         for architecture in config.architectures
         for ratio in config.ratios
     ]
-    with runs.opened(folder, STUDY, _identity(config)):
-        runs.write_json(folder / "environment.json", runs.environment("numpy", "scipy"))
+    with runs.opened(folder, STUDY, _identity(config), packages=("numpy", "scipy")):
         # Those that take longest first, so that no process waits at the end.
         longest = sorted(points, key=lambda point: -point.ratio)
         parallel = config.parallel or os.cpu_count() or 1
-        train_all(count_point, longest, parallel, on_progress, "points counted")
+        run_all(
+            count_point, longest, parallel, on_progress, name="point", done_words="points counted"
+        )
         rows = [row for point in points for row in runs.read_json(Path(point.out) / "result.json")]
         rows.sort(key=lambda row: (_place(row["architecture"]), _turn(config, row), row["ratio"]))
         runs.write_jsonl(folder / POINTS, rows)
