@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rexnet.errors import UserError
-from rexnet.runs.files import read_json, write_json
+from rexnet.runs.files import read_json, write_json, write_text
 
 JOBS = {
     "search.json": "a search",
@@ -32,7 +32,13 @@ MAX_DIFFERENCES, MAX_VALUE = 6, 80
 
 @contextmanager
 def opened(
-    folder: Path, mark: str, identity: Mapping[str, Any], *, is_known: bool = False
+    folder: Path,
+    mark: str,
+    identity: Mapping[str, Any],
+    *,
+    config: Mapping[str, Any] | None = None,
+    packages: Sequence[str] = (),
+    is_known: bool = False,
 ) -> Iterator[None]:
     """Open a run folder that is new or holds the same job, for this process alone; mark it.
 
@@ -40,6 +46,8 @@ def opened(
         folder: The run folder.
         mark: The name of its mark, one of ``JOBS``.
         identity: What makes two of its jobs the same, as JSON has it.
+        config: The options, as YAML has them, for a folder that is to hold ``config.yaml``.
+        packages: Names of distributions, for a folder that is to hold ``environment.json``.
         is_known: Whether files without any mark are known for those of the same job.
 
     Raises:
@@ -50,9 +58,31 @@ def opened(
     check(folder, mark, identity, is_known=is_known)
     with locked(folder):
         check(folder, mark, identity, is_known=is_known)
-        # Before all other files: a job killed right here is known for what it is.
-        write_json(folder / mark, identity)
+        describe(folder, mark, identity, config=config, packages=packages)
         yield
+
+
+def describe(
+    folder: Path,
+    mark: str,
+    identity: Mapping[str, Any],
+    *,
+    config: Mapping[str, Any] | None = None,
+    packages: Sequence[str] = (),
+) -> None:
+    """Write what the job of a folder is, as ``opened`` does; the folder is to be ``locked``.
+
+    Raises:
+        UserError: The folder cannot be written to, or the disk is full.
+    """
+    # Before all other files: a job killed right here is known for what it is.
+    write_json(folder / mark, identity)
+    if config is not None:
+        import yaml
+
+        write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    if packages:
+        write_json(folder / "environment.json", environment(*packages))
 
 
 def check(folder: Path, mark: str, identity: Mapping[str, Any], *, is_known: bool = False) -> None:

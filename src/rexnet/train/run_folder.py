@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Generic
 
 import torch
-import yaml
 
 from rexnet import runs
 from rexnet.data.corrupt import checked
@@ -100,19 +99,13 @@ def opened(
     Raises:
         UserError: The folder holds something else, or another process holds it.
     """
-    with runs.opened(folder, MARK, identity):
-        _describe(folder, config, data, spec)
-        yield
-
-
-def _describe(folder: Path, config: Any, data: Data[Any], spec: NetSpec | None) -> None:
     settings = dataclasses.asdict(config) | {"set": list(config.set)}
-    runs.write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
-    runs.write_json(folder / "environment.json", runs.environment(*PACKAGES))
-    listed = zip(data.fingerprints, data.corrupt, strict=True)
-    runs.write_json(folder / "images.json", dict(listed))
-    if spec is not None:
-        runs.write_text(folder / "spec.json", spec.to_json() + "\n")
+    with runs.opened(folder, MARK, identity, config=settings, packages=PACKAGES):
+        listed = zip(data.fingerprints, data.corrupt, strict=True)
+        runs.write_json(folder / "images.json", dict(listed))
+        if spec is not None:
+            runs.write_text(folder / "spec.json", spec.to_json() + "\n")
+        yield
 
 
 @contextmanager
