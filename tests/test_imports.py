@@ -13,7 +13,7 @@ ROOT = Path(rexnet.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 CORE_LIBRARIES = {"numpy"}
-RUNS_LIBRARIES = CORE_LIBRARIES | {"filelock"}
+RUNS_LIBRARIES = CORE_LIBRARIES | {"filelock", "yaml"}
 """What the core, and the face of ``runs``, need besides the standard library."""
 
 USED = {
