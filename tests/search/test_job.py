@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy
-import toys
 from clocks import ToyClock, made_up
 from searches import (
     MIDDLE,
@@ -48,34 +47,6 @@ toy = toys.Toy(kills_leader=(int(sys.argv[3]),))
 with toys.no_sync():
     search(Path(sys.argv[2]), toy, 99, num_processes=1, on_progress=on_progress)
 """
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sync():
-    with toys.no_sync():
-        yield
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory):
-    """Return the numbers of the first trials of the toy search that are trained, not rejected."""
-    folder = tmp_path_factory.mktemp("plain")
-    search(folder, Toy(), 10)
-    return [row["number"] for row in read(folder)]
-
-
-@pytest.fixture(scope="module")
-def three_trials(tmp_path_factory):
-    """Return the run folder of a search of three trials that is complete."""
-    folder = tmp_path_factory.mktemp("three")
-    run(config_in(folder))
-    return folder / "S"
-
-
-@pytest.fixture
-def finished(three_trials, tmp_path):
-    """Return a copy of a complete search: that of ``config_in(tmp_path)``."""
-    return Path(shutil.copytree(three_trials, tmp_path / "S"))
 
 
 def test_a_search_trains_as_many_networks_as_asked_all_inside_the_budget_and_none_twice(tmp_path):

@@ -9,7 +9,6 @@ import numpy as np
 import optuna
 import pytest
 import sqlalchemy
-import toys
 from optuna.trial import TrialState
 from postgres import server
 from searches import (
@@ -40,20 +39,6 @@ from rexnet.search.run_folder import Share
 share = Share(url=sys.argv[2], study="shared", owner=sys.argv[4])
 search(Path(sys.argv[3]), toys.Toy(), 24, num_processes=2, share=share)
 """
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sync():
-    with toys.no_sync():
-        yield
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory):
-    """Return the numbers of the first trials of the toy search that are trained, not rejected."""
-    folder = tmp_path_factory.mktemp("plain")
-    search(folder, Toy(), 10)
-    return [row["number"] for row in read(folder)]
 
 
 @pytest.fixture(scope="module")

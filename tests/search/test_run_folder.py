@@ -1,11 +1,9 @@
 import dataclasses
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import toys
 import yaml
 from searches import (
     assert_best_is_kept,
@@ -24,26 +22,6 @@ from rexnet.data import in_memory
 from rexnet.search.config import BudgetConfig, SearchConfig
 from rexnet.search.run_folder import prepare
 from rexnet.search.study import Study
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sync():
-    with toys.no_sync():
-        yield
-
-
-@pytest.fixture(scope="module")
-def three_trials(tmp_path_factory):
-    """Return the run folder of a search of three trials that is complete."""
-    folder = tmp_path_factory.mktemp("three")
-    run(config_in(folder))
-    return folder / "S"
-
-
-@pytest.fixture
-def finished(three_trials, tmp_path):
-    """Return a copy of a complete search: that of ``config_in(tmp_path)``."""
-    return Path(shutil.copytree(three_trials, tmp_path / "S"))
 
 
 def test_a_run_folder_says_what_was_searched_on_what_and_where(tmp_path):

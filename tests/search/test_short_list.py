@@ -1,18 +1,10 @@
 import dataclasses
 
-import pytest
-import toys
 from clocks import ToyClock
 from searches import MIDDLE, run, timed
 
 from rexnet import NetSpec, runs
 from rexnet.search import short_list
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sync():
-    with toys.no_sync():
-        yield
 
 
 def test_the_best_network_is_the_best_of_those_that_keep_the_time_when_measured(tmp_path):

@@ -6,7 +6,6 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy
-import toys
 from optuna.trial import TrialState
 from searches import EARLY, STARTUP
 from toys import SPACE, TINY, score
@@ -28,12 +27,6 @@ with toys.no_sync():
     study = advanced(study_in(Path(sys.argv[3])), 9)
 print(json.dumps([trial.parameters for trial in study.trials()]))
 """
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sync():
-    with toys.no_sync():
-        yield
 
 
 @pytest.fixture(scope="module")
