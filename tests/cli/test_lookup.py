@@ -34,6 +34,8 @@ MISTAKES = {
     "export nonsense --format onnx": "unknown model 'nonsense'",
     "export rexnet_1.0 --format onnx --weights nonsense": "cannot read the weights nonsense",
     "redesign nonsense": "unknown model 'nonsense'",
+    "search --data nonsense": "a search needs --budget.params and --budget.macs",
+    "search --preset a --data sample --epochs 0": "epochs 0 must be at least 1",
     "search --preset a --data nonsense": "no images at 'nonsense'",
     "detect train --backbone nonsense --data D --weights timm": "unknown model 'nonsense'",
     "detect train --backbone rexnet_1.0 --data nonsense": "nonsense is no folder",

@@ -24,6 +24,8 @@ def add_search(parser: ArgumentParser) -> None:
 def search(arguments: Namespace) -> None:
     """Search, then fit the line and draw the page."""
     config = config_of(SearchConfig, arguments)
+    # As the job does, but before Optuna is loaded.
+    config.resolved().protocol()
     check_source(config.data)
     from rexnet.cli.console import Bar, plain_console
     from rexnet.search import job
