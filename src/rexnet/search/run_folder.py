@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rexnet import runs
 from rexnet.data.batches import statistics
 from rexnet.data.in_memory import ImageSet
@@ -87,15 +85,13 @@ def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, An
     path = folder / "search.json"
     runs.check(folder, path.name, search_identity)
     share = _share(folder, config, search_identity, is_new=not path.exists())
-    # Before all other files: a search killed right here is known for what it is.
-    runs.write_json(path, search_identity)
     settings = dataclasses.asdict(config)
     settings["budget"] |= {key: int(settings["budget"][key]) for key in ("params", "macs")}
     # None or plain text: YAML knows no class of ours.
     settings["budget"]["latency"] = config.budget.latency and str.__str__(config.budget.latency)
     settings["storage"] = share and _without_password(share.url)
-    runs.write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
-    runs.write_json(folder / "environment.json", runs.environment("torch", "numpy", "optuna"))
+    packages = ("torch", "numpy", "optuna")
+    runs.describe(folder, path.name, search_identity, config=settings, packages=packages)
     return share
 
 
