@@ -7,6 +7,10 @@ from scenes import SETTINGS, write_scenes
 from rexnet.cli import main as cli
 
 MISTAKES = {
+    "recipe's option to a verb without one": (
+        ["detect", "validate", "--epochs", "3"],
+        ["unknown option --epochs", "see `rexnet detect validate --help`"],
+    ),
     "no job of detect": (["detect"], ["give one of: train, validate, predict"]),
     "job of detect": (["detect", "predcit"], ["unknown detect 'predcit' (did you mean predict?)"]),
     "backbone": (["detect", "train", "--data", "sample"], ["give --backbone"]),

@@ -201,11 +201,11 @@ def explain(
     if following and second not in following and not second.startswith("-"):
         wanted = f"unknown {verb} {second!r}{closest(second, following)}; " if second else ""
         return f"{wanted}give one of: {', '.join(following)}"
-    unknown = re.match(r"unrecognized arguments: --(\w+)", message)
-    if (verb == "train" or following) and unknown and unknown[1] in RECIPE_FIELDS:
-        return f"unknown option --{unknown[1]}: it belongs to the recipe, --set {unknown[1]}=..."
     verb = f"{verb} {second}" if following else verb
     options = options_of(parsers[verb]) if verb in parsers else []
+    unknown = re.match(r"unrecognized arguments: --(\w+)", message)
+    if "--set" in options and unknown and unknown[1] in RECIPE_FIELDS:
+        return f"unknown option --{unknown[1]}: it belongs to the recipe, --set {unknown[1]}=..."
     if match := re.search(r"arguments are required: (.*)", message):
         names = [name.rpartition(".")[2] for name in match[1].split(", ")]
         told = [
