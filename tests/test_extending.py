@@ -2,8 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
+import torch
 import toys
 from jsonargparse import ArgumentParser
 from runs_of_toys import write_toys
@@ -20,7 +23,12 @@ from rexnet.deploy.config import BenchmarkConfig
 from rexnet.deploy.runtimes import RUNTIMES, table
 from rexnet.detect import job as detect
 from rexnet.detect.hub import load_detector
+from rexnet.nn.fast.kernels import FORMULAS
+from rexnet.nn.fast.norms import ACTIVATIONS
+from rexnet.nn.layers import activation
 from rexnet.search import job as search
+from rexnet.spec import Activation
+from rexnet.studies.rank.layers import FUNCTIONS
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 
@@ -98,6 +106,18 @@ def test_a_study(capsys):
     echo.add(parser)
     echo.run(parser.parse_args(["--words", "good day"]))
     assert "good day" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", get_args(Activation))
+def test_an_activation_is_the_same_in_all_four_tables(name):
+    x = np.linspace(-5, 8, 27, dtype=np.float32)
+    by_torch = activation(name)(torch.from_numpy(x)).numpy()
+    by_numpy = FUNCTIONS["linear" if name == "identity" else name](x)
+    value, slope = FORMULAS[type(ACTIVATIONS[name])]
+    assert callable(value)
+    assert callable(slope)
+    np.testing.assert_allclose(by_numpy, by_torch, rtol=1e-5, atol=1e-5)
+    assert len(ACTIVATIONS) == len(FUNCTIONS) == len(get_args(Activation))
 
 
 def test_every_section_is_tried():
