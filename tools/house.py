@@ -80,7 +80,7 @@ def purpose(package: str) -> str:
     if package == "core":
         return "The network as data, on the standard library and numpy."
     docstring = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text())) or ""
-    return docstring.splitlines()[0]
+    return docstring.splitlines()[0].replace("``", "")
 
 
 def rooms(package: str) -> list[str]:

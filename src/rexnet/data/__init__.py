@@ -1,1 +1,1 @@
-"""Image sets and augmented batches."""
+"""Images: where they come from, augmented, in batches."""

@@ -1,1 +1,1 @@
-"""Detection: SSDLite on any backbone, COCO-format data, training and average precision."""
+"""Detectors: heads on any backbone, training, average precision."""

@@ -1,1 +1,1 @@
-"""A NetSpec made a torch module, and the weights of others read into it."""
+"""A NetSpec as a torch module, and trained weights for it."""

@@ -1,1 +1,1 @@
-"""The channel-dimension search (paper, section 4): space, study, candidate training, the job."""
+"""The channel search (section 4): proposals, candidates, the line."""
