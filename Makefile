@@ -33,6 +33,7 @@ bench: env
 
 docs: env
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	rm -rf docs/generated  # pages of modules that are gone would be built, too
 	$(BIN)/sphinx-build -W -b html docs docs/_build
 
 # The environment is made once, and again when what it is made of has changed.
