@@ -1,5 +1,9 @@
+import os
+import site
+
 from torch import nn
 
+from rexnet import create_model
 from rexnet.deploy.runtimes import onnx
 
 
@@ -15,3 +19,12 @@ def test_a_file_names_its_input_and_outputs_and_says_what_it_is_told(tmp_path):
     batch, *sides = model.graph.input[0].type.tensor_type.shape.dim
     assert batch.dim_param
     assert [side.dim_value for side in sides] == [3, 8, 8]
+
+
+def test_a_file_says_nothing_of_the_machine_that_wrote_it(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.write(create_model("rexnet_cifar_a").eval(), path, (3, 32, 32))
+    content = path.read_bytes()
+    for place in (*site.getsitepackages(), os.path.dirname(onnx.__file__)):
+        assert os.fsencode(place) not in content
+    assert b"stack_trace" not in content

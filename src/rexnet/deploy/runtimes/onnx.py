@@ -41,7 +41,15 @@ def write(
         )
     assert program is not None
     proto: Any = program.model_proto
+    _forget_sources(proto)
     for key, value in (metadata or {}).items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value
     write_bytes(path, proto.SerializeToString())
+
+
+def _forget_sources(proto: Any) -> None:
+    """Leave out where in whose files torch met each operation: a file may go to strangers."""
+    for part in (proto.graph, *proto.functions):
+        for item in (*part.node, *part.value_info):
+            del item.metadata_props[:]
