@@ -27,7 +27,8 @@ from trainings import Row, provenance, run
 
 from rexnet import NetSpec, cost, runs
 from rexnet.budget import Budget, Count
-from rexnet.data.sources import Images, open_images
+from rexnet.data.image_sets import Images
+from rexnet.data.sources import open_images
 from rexnet.design import propose
 from rexnet.families import search_network
 from rexnet.runs.progress import OnProgress, Progress

@@ -11,6 +11,7 @@ from huggingface_hub import constants
 from rexnet import UserError, families
 from rexnet.cli import lookup
 from rexnet.detect.config import DetectTrainConfig
+from rexnet.nn.sources import check_model
 from rexnet.preprocessing import Preprocessing
 from rexnet.studies import STUDIES
 from rexnet.studies.config import ActivationStudy, DetectionStudy, FactorStudy
@@ -103,13 +104,13 @@ def test_a_model_is_a_name_a_spec_a_folder_a_file_or_what_timm_may_know(folder):
     (folder / "weights.pth").touch()
     model_folder(folder / "run" / "model", spec)
     for source in ("rexnet_1.0", "spec.json", ".", "run", "weights.pth", "timm:anything"):
-        lookup.check_model(source)
-    lookup.check_model("timm:anything", "weights.pth")
+        check_model(source)
+    check_model("timm:anything", "weights.pth")
     for source in ("D", "D/train/instances.json", "no.pth"):
         with pytest.raises(UserError):
-            lookup.check_model(source)
+            check_model(source)
     with pytest.raises(UserError, match=r"cannot read the weights no\.pth"):
-        lookup.check_model("timm:anything", "no.pth")
+        check_model("timm:anything", "no.pth")
 
 
 def test_a_search_is_checked_for_the_network_that_is_meant(folder):
@@ -119,7 +120,7 @@ def test_a_search_is_checked_for_the_network_that_is_meant(folder):
     (run / "search.json").write_text(json.dumps({"data": data}), encoding="utf-8")
     for name in ("best.json", "best.safetensors"):
         (run / name).write_text(fitted.to_json(), encoding="utf-8")
-    lookup.check_model("S")
+    check_model("S")
     lookup.check_training(training(model="S", recipe="finetune"))
     with pytest.raises(UserError, match="S is a search without a fitted line yet: run `rexnet fit"):
         lookup.check_training(training(model="S"))
@@ -150,7 +151,7 @@ def test_weights_of_the_hub_are_in_its_cache_before_torch_is_loaded(folder, monk
         (place / "refs").mkdir()
         (place / "refs" / "main").write_text(commit, encoding="utf-8")
         lookup.check_training(training(weights=weights))
-    lookup.check_model("hf:me/mine")
+    check_model("hf:me/mine")
     # A training that goes on has its own weights.
     (folder / "run").mkdir()
     (folder / "run" / "last.pt").touch()

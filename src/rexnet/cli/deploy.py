@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from rexnet.cli import lookup
 from rexnet.cli.arguments import Command, add_config, config_of
 from rexnet.cli.made import print_paths
 from rexnet.data.sources import check_source
 from rexnet.deploy.config import BenchmarkConfig, ExportConfig, RuntimeName
 from rexnet.latency import business
+from rexnet.nn.sources import check_model
 from rexnet.runs.progress import OnProgress
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add_export(parser: ArgumentParser) -> None:
 def export(arguments: Namespace) -> None:
     """Write a model as a file of a runtime and print how far it is from the model, and how fast."""
     config = config_of(ExportConfig, arguments)
-    lookup.check_model(config.model, config.weights)
+    check_model(config.model, config.weights)
     if config.calibration is not None:
         check_source(config.calibration)
     from rexnet.cli.console import Bar, plain_console, table
@@ -100,7 +100,7 @@ def benchmark(arguments: Namespace) -> None:
     """Time models in runtimes and print them side by side, or Table A1."""
     config, as_json = config_of(BenchmarkConfig, arguments), arguments.json
     for name in (*config.models, *config.against):
-        lookup.check_model(name)
+        check_model(name)
     from rexnet.cli.console import plain_console
     from rexnet.deploy import benchmark as job
 

@@ -9,8 +9,7 @@ from rexnet.data.coco import find_part
 from rexnet.data.sources import check_source
 from rexnet.detect import recipe as detection_recipes
 from rexnet.detect.config import DetectTrainConfig
-from rexnet.nn.sources import check_model as check_model
-from rexnet.nn.sources import find, find_weights, resolve
+from rexnet.nn.sources import check_model, find, find_weights, resolve
 from rexnet.train import recipe as recipes
 from rexnet.train.config import TrainConfig
 

@@ -6,9 +6,9 @@ import json
 from jsonargparse import ArgumentParser, Namespace
 
 from rexnet import cost, families
-from rexnet.cli import lookup
 from rexnet.cli.arguments import Command
 from rexnet.errors import UserError
+from rexnet.nn.sources import check_model
 
 
 def add_summary(parser: ArgumentParser) -> None:
@@ -69,7 +69,7 @@ def _summarise_detector(arguments: Namespace) -> None:
     source = arguments.backbone or arguments.network
     if not source:
         raise UserError("give --backbone: a name, the path of a spec, or timm:NAME")
-    lookup.check_model(source)
+    check_model(source)
     from rexnet.detect.backbone import create_backbone
     from rexnet.detect.cost import count
     from rexnet.detect.detector import of_detector

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from rexnet.cli import lookup
 from rexnet.cli.arguments import Command, add_config, config_of
 from rexnet.cli.made import print_paths
 from rexnet.data.sources import check_source
 from rexnet.errors import UserError
+from rexnet.nn.sources import check_model
 from rexnet.studies.rank.config import NetworkStudy, RankStudy
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _print_panel(console: "Console", architecture: str, rows: list[dict[str, Any
 
 def _look_into(config: NetworkStudy) -> None:
     """Print and draw the ranks of the outputs of a network's blocks."""
-    lookup.check_model(config.model, config.weights)
+    check_model(config.model, config.weights)
     check_source(config.data)
     from rexnet.cli.console import Bar, plain_console, table
     from rexnet.report.rank import network_figure, write_figure

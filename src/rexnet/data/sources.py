@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rexnet.data.decode import SUFFIXES, Arrays, read_npz
-from rexnet.data.image_sets import ArrayImages, FileImages, per_class
-from rexnet.data.image_sets import Images as Images
+from rexnet.data.image_sets import ArrayImages, FileImages, Images, per_class
 from rexnet.data.sample import NUM_TRAIN, read_sample
 from rexnet.errors import UserError
 
