@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rexnet.detect.backbone import create_backbone
 from rexnet.detect.detector import of_detector
 from rexnet.detect.fused import training_module
-from rexnet.detect.heads import boxes
+from rexnet.detect.heads import loss
 from rexnet.detect.heads.boxes import detections
 from rexnet.detect.heads.ssdlite import SSDLite
 from rexnet.detect.samples import Input
@@ -140,7 +140,7 @@ def training(model: SSDLite, theirs: nn.Module) -> Contenders:
     def our_loss() -> Tensor:
         x = torch.stack([transform(image) for image in images])
         raw = forward(x.contiguous(memory_format=torch.channels_last))
-        return boxes.loss(raw, *boxes.matched(model.anchors, targets), "multibox")
+        return loss.loss(raw, *loss.matched(model.anchors, targets), "multibox")
 
     def their_loss() -> Tensor:
         losses = theirs([image.float() / 255 for image in images], listed)

@@ -85,15 +85,18 @@ def test_a_negative_slope_counts_as_flat():
     ("value", "width"), [(38.5, 38), (83.5, 84), (128.5, 128), (173.5, 174), (49.75, 50)]
 )
 def test_round_widths_rounds_half_to_even(value, width):
-    assert channels.round_widths([value]) == (width,)
-    assert channels.round_widths(np.array([value])) == (width,)
+    assert channels.round_widths(value) == width == round(value)
+    assert channels.round_widths(np.array([[value]])).tolist() == [[width]]
+
+
+def test_a_width_is_at_least_one():
+    assert channels.round_widths([0.2, -3]).tolist() == [1, 1]
 
 
 @given(st.lists(st.floats(1, 5000), min_size=1, max_size=30))
 def test_rounding_keeps_widths_from_falling(values):
     widths = channels.round_widths(sorted(values))
-    assert list(widths) == sorted(widths)
-    assert all(type(width) is int for width in widths)
+    assert widths.tolist() == sorted(map(round, values))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_fit_line_finds_an_exact_line(start, slope, num_blocks):
     assert fit.r2 == pytest.approx(1)
     assert fit.r2_each == pytest.approx(1)
     assert (fit.slope_stderr, fit.intercept_stderr, fit.num_networks) == (None, None, 1)
-    assert channels.round_widths(fit.widths(num_blocks)) == tuple(profile)
+    assert channels.round_widths(fit.widths(num_blocks)).tolist() == profile
 
 
 def test_fit_line_takes_the_spread_between_networks():

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rexnet.errors import UserError
+from rexnet.spec import MAX_WIDTH
 
 
 def line(num_blocks: int, start: float, slope: float) -> list[float]:
@@ -45,9 +46,9 @@ def piecewise_line(
     return shape / shape[-1] if shape[-1] > 0 else shape
 
 
-def round_widths(values: Sequence[float] | NDArray[np.float64]) -> tuple[int, ...]:
-    """Round to whole channels as the official models do: Python's ``round``, half to even."""
-    return tuple(round(float(value)) for value in values)
+def round_widths(values: ArrayLike) -> NDArray[np.int64]:
+    """Round to whole channels, half to even as the official models do, and at least one."""
+    return np.rint(np.clip(values, 1, MAX_WIDTH)).astype(np.int64)
 
 
 def make_divisible(value: float, divisor: int) -> int:

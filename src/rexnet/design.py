@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rexnet import cost, families
+from rexnet import channels, cost, families
 from rexnet.budget import Budget
 from rexnet.errors import UserError
 from rexnet.spec import MAX_WIDTH, NetSpec
@@ -93,7 +93,7 @@ def largest_inside(
     for _ in range(2):
         step /= 1024
         multiples = least + step * np.arange(1025)
-        rounded = np.rint(np.clip(np.outer(multiples, widths), 1, MAX_WIDTH)).astype(np.int64)
+        rounded = channels.round_widths(np.outer(multiples, widths))
         total, macs = cost.count_many(template, rounded)
         params = budget.counted(total, template, rounded[:, -1])
         inside = np.flatnonzero((params <= budget.params) & (macs <= budget.macs))

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rexnet import channels
 from rexnet.budget import LatencyBudget
-from rexnet.spec import MAX_WIDTH, NetSpec
+from rexnet.spec import NetSpec
 
 MULTIPLE = 16
 """Exported networks have widths filled up to multiples of it."""
@@ -214,7 +215,7 @@ def median_error(predicted: Sequence[float], measured: Sequence[float]) -> float
 
 def scaled(spec: NetSpec, profile: Sequence[float], multiple: float) -> NetSpec:
     """Return ``spec`` with block widths ``multiple`` times a non-falling ``profile``, rounded."""
-    widths = np.rint(np.clip(multiple * np.asarray(profile), 1, MAX_WIDTH)).astype(int)
+    widths = channels.round_widths(multiple * np.asarray(profile))
     return spec.with_widths(np.maximum.accumulate(widths).tolist())
 
 

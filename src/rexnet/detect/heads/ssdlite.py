@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rexnet.detect.backbone import Backbone
 from rexnet.detect.detector import Detections, Detector
-from rexnet.detect.heads import boxes
+from rexnet.detect.heads import boxes, loss
 from rexnet.detect.heads.anchors import anchors, counts
 from rexnet.detect.heads.boxes import Raw
 from rexnet.detect.recipe import Loss
@@ -76,7 +76,7 @@ class SSDLite(Detector):
 
     def loss(self, raw: Raw, targets: Tensor) -> Tensor:
         """Return the loss for each matched anchor, of classes and offsets; see ``Detector``."""
-        return boxes.loss(raw, *boxes.matched(self.anchors, targets), self.criterion)
+        return loss.loss(raw, *loss.matched(self.anchors, targets), self.criterion)
 
     def detections(self, raw: Raw, *, score: float) -> list[Detections]:
         """Return what is left of each image after non-maximum suppression; see ``Detector``."""
