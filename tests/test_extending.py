@@ -1,6 +1,8 @@
 """The blocks of docs/extending.md, each run and put to use: a new thing of every kind."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -31,6 +33,26 @@ from rexnet.spec import Activation
 from rexnet.studies.rank.layers import FUNCTIONS
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
+
+ROWS = """
+from rexnet.deploy import runtimes
+from rexnet.detect import heads
+from rexnet.runs.lazy import Lazy
+from rexnet.search import executors
+
+executors.EXECUTORS = Lazy({"local": "", "here": "here:Here"})
+heads.HEADS = Lazy({"ssdlite": "", "one_box": "one_box:OneBox"})
+double = runtimes.Runtime(name="double", run=None, format="doubled")
+runtimes.RUNTIMES = runtimes.table(*runtimes.RUNTIMES.values(), double)
+
+from rexnet.cli.main import main
+
+main(["search", "--executor", "her"])
+main(["summary", "--detector", "one_bo"])
+main(["benchmark", "rexnet_1.0", "--runtimes", "doubl"])
+main(["export", "rexnet_1.0", "--format", "double"])
+"""
+"""Makes a row in each table that has an option, and a mistake in each option."""
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +110,14 @@ def test_a_detector_head(here):
     config = detect_config(set=(*SETTINGS, "epochs=1", "head=one_box"))
     assert detect.run(config, lambda progress: None, heads)["epochs"] == 1
     assert load_detector(here / "D", heads).architecture == "one_box"
+
+
+def test_an_option_takes_the_names_of_its_table():
+    done = subprocess.run([sys.executable, "-c", ROWS], check=True, capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    words = ("'local', 'here'", "'ssdlite', 'one_box'", "'executorch', 'double'", "'doubled'")
+    assert len(lines) == len(words)
+    assert [word in line for word, line in zip(words, lines, strict=True)] == [True] * len(words)
 
 
 def test_an_evaluator_and_an_executor(here):

@@ -73,7 +73,10 @@ def package_of(path):
 
 
 def imported(path):
-    """Return the modules that a file imports, wherever in it, those for type checks left out."""
+    """Return the modules that a file imports, wherever in it, those for type checks left out.
+
+    Those that a table of ``runs.lazy`` names are among them.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -85,6 +88,10 @@ def imported(path):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and re.fullmatch(
+            r"rexnet[\w.]+:[\w.]+", str(node.value)
+        ):
+            modules.add(node.value.replace(":", "."))
     return modules
 
 
@@ -139,10 +146,11 @@ def test_the_reader_of_imports_sees_them_all(tmp_path):
     path = tmp_path / "example.py"
     path.write_text(
         "import a.b\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import c\n"
-        "def f():\n    from rexnet.nn import d\n    from rexnet import cost\n",
+        "def f():\n    from rexnet.nn import d\n    from rexnet import cost\n"
+        "PLACES = {'e': 'rexnet.e:E.made'}\n",
         encoding="utf-8",
     )
-    names = {"a.b", "typing.TYPE_CHECKING", "rexnet.nn.d", "rexnet.cost"}
+    names = {"a.b", "typing.TYPE_CHECKING", "rexnet.nn.d", "rexnet.cost", "rexnet.e.E.made"}
     assert imported(path) == names
 
 

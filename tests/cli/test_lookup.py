@@ -41,6 +41,7 @@ MISTAKES = {
     "detect train --backbone nonsense --data D --weights timm": "unknown model 'nonsense'",
     "detect train --backbone rexnet_1.0 --data nonsense": "nonsense is no folder",
     "detect train --backbone rexnet_1.0 --data D --recipe nonsense": "no recipe 'nonsense'",
+    "detect train --backbone rexnet_1.0 --data D --set head=ssdlit": "did you mean ssdlite?",
     "detect train --backbone rexnet_1.0 --data D": "ssdlite_coco starts from a trained backbone",
     "detect validate nonsense": "nonsense holds no detector",
     "detect predict nonsense a.png": "nonsense holds no detector",

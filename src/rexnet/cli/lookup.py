@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rexnet.data.coco import find_part
 from rexnet.data.sources import check_source
+from rexnet.detect import heads
 from rexnet.detect import recipe as detection_recipes
 from rexnet.detect.config import DetectTrainConfig
 from rexnet.nn.sources import check_model, find, find_weights, resolve
@@ -38,6 +39,7 @@ def check_detection(config: DetectTrainConfig) -> None:
     """
     recipe = detection_recipes.load(config.recipe, config.set)
     recipe = recipe.from_scratch() if config.from_scratch else recipe
+    heads.check(recipe.head)
     if config.data is not None:
         for part in ("train", "val"):
             find_part(config.data, part)

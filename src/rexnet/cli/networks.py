@@ -7,6 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from rexnet import cost, families
 from rexnet.cli.arguments import Command
+from rexnet.detect.heads import HEADS
 from rexnet.errors import UserError
 from rexnet.nn.sources import check_model
 
@@ -16,7 +17,7 @@ def add_summary(parser: ArgumentParser) -> None:
     parser.add_argument(
         "network", type=str | None, nargs="?", help="A name or the path of a spec in JSON"
     )
-    parser.add_argument("--detector", choices=["ssdlite"], help="Of a detector on it")
+    parser.add_argument("--detector", choices=[*HEADS], help="Of a detector on it")
     parser.add_argument(
         "--backbone", type=str | None, help="With --detector: the network, or timm:NAME"
     )
@@ -73,7 +74,6 @@ def _summarise_detector(arguments: Namespace) -> None:
     from rexnet.detect.backbone import create_backbone
     from rexnet.detect.cost import count
     from rexnet.detect.detector import of_detector
-    from rexnet.detect.heads import HEADS
 
     backbone = create_backbone(source)
     preprocessing = of_detector(backbone.preprocessing, arguments.resolution or 320)

@@ -1,17 +1,17 @@
 """What a user can set of the jobs around deployment."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from rexnet.deploy.runtimes import RUNTIMES, by_format
 from rexnet.errors import UserError, check_ranges
 
-RuntimeName = Literal[
-    "torch", "torch-fused", "torch-compile", "onnxruntime", "openvino", "executorch"
-]
-"""The names of ``runtimes.RUNTIMES``, for the command line."""
-
-FormatName = Literal["onnx", "openvino", "executorch"]
-"""The formats of their files."""
+if TYPE_CHECKING:
+    RuntimeName = str
+    FormatName = str
+else:
+    RuntimeName = Literal[tuple(RUNTIMES)]
+    FormatName = Literal[tuple(by_format(RUNTIMES))]
 
 Precision = Literal["float32", "bfloat16", "float16"]
 

@@ -20,11 +20,11 @@ from rexnet.detect.cost import count
 from rexnet.detect.detector import Detector, of_detector
 from rexnet.detect.evaluate import METRICS, average_precision, by_image, detect
 from rexnet.detect.fused import training_module
-from rexnet.detect.heads import HEADS
+from rexnet.detect.heads import HEADS, check
 from rexnet.detect.hub import save_detector
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.detect.samples import DetectionSamples
-from rexnet.errors import UserError, closest
+from rexnet.errors import UserError
 from rexnet.nn.sources import resolve
 from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
@@ -52,10 +52,7 @@ def run(
     """
     recipe = recipes.load(config.recipe, config.set)
     recipe = recipe.from_scratch() if config.from_scratch else recipe
-    if recipe.head not in heads:
-        raise UserError(
-            f"head {recipe.head!r}{closest(recipe.head, heads)} is not one of {', '.join(heads)}"
-        )
+    check(recipe.head, heads)
     make_trainer = partial(_DetectorTrainer, config, heads[recipe.head], on_progress)
     return train(config, recipe, partial(open_parts, config), make_trainer, on_progress)
 

@@ -3,12 +3,18 @@
 import dataclasses
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rexnet.budget import Budget, Count, LatencyBudget
 from rexnet.errors import UserError, check_range, check_ranges
 from rexnet.paper import TABLE_3
 from rexnet.search.candidates.protocol import Protocol
+from rexnet.search.executors import EXECUTORS
+
+if TYPE_CHECKING:
+    ExecutorName = str
+else:
+    ExecutorName = Literal[tuple(EXECUTORS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +101,7 @@ class SearchConfig:
     seed: int = 0
     resolution: int | None = None
     device: Literal["cpu", "cuda"] = "cpu"
-    executor: Literal["local", "ray"] = "local"
+    executor: ExecutorName = "local"
     address: str | None = None
     gpus_per_trial: float = 0.0
     storage: str | None = None

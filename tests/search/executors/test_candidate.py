@@ -2,7 +2,6 @@
 
 import os
 from functools import partial
-from typing import get_args, get_type_hints
 
 import pytest
 from executing import assert_ends_its_work, results_of, specs
@@ -24,10 +23,6 @@ def make(request):
         return EXECUTORS[request.param](config, evaluate, folder)
 
     return made
-
-
-def test_the_option_names_every_executor():
-    assert get_args(get_type_hints(SearchConfig)["executor"]) == tuple(EXECUTORS)
 
 
 def test_results_come_back_under_their_numbers_with_weights_and_time(make, tmp_path):

@@ -1,7 +1,23 @@
 """Detector heads: what turns the maps of a backbone into boxes and scores."""
 
-from rexnet.detect.detector import Detector
-from rexnet.detect.heads.ssdlite import SSDLite
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-HEADS: dict[str, type[Detector]] = {SSDLite.architecture: SSDLite}
-"""The heads by name, as recipes and ``config.json`` name them."""
+from rexnet.errors import UserError, closest
+from rexnet.runs.lazy import Lazy
+
+if TYPE_CHECKING:
+    from rexnet.detect.detector import Detector
+
+HEADS: "Mapping[str, type[Detector]]" = Lazy({"ssdlite": "rexnet.detect.heads.ssdlite:SSDLite"})
+"""The heads by name, as recipes and ``config.json`` name them; torch is loaded with one."""
+
+
+def check(name: str, heads: "Mapping[str, type[Detector]]" = HEADS) -> None:
+    """Check that a recipe's head is there.
+
+    Raises:
+        UserError: It is not one of ``heads``.
+    """
+    if name not in heads:
+        raise UserError(f"head {name!r}{closest(name, heads)} is not one of {', '.join(heads)}")

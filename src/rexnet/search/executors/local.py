@@ -7,11 +7,10 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rexnet.runs import processes
 from rexnet.search.candidates.protocol import Pruned
-from rexnet.search.config import SearchConfig
 from rexnet.search.executors.candidate import (
     CandidateResult,
     Ending,
@@ -22,6 +21,9 @@ from rexnet.search.executors.candidate import (
     result_of,
 )
 from rexnet.spec import NetSpec
+
+if TYPE_CHECKING:
+    from rexnet.search.config import SearchConfig
 
 
 class LocalExecutor:
@@ -46,7 +48,7 @@ class LocalExecutor:
         self._busy: list[_Worker] = []
 
     @classmethod
-    def from_config(cls, config: SearchConfig, evaluate: Evaluate, folder: Path) -> Self:
+    def from_config(cls, config: "SearchConfig", evaluate: Evaluate, folder: Path) -> Self:
         """Return the executor of a resolved config."""
         return cls(evaluate, config.workers or 1, folder)
 

@@ -14,13 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rexnet import runs
 from rexnet.errors import UserError
 from rexnet.runs.processes import ONE_THREAD
 from rexnet.search.candidates.protocol import Pruned
-from rexnet.search.config import SearchConfig
 from rexnet.search.executors.candidate import (
     CandidateResult,
     Ending,
@@ -32,6 +31,9 @@ from rexnet.search.executors.candidate import (
     result_of,
 )
 from rexnet.spec import NetSpec
+
+if TYPE_CHECKING:
+    from rexnet.search.config import SearchConfig
 
 MAX_RETRIES = 3
 
@@ -86,7 +88,7 @@ class RayExecutor:
         self._news: Any
 
     @classmethod
-    def from_config(cls, config: SearchConfig, evaluate: Evaluate, folder: Path) -> Self:
+    def from_config(cls, config: "SearchConfig", evaluate: Evaluate, folder: Path) -> Self:
         """Return the executor of a resolved config."""
         return cls(
             evaluate,
