@@ -10,6 +10,7 @@ claim end in ``results/``; a panel that was stopped goes on. Run:
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,6 @@ from rexnet import NetSpec, channels, paper, runs
 from rexnet.cli import main as cli
 from rexnet.data import in_memory
 from rexnet.design import propose
-from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.results import SearchRun, read_search
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -51,7 +51,7 @@ def main() -> None:
     header = {
         **provenance(),
         "command": f"rexnet search {' '.join(options)}",
-        **search.identity,
+        **runs.read_json(folder / "search.json"),
         **{name: search.environment[name] for name in ("python", "num_cores", "packages")},
         **search.result,
     }
@@ -64,7 +64,7 @@ def main() -> None:
     arm = Arm(
         group="claim",
         widths=claimed(arguments.preset, search),
-        protocol=Protocol(**{**search.identity["protocol"], "repeats": 1}),
+        protocol=replace(search.identity["protocol"], repeats=1),
         num_seeds=arguments.seeds,
     )
     lab.train(arm, arguments.results / f"claim_{name}.jsonl")

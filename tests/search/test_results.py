@@ -4,6 +4,7 @@ import pytest
 from toys import failed, made_up_rows, write_run
 
 from rexnet import UserError
+from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.results import read_search
 
 
@@ -80,6 +81,24 @@ def with_rows(folder, rows):
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "trials.jsonl").write_text(text, encoding="utf-8")
     return folder
+
+
+def test_a_space_of_other_types_is_refused_by_name(tmp_path):
+    path = write_run(tmp_path, made_up_rows(3)) / "search.json"
+    identity = json.loads(path.read_text(encoding="utf-8"))
+    identity["space"]["budget"]["params"] = "many"
+    path.write_text(json.dumps(identity), encoding="utf-8")
+    assert refusal(tmp_path).startswith(f'{path}: space: budget: params: "many" is no int')
+
+
+def test_a_search_from_before_a_setting_had_its_default(tmp_path):
+    path = write_run(tmp_path, made_up_rows(3)) / "search.json"
+    identity = json.loads(path.read_text(encoding="utf-8"))
+    identity["protocol"].pop("label_smoothing", None)
+    path.write_text(json.dumps(identity | {"later": 1}), encoding="utf-8")
+    found = read_search(tmp_path).identity
+    assert found["protocol"] == Protocol(**identity["protocol"])
+    assert found["later"] == 1
 
 
 @pytest.mark.parametrize("name", ["search.json", "result.json", "environment.json"])

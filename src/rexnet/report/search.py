@@ -31,7 +31,7 @@ def _title(search: SearchRun) -> str:
     budget, data = search.budget, search.identity["data"]
     counted = "with" if budget.count_classifier else "without"
     return (
-        f"{len(complete(search.rows))} networks of {search.identity['space']['num_blocks']} blocks "
+        f"{len(complete(search.rows))} networks of {search.identity['space'].num_blocks} blocks "
         f"on {data['name']}: at most {text.millions(budget.params)} params ({counted} the "
         f"classifier) and {text.millions(budget.macs)} MACs"
     )

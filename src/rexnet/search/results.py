@@ -1,70 +1,85 @@
 """A search's run folder, read back."""
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Any
+from types import UnionType
+from typing import (
+    Any,
+    NotRequired,
+    TypedDict,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from rexnet import runs
 from rexnet.budget import Budget
 from rexnet.errors import UserError
-from rexnet.families import search_network
+from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.groups import complete
+from rexnet.search.space import Space
 from rexnet.spec import NetSpec
 
-NUMBER = (int, float)
-SEARCH = {
-    "data": {
-        "name": str,
-        "num_train": int,
-        "num_held_out": int,
-        "num_classes": int,
-        "mean": [NUMBER],
-        "std": [NUMBER],
-    },
-    "space": {
-        "num_blocks": int,
-        "num_classes": int,
-        "resolution": int,
-        "budget": {"params": int, "macs": int, "count_classifier": bool},
-    },
-    "protocol": {
-        "epochs": int,
-        "batch_size": int,
-        "lr": NUMBER,
-        "momentum": NUMBER,
-        "weight_decay": NUMBER,
-        "warmup": NUMBER,
-        "repeats": int,
-        "seed": int,
-    },
-    "sampler": dict,
-}
-ENVIRONMENT = {"python": str, "system": str, "num_cores": int, "packages": dict}
-RESULT = {
-    "state": str,
-    "reason": str,
-    "num_trials": int,
-    "num_complete": int,
-    "num_pruned": int,
-    "num_diverged": int,
-    "num_died": int,
-    "num_rejected": int,
-}
-ROW = {
-    "number": int,
-    "state": str,
-    "widths": [int],
-    "params": int,
-    "total_params": int,
-    "macs": int,
-    "accuracy": (int, float, NoneType),
-    "accuracies": [NUMBER],
-    "seconds": NUMBER,
-    "reason": str,
-}
-"""What the files must hold, as far as reports read them: types by key, ``[type]`` for a list."""
+
+class Data(TypedDict):
+    """What ``search.json`` says of the images."""
+
+    name: str
+    num_train: int
+    num_held_out: int
+    num_classes: int
+    mean: list[float]
+    std: list[float]
+
+
+class Identity(TypedDict):
+    """``search.json``."""
+
+    data: Data
+    space: Space
+    protocol: Protocol
+    sampler: dict[str, Any]
+    latency: NotRequired[dict[str, Any]]
+
+
+class Environment(TypedDict):
+    """``environment.json``, as far as it is read."""
+
+    python: str
+    system: str
+    num_cores: int
+    packages: dict[str, str]
+
+
+class Result(TypedDict):
+    """``result.json``."""
+
+    state: str
+    reason: str
+    num_trials: int
+    num_complete: int
+    num_pruned: int
+    num_diverged: int
+    num_died: int
+    num_rejected: int
+
+
+class Row(TypedDict):
+    """A line of ``trials.jsonl``."""
+
+    number: int
+    state: str
+    widths: list[int]
+    params: int
+    total_params: int
+    macs: int
+    accuracy: float | None
+    accuracies: list[float]
+    seconds: float
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,21 +95,20 @@ class SearchRun:
     """
 
     folder: Path
-    identity: dict[str, Any]
-    environment: dict[str, Any]
-    result: dict[str, Any]
-    rows: list[dict[str, Any]]
+    identity: Identity
+    environment: Environment
+    result: Result
+    rows: list[Row]
 
     @property
     def budget(self) -> Budget:
         """The limits of the search."""
-        return Budget(**self.identity["space"]["budget"])
+        return self.identity["space"].budget
 
     @property
     def template(self) -> NetSpec:
         """The search network, with widths of 1."""
-        space = self.identity["space"]
-        return search_network([1] * space["num_blocks"], space["num_classes"], space["resolution"])
+        return self.identity["space"].template
 
 
 def read_search(folder: Path) -> SearchRun:
@@ -105,13 +119,13 @@ def read_search(folder: Path) -> SearchRun:
     """
     if not (folder / "search.json").exists():
         raise UserError(f"{folder} is no run folder of a search: it has no search.json")
-    identity = _checked(folder / "search.json", SEARCH)
-    path = folder / "trials.jsonl"
-    rows = runs.read_jsonl(path)
-    for line, row in enumerate(rows, 1):
+    identity = _read(folder / "search.json", Identity)
+    path, rows = folder / "trials.jsonl", []
+    for line, value in enumerate(runs.read_jsonl(path), 1):
         where = f"{path}, line {line}"
-        _check(row, ROW, where)
-        if len(row["widths"]) != identity["space"]["num_blocks"]:
+        row: Row = _rebuilt(Row, value, where)
+        rows.append(row)
+        if len(row["widths"]) != identity["space"].num_blocks:
             raise UserError(f"{where}: widths {row['widths']} are not one for each block")
         if row["state"] == "complete" and row["accuracy"] is None:
             raise UserError(f"{where}: a complete trial has no accuracy")
@@ -123,37 +137,45 @@ def read_search(folder: Path) -> SearchRun:
     return SearchRun(
         folder=folder,
         identity=identity,
-        environment=_checked(folder / "environment.json", ENVIRONMENT),
-        result=_checked(folder / "result.json", RESULT),
+        environment=_read(folder / "environment.json", Environment),
+        result=_read(folder / "result.json", Result),
         rows=rows,
     )
 
 
-def _checked(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
-    value: dict[str, Any] = runs.read_json(path)
-    _check(value, shape, str(path))
-    return value
+def _read(path: Path, kind: Any) -> Any:
+    return _rebuilt(kind, runs.read_json(path), str(path))
 
 
-def _check(value: Any, shape: Any, where: str) -> None:
-    """Check that a JSON value has the keys and types of ``shape``.
+def _rebuilt(kind: Any, value: Any, where: str) -> Any:
+    """Return a JSON value as the type that it was written from; what that has not stays or is lost.
+
+    Args:
+        kind: A ``TypedDict``, whose values keep other keys, a dataclass, which has no others, a
+            list, or what JSON has.
+        value: What was read.
+        where: The file and the field.
 
     Raises:
-        UserError: It does not; the field is named.
+        UserError: It has another type or lacks a field; the field is named.
     """
-    kind = type(shape) if isinstance(shape, dict | list) else shape
-    if not isinstance(value, kind):
-        raise UserError(f"{where}: {json.dumps(value)} is no {_name(kind)}; the file is damaged")
-    if isinstance(shape, list):
-        for item in value:
-            _check(item, shape[0], where)
-    elif isinstance(shape, dict):
-        for key, inner in shape.items():
-            if key not in value:
-                raise UserError(f"{where}: no field {key!r}; the file is damaged")
-            _check(value[key], inner, f"{where}: {key}")
+    if is_typeddict(kind) or dataclasses.is_dataclass(kind):
+        # A class has the defaults of its fields.
+        found, has_default = {}, getattr(kind, "__optional_keys__", None) or vars(kind)
+        for name, inner in get_type_hints(kind).items():
+            if name in _plain(value, (dict,), where):
+                found[name] = _rebuilt(inner, value[name], f"{where}: {name}")
+            elif name not in has_default:
+                raise UserError(f"{where}: no field {name!r}; the file is damaged")
+        return value | found if is_typeddict(kind) else kind(**found)
+    if get_origin(kind) is list:
+        return [_rebuilt(get_args(kind)[0], item, where) for item in _plain(value, (list,), where)]
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (get_origin(kind) or kind,)
+    return _plain(value, (int, *kinds) if float in kinds else kinds, where)
 
 
-def _name(kind: type | tuple[type, ...]) -> str:
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    return " or ".join(each.__name__ for each in kinds)
+def _plain(value: Any, kinds: tuple[type, ...], where: str) -> Any:
+    if not isinstance(value, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise UserError(f"{where}: {json.dumps(value)} is no {names}; the file is damaged")
+    return value
