@@ -202,7 +202,7 @@ def test_check_widths_names_the_block_and_the_width(widths, reason):
         (changed(stem_stride=3), "stem_stride 3 must be from 1 to 2"),
         (changed(penultimate_width=-1), "penultimate_width -1 must be from 0"),
         (changed(hidden_width=-1), "hidden_width -1 must be from 0"),
-        (changed(num_classes=0), "num_classes 0 must be from 1 to 1000000"),
+        (changed(num_classes=-1), "num_classes -1 must be from 0 to 1000000"),
         (changed(resolution=7), "resolution 7 must be from 8 to 4096"),
         (changed(in_channels=0), "in_channels 0 must be from 1 to 1024"),
         (changed(in_channels=1025), "in_channels 1025 must be from 1 to 1024"),

@@ -65,7 +65,8 @@ class BlockSpec:
 class NetSpec:
     """A whole classification network as data: every width, stride, expansion and activation.
 
-    ``in_channels`` are those of the images.
+    ``in_channels`` are those of the images. Of no classes (``num_classes`` 0) there is no
+    classifier: the network gives what it would see.
 
     Raises:
         UserError: A field has a wrong type or value, or the widths fall from block to block.
@@ -91,7 +92,7 @@ class NetSpec:
         _check_range(self, "stem_stride", 1, 2, self.name)
         _check_range(self, "penultimate_width", 0, MAX_WIDTH, self.name)
         _check_range(self, "hidden_width", 0, MAX_WIDTH, self.name)
-        _check_range(self, "num_classes", 1, 10**6, self.name)
+        _check_range(self, "num_classes", 0, 10**6, self.name)
         _check_range(self, "resolution", 8, 4096, self.name)
         _check_range(self, "in_channels", 1, MAX_CHANNELS, self.name)
         if not 0 <= self.dropout < 1:

@@ -1,17 +1,22 @@
 import dataclasses
 
 import pytest
+import safetensors.torch
+import timm
 import torch
 from model_folders import CLASSES, ODD, trained
 from model_folders import SMALL as TRAINED
 from official_models import NAMES, official_tensors
+from strategies import randomise
 
 import rexnet
 from rexnet import BlockSpec, NetSpec, UserError, families
 from rexnet.nn.create import create_model
-from rexnet.nn.hub import save_pretrained
+from rexnet.nn.fast.padded import fill
+from rexnet.nn.hub import load_model, save_pretrained
 from rexnet.nn.network import Network
 from rexnet.preprocessing import Preprocessing
+from rexnet.train.validate import trained as trained_model
 
 SMALL = NetSpec(
     name="small",
@@ -65,11 +70,20 @@ def test_a_new_network_has_the_default_preprocessing_of_its_spec():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"num_classes": 0}, "small: num_classes 0 must be from 1 to 1000000"),
+        ({"num_classes": -1}, "small: num_classes -1 must be from 0 to 1000000"),
         ({"num_classes": "10"}, "small: num_classes '10' must be int"),
         ({"in_channels": 1025}, "small: in_channels 1025 must be from 1 to 1024"),
         ({"drop_path": 1}, "drop_path 1 must be at least 0 and below 1"),
         ({"drop_path": -0.1}, r"drop_path -0\.1 must be at least 0 and below 1"),
+        ({"drop_rate": 1.5}, r"small: dropout 1\.5 must be at least 0 and below 1"),
+        ({"in_chans": 0}, "small: in_channels 0 must be from 1"),
+        ({"in_channels": 3, "in_chans": 1}, "in_channels 3 and in_chans 1 are the same thing"),
+        ({"drop_path": 0.1, "drop_path_rate": 0.2}, r"drop_path 0\.1 and drop_path_rate 0\.2 are"),
+        ({"pretrained": True}, r"timm has no weights for small, only for rexnet_1\.0, .*; pass a"),
+        (
+            {"pretrained": True, "weights": "a.pth"},
+            r"pretrained=True takes timm's weights, weights a\.pth; give one",
+        ),
         ({"out_indices": (0,)}, "out_indices chooses feature maps; give features_only=True"),
     ],
 )
@@ -173,3 +187,68 @@ def test_official_weights_bring_the_preprocessing_and_the_classes_of_imagenet(tm
 
 def test_the_package_offers_it():
     assert rexnet.create_model is create_model
+
+
+def reference_and_ours(tmp_path, **options):
+    """Return a network of timm's with random weights, and ours with the same."""
+    reference = timm.create_model("rexnet_100", **options).eval()
+    randomise(reference)
+    safetensors.torch.save_file(reference.state_dict(), tmp_path / "timm.safetensors")
+    return reference, create_model("rexnet_1.0", tmp_path / "timm.safetensors", **options).eval()
+
+
+def test_what_users_of_timm_write_gives_what_timm_gives(tmp_path):
+    options = {"num_classes": 7, "in_chans": 1, "drop_rate": 0.4, "drop_path_rate": 0.3}
+    reference, model = reference_and_ours(tmp_path, **options)
+    assert model.dropout.p == reference.head.drop.p == reference.drop_rate == 0.4
+    assert model.blocks[-1].drop_path.p == 0.3
+    assert (model.num_classes, model.num_features) == (7, reference.num_features)
+    sizes = ("num_chs", "reduction")
+    infos = ([[info[k] for k in sizes] for info in m.feature_info] for m in (model, reference))
+    assert next(infos) == next(infos)
+    x = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for pre_logits in (False, True):
+            ours, theirs = (
+                m.forward_head(m.forward_features(x), pre_logits=pre_logits)
+                for m in (model, reference)
+            )
+            assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().mean()
+        for m in (model, reference):
+            m.reset_classifier(0)
+        ours, theirs = model(x), reference(x)
+        assert isinstance(model.get_classifier(), type(reference.get_classifier()))
+    assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().mean()
+
+
+def test_timm_reads_what_images_need():
+    model = create_model("rexnet_1.0", in_channels=1)
+    config = timm.data.resolve_model_data_config(model)
+    assert Preprocessing.from_config(config) == model.preprocessing
+    assert timm.data.create_transform(**config) is not None
+
+
+def test_a_network_without_classes_has_no_classifier_and_comes_back(tmp_path):
+    body = Network(HIDDEN).state_dict()
+    torch.save(body, tmp_path / "small.pth")
+    model = create_model(HIDDEN, tmp_path / "small.pth", num_classes=0).eval()
+    body = {name: value for name, value in body.items() if not name.startswith("classifier.")}
+    assert same_state(model.state_dict(), body)
+    images = torch.zeros(2, 3, 32, 32)
+    assert model(images).shape == (2, 8)
+    save_pretrained(model, tmp_path / "M")
+    again = load_model(tmp_path / "M")
+    assert torch.equal(again(images), model(images))
+    with pytest.raises(UserError, match=r"M has no classifier: it gives features, and cannot"):
+        trained_model(str(tmp_path / "M"), None)
+
+
+@pytest.mark.parametrize("penultimate", [0, 16])
+def test_the_exported_form_of_a_network_without_classes_gives_its_features(penultimate):
+    torch.manual_seed(0)
+    spec = dataclasses.replace(SMALL, num_classes=0, penultimate_width=penultimate)
+    model = Network(spec).eval()
+    randomise(model)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(fill(model)(images), model(images), atol=1e-4, rtol=1e-4)

@@ -88,7 +88,7 @@ def test_a_damaged_config_is_named(tmp_path, change, reason):
         ({"model_args": {"global_pool": "max"}}, "model_args {'global_pool': 'max'} build a"),
         ({"model_args": {"width_mult": "wide"}}, "unknown model 'rexnet_wide'"),
         ({"model_args": {"in_chans": "3"}}, "in_channels '3' must be int"),
-        ({"num_classes": 0}, "num_classes 0 must be from 1"),
+        ({"num_classes": -1}, "num_classes -1 must be from 0"),
     ],
 )
 def test_a_config_of_timm_that_is_another_network_is_refused(tmp_path, fields, reason):

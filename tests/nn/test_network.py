@@ -93,12 +93,14 @@ def test_forward_features_gives_what_features_lists_and_forward_computes(name):
         during_forward = dict(outputs)
         maps = model.forward_features(images(1, 96))
         from_maps = model.forward_head(maps[32])
+        from_all = model.forward_head(maps)
     assert [feature.stride for feature in model.features] == list(maps) == [4, 8, 16, 32]
     for feature in model.features:
         side = 96 // feature.stride
         assert maps[feature.stride].shape == (1, feature.width, side, side)
         assert torch.equal(maps[feature.stride], during_forward[feature.block])
     assert torch.equal(from_maps, logits)
+    assert torch.equal(from_all, logits)
 
 
 def test_features_begin_at_stride_four():
@@ -109,7 +111,10 @@ def test_features_begin_at_stride_four():
 
 def test_features_need_a_stride_of_four():
     spec = NetSpec(name="flat", blocks=(BlockSpec(width=8),), stem_width=8)
-    assert built(spec).features == ()
+    model = built(spec).eval()
+    assert model.features == ()
+    # The head needs one in any case.
+    assert torch.equal(model.forward_head(model.forward_features(images())), model(images()))
 
 
 def difference(shortcut, width_in=4, width=7, stride=1):
@@ -312,6 +317,18 @@ def test_reset_classifier_puts_a_new_one_in_place():
     assert model.classes == ()
     assert model.get_classifier() is model.classifier
     assert model(images().double()).shape == (2, 7)
-    with pytest.raises(UserError, match="num_classes 0 must be from 1"):
-        model.reset_classifier(0)
+    with pytest.raises(UserError, match="num_classes -1 must be from 0"):
+        model.reset_classifier(-1)
     assert model.classifier.out_features == 7
+
+
+def test_a_classifier_taken_away_leaves_features_as_in_timm():
+    model = built(dataclasses.replace(SMALL, hidden_width=8)).eval()
+    wanted = model.forward_head(model.forward_features(images()), pre_logits=True)
+    model.reset_classifier(0)
+    assert model.num_classes == 0
+    assert model.num_features == 8
+    assert torch.equal(model(images()), wanted)
+    assert wanted.shape == (2, 8)
+    model.reset_classifier(3)
+    assert model(images()).shape == (2, 3)

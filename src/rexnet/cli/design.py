@@ -12,7 +12,7 @@ from rexnet.cli.arguments import Command
 from rexnet.cli.deploy import print_protocol, print_timings, timed
 from rexnet.cli.made import print_spec
 from rexnet.cli.stopwatch import clock_of, where
-from rexnet.errors import UserError
+from rexnet.errors import UserError, check_range
 from rexnet.spec import NetSpec
 
 
@@ -30,6 +30,7 @@ def add_design(parser: ArgumentParser) -> None:
 
 def design_network(arguments: Namespace) -> None:
     """Write the spec of the network that fills a budget."""
+    check_range("num_classes", arguments.classes, 1, 10**6)
     given = [name for name in ("params", "macs") if arguments[name] is not None]
     missing = [f"--{name}" for name in ("params", "macs") if name not in given]
     if missing and (given or arguments.latency is None):

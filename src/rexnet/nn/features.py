@@ -39,13 +39,7 @@ class FeatureNetwork(nn.Module):
         self.stem = model.stem
         self.stem_act = model.stem_act
         self.blocks = model.blocks[: maps[indices[-1]].block]
-        self.feature_info = FeatureInfo(
-            [
-                {"num_chs": stage.width, "reduction": stage.stride, "module": _module(stage)}
-                for stage in maps
-            ],
-            indices,
-        )
+        self.feature_info = FeatureInfo(model.feature_info, indices)
         self._taps = {maps[index].block for index in indices}
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -72,7 +66,3 @@ def _indices(chosen: Sequence[int] | None, maps: Sequence[Feature], name: str) -
     if not chosen:
         raise UserError("out_indices is empty; give one or more, or leave it out for all maps")
     return tuple(sorted({index % count for index in chosen}))
-
-
-def _module(stage: Feature) -> str:
-    return f"blocks.{stage.block - 1}" if stage.block else "stem_act"

@@ -25,7 +25,7 @@ def save_pretrained(model: Network, folder: str | Path) -> None:
     config: dict[str, Any] = {
         "architecture": spec.name,
         "num_classes": spec.num_classes,
-        "num_features": model.classifier.in_features,
+        "num_features": model.num_features,
         "pretrained_cfg": model.preprocessing.to_config(),
         "spec": dataclasses.asdict(spec),
     }

@@ -1,7 +1,9 @@
 """A NetSpec made a module."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -37,10 +39,11 @@ class Network(nn.Module):
 
     Attributes:
         spec: The network as data.
-        features: The maps of ``forward_features``: the last block's output at every stride of at
-            least 4.
+        features: The last block's output at every stride of at least 4: maps of
+            ``forward_features``.
         preprocessing: What an image goes through before the network sees it.
         classes: The names of the classes in the order of the logits; empty if they are not known.
+        classifier: The last layer; of no classes the identity, which leaves the features.
 
     Raises:
         UserError: ``drop_path`` is out of range.
@@ -68,15 +71,19 @@ class Network(nn.Module):
         self.hidden_norm = nn.BatchNorm1d(spec.hidden_width) if spec.hidden_width else None
         self.hidden_act = activation(spec.hidden_act)
         self.dropout = nn.Dropout(spec.dropout)
-        self.classifier = nn.Linear(spec.hidden_width or width, spec.num_classes)
+        self.num_features = spec.hidden_width or width
+        self.classifier = _classifier(self.num_features, spec.num_classes)
         self.features = tuple(stage for stage in stages(spec) if stage.stride >= 4)
         preprocessing = Preprocessing(resolution=spec.resolution)
         self.preprocessing = preprocessing.with_channels(spec.in_channels)
         self.classes: tuple[str, ...] = ()
 
     def forward_features(self, x: Tensor) -> dict[int, Tensor]:
-        """Return the feature maps of ``features`` for images (N, channels, H, W), by stride."""
-        taps = {feature.block: feature.stride for feature in self.features}
+        """Return feature maps of images (N, channels, H, W) by their strides.
+
+        They are the maps of ``features``, and the last block's output in any case, as the last one.
+        """
+        taps = {stage.block: stage.stride for stage in (*self.features, stages(self.spec)[-1])}
         maps = {}
         x = self.stem_act(self.stem(x))
         for number, block in enumerate(self.blocks, 1):
@@ -85,14 +92,21 @@ class Network(nn.Module):
                 maps[taps[number]] = x
         return maps
 
-    def forward_head(self, x: Tensor) -> Tensor:
-        """Map the last block's output (N, width, H, W) to logits (N, num_classes)."""
+    def forward_head(self, x: Tensor | Mapping[int, Tensor], pre_logits: bool = False) -> Tensor:
+        """Map the last block's output (N, width, H, W) to logits (N, num_classes).
+
+        Args:
+            x: That output, or all that ``forward_features`` gives, of which it is the last.
+            pre_logits: Return what the classifier would be given: (N, num_features).
+        """
+        x = x if isinstance(x, Tensor) else x[max(x)]
         if self.penultimate is not None:
             x = self.penultimate_act(self.penultimate(x))
         x = x.mean((2, 3))
         if self.hidden is not None and self.hidden_norm is not None:
             x = self.hidden_act(self.hidden_norm(self.hidden(x)))
-        return self.classifier(self.dropout(x))
+        x = self.dropout(x)
+        return x if pre_logits else self.classifier(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, channels, H, W) to logits (N, num_classes)."""
@@ -101,7 +115,29 @@ class Network(nn.Module):
             x = block(x)
         return self.forward_head(x)
 
-    def get_classifier(self) -> nn.Linear:
+    @property
+    def num_classes(self) -> int:
+        """The number of logits; 0 if there is no classifier."""
+        return self.spec.num_classes
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """The last output at every stride, under timm's field names."""
+        return [
+            {"num_chs": stage.width, "reduction": stage.stride, "module": _module(stage)}
+            for stage in stages(self.spec)
+        ]
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """What images need, under timm's field names: what its ``resolve_model_data_config`` reads."""
+        return self.preprocessing.to_config() | {
+            "num_classes": self.num_classes,
+            "first_conv": "stem.conv",
+            "classifier": "classifier",
+        }
+
+    def get_classifier(self) -> nn.Module:
         """Return the last layer, as timm's models do."""
         return self.classifier
 
@@ -112,8 +148,7 @@ class Network(nn.Module):
             UserError: ``num_classes`` is out of range.
         """
         self.spec = dataclasses.replace(self.spec, num_classes=num_classes)
-        old = self.classifier.weight
-        self.classifier = nn.Linear(old.shape[1], num_classes, device=old.device, dtype=old.dtype)
+        self.classifier = _classifier(self.num_features, num_classes).to(self.stem.conv.weight)
         self.classes = ()
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
@@ -133,3 +168,11 @@ def stages(spec: NetSpec) -> tuple[Feature, ...]:
         stride *= block.stride
         last[stride] = Feature(stride=stride, width=block.width, block=number)
     return tuple(last.values())
+
+
+def _classifier(num_features: int, num_classes: int) -> nn.Module:
+    return nn.Linear(num_features, num_classes) if num_classes else nn.Identity()
+
+
+def _module(stage: Feature) -> str:
+    return f"blocks.{stage.block - 1}" if stage.block else "stem_act"

@@ -68,7 +68,7 @@ def load_weights(
     Args:
         model: The network, left as it was if the file does not fit.
         path: A file of safetensors, or of ``torch.save``, which is read without running its code.
-        new_classifier: Keep the classifier of ``model`` if the file's has another shape.
+        new_classifier: Keep the classifier of ``model``, or none, if the file's has another shape.
         adapt_input: Adapt a first convolution of 3 channels to the number of ``model``.
 
     Raises:
@@ -80,9 +80,11 @@ def load_weights(
     wanted = {n: t for n, t in model.state_dict().items() if not n.endswith("num_batches_tracked")}
     tensors = {n: t for n, t in tensors.items() if not n.endswith("num_batches_tracked")}
     if new_classifier and not all(
-        name in tensors and tensors[name].shape == wanted[name].shape for name in CLASSIFIER
+        name in tensors and name in wanted and tensors[name].shape == wanted[name].shape
+        for name in CLASSIFIER
     ):
-        tensors |= {name: wanted[name] for name in CLASSIFIER}
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in CLASSIFIER}
+        tensors |= {name: wanted[name] for name in CLASSIFIER if name in wanted}
     if adapt_input and STEM in tensors:
         tensors[STEM] = _adapted(tensors[STEM], spec.in_channels)
     misfit = _misfit(tensors, wanted)

@@ -118,10 +118,13 @@ def trained(model: str, weights: str | None) -> Network:
     """Return a trained model: whole from a folder or the hub, or a network with weights.
 
     Raises:
-        UserError: It cannot be had, or a name comes without weights.
+        UserError: It cannot be had, a name comes without weights, or it has no classifier.
     """
     find_trained(model, weights)
-    return load_model(model) if weights is None else create_model(model, weights).eval()
+    network = load_model(model) if weights is None else create_model(model, weights).eval()
+    if not network.num_classes:
+        raise UserError(f"{model} has no classifier: it gives features, and cannot name a class")
+    return network
 
 
 def relabelled(images: Images, model: Network) -> Images:

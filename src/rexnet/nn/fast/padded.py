@@ -60,6 +60,9 @@ def fill(model: Network, *, split: bool = False) -> Network:
     # An activation that makes zeros something else would leak from added channels.
     if any(isinstance(module, nn.Softplus) for module in filled.modules()):
         return filled
+    # Without a layer behind the last block its channels are the output.
+    if not (model.spec.penultimate_width or model.spec.hidden_width or model.spec.num_classes):
+        return filled
     width = model.spec.in_channels
     with torch.no_grad():
         _fill(filled.stem, width, width := _up(model.spec.stem_width))
@@ -71,6 +74,7 @@ def fill(model: Network, *, split: bool = False) -> Network:
         elif filled.hidden is not None:
             filled.hidden = _filled_linear(filled.hidden, width)
         else:
+            assert isinstance(filled.classifier, nn.Linear)
             filled.classifier = _filled_linear(filled.classifier, width)
     return filled.requires_grad_(False)
 
