@@ -10,12 +10,14 @@ each.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numba.extending import overload
 from numpy.typing import NDArray
+
+from rexnet.nn.fast.caching import kept
 
 Pixels = NDArray[np.float32]
 Coefficients = NDArray[np.float32]
@@ -25,7 +27,7 @@ BLOCK = 64
 
 # Sums may be reordered, so that they vectorise; infinities and NaN keep their meaning.
 FAST: Any = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
-compiled: Any = numba.njit(cache=True, nogil=True, **FAST)
+compiled: Any = partial(kept, nogil=True, **FAST)
 
 ZERO, ONE, TWO, THREE, SIX, HALF, LIMIT = (np.float32(n) for n in (0, 1, 2, 3, 6, 0.5, 87))
 LN_2, INVERSE_LN_2 = np.float32(math.log(2)), np.float32(1 / math.log(2))
