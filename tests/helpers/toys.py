@@ -65,6 +65,8 @@ class Toy:
     kills_leader: Sequence[int] = ()
     interrupts: Sequence[int] = ()
     user_error: Sequence[int] = ()
+    starves: Sequence[int] = ()
+    misses_library: Sequence[int] = ()
 
     def __call__(self, spec, weights, on_progress):
         number = int(weights.stem)
@@ -74,6 +76,10 @@ class Toy:
             raise ZeroDivisionError("nothing to divide by")
         if number in self.user_error:
             raise UserError(f"cannot write {weights}: No space left on device")
+        if number in self.starves:
+            raise MemoryError("Unable to allocate 9 GiB")
+        if number in self.misses_library:
+            raise ImportError("no libgomp")
         if number in self.kills_itself:
             os.kill(os.getpid(), signal.SIGKILL)
         if number in self.kills_leader:

@@ -107,12 +107,12 @@ def test_candidates_that_diverge_or_die_are_recorded_as_what_they_were_and_the_s
     search(tmp_path, toy, 6, num_processes=1)
     rows = read(tmp_path)
     states = [row["state"] for row in rows]
-    assert states == ["diverged", "complete", "died", "died", "complete", "complete"]
+    assert states == ["diverged", "complete", "killed", "died", "complete", "complete"]
     reasons = [row["reason"] for row in rows]
     assert reasons == [
         "loss nan at step 3 of 7",
         "",
-        "exit code -9",
+        "exit code -9: killed from outside, maybe for want of memory",
         "ZeroDivisionError: nothing to divide by",
         "",
         "",
@@ -123,6 +123,27 @@ def test_candidates_that_diverge_or_die_are_recorded_as_what_they_were_and_the_s
     result = result_of_search(tmp_path)
     assert [result[f"num_{state}"] for state in ("complete", "diverged", "died")] == [3, 1, 2]
     assert_best_is_kept(tmp_path)
+
+
+def test_what_was_killed_is_trained_by_the_next_call_once(tmp_path, numbers):
+    search(tmp_path, Toy(starves=numbers[1:2], raises=numbers[2:3]), 4)
+    first = read(tmp_path)
+    assert [row["state"] for row in first] == ["complete", "killed", "died", "complete"]
+    assert first[1]["reason"] == "MemoryError: Unable to allocate 9 GiB"
+    # None of the others is trained anew, nor is this one when it has been trained.
+    assert [search(tmp_path, Toy(), 4) for _ in range(2)] == [1, 0]
+    *others, again = read(tmp_path)
+    assert others == [first[0], first[2], first[3]]
+    assert (again["state"], again["widths"]) == ("complete", first[1]["widths"])
+    assert result_of_search(tmp_path)["num_died"] == 1
+
+
+def test_a_mistake_of_the_machine_ends_the_search_and_counts_as_no_network(tmp_path, numbers):
+    with pytest.raises(UserError, match=r"cannot be trained here: ImportError: no libgomp.*again$"):
+        search(tmp_path, Toy(misses_library=numbers[1:2]), 3)
+    assert [row["state"] for row in read(tmp_path)] == ["complete"]
+    assert search(tmp_path, Toy(), 3) == 2
+    assert [row["state"] for row in read(tmp_path)] == 3 * ["complete"]
 
 
 def test_a_search_gives_up_when_five_candidates_in_a_row_died_and_can_go_on(tmp_path, numbers):

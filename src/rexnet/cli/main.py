@@ -1,5 +1,7 @@
 """The command ``rexnet``: one verb a job; a job is imported when it is asked for."""
 
+import io
+import logging
 import os
 import shlex
 import sys
@@ -27,6 +29,9 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 for a user's mistake, in one line."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _print_anything()
+    # It warns of a HOME that it may not write to, and of fonts that it makes a list of.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         run(COMMANDS, parse(arguments))
         sys.stdout.flush()
@@ -70,6 +75,13 @@ def parse(arguments: Sequence[str]) -> Namespace:
         raise UserError(explain(str(error), arguments, COMMANDS, parsers)) from None
     except UnicodeDecodeError as error:
         raise UserError(f"cannot read {' '.join(arguments)}: no text: {error}") from None
+
+
+def _print_anything() -> None:
+    """Print a replacement for what a terminal has no sign for: names are in any language."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _silence_stdout() -> None:

@@ -82,6 +82,13 @@ def _conclude(folder: Path, console: "Console", data: str) -> None:
         f"i = 0, 1, ... (R² {line.r2:.3f})",
         soft_wrap=True,
     )
+    killed = [row["reason"] for row in search.rows if row["state"] == "killed"]
+    if killed:
+        console.print(
+            f"Of the networks {len(killed)} were killed (the last: {killed[-1]}); the same command "
+            "trains them again.",
+            soft_wrap=True,
+        )
     names = ("trials.jsonl", "fit.json", "spec.json", "best.json", "best.safetensors")
     print_paths(console, "\nMade:", [*paths, *(folder / name for name in names)])
     commands = (

@@ -12,12 +12,13 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from rexnet import runs
 from rexnet.errors import UserError
 from rexnet.report.figures import STYLE, render
+from rexnet.report.lettering import as_text, caption_font
 from rexnet.report.pages import environment
 
 SHOWN = 24
@@ -25,6 +26,9 @@ SHOWN = 24
 
 SIDE = 420
 """The longer side of an image there, in pixels."""
+
+CAPTION = 11
+"""The height of letters beside boxes, in pixels."""
 
 SHOWS = "rexnet-shows"
 """Name of the text in a picture that says which image it shows."""
@@ -66,6 +70,8 @@ def write_page(folder: Path) -> list[Path]:
     """
     figure = precision(_rows(folder / "curve.jsonl"))
     rows = _rows(folder / "images.jsonl")
+    classes = _rows(folder / "classes.jsonl")
+    numbers = {row["class"]: number for number, row in enumerate(classes)}
     rows.sort(key=lambda row: (-row["missed"] - row["wrong"], row["image_id"]))
     paths = [folder / "report.html", folder / "precision.png"]
     page = (
@@ -73,9 +79,9 @@ def write_page(folder: Path) -> list[Path]:
         .get_template("detection.html")
         .render(
             result=runs.read_json(folder / "result.json"),
-            classes=_rows(folder / "classes.jsonl"),
+            classes=classes,
             figure=_embedded(render(figure, "png"), "png"),
-            images=list(_pictures(rows[:SHOWN])),
+            images=list(_pictures(rows[:SHOWN], numbers)),
             num_images=len(rows),
             colors={"right": RIGHT, "wrong": WRONG, "missed": MISSED, "crowd": CROWD},
         )
@@ -119,13 +125,21 @@ def precision(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+def caption_of(row: Mapping[str, Any], number: int | None) -> str:
+    """Return the class of a box as a picture can show it, or else its number, and its score."""
+    name = as_text(row["class"])
+    shown = name if caption_font(name, CAPTION) else f"class {number}"
+    return f"{shown} {100 * row['score']:.0f}" if "score" in row else shown
+
+
 def draw(picture: Image.Image, boxes: Sequence[tuple[Sequence[float], str, str]]) -> Image.Image:
     """Return the picture with boxes (x1, y1, x2, y2 in its pixels), colours and captions."""
     picture = picture.convert("RGB")
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
+    pen = ImageDraw.Draw(picture)
     for box, color, caption in boxes:
         pen.rectangle([round(edge) for edge in box], outline=color, width=2)
         if caption:
+            font = caption_font(caption, CAPTION)
             left, top = max(0, box[0]), max(0, box[1] - 13)
             pen.rectangle(pen.textbbox((left + 1, top), caption, font=font), fill=color)
             pen.text((left + 1, top), caption, fill="black", font=font)
@@ -163,8 +177,7 @@ class Pictures:
             UserError: The image cannot be read, or the folder cannot be written to.
         """
         boxes = [
-            (row["box"], RIGHT, f"{row['class']} {100 * row['score']:.0f}")
-            for row in reversed(found)
+            (row["box"], RIGHT, caption_of(row, row.get("category_id"))) for row in reversed(found)
         ]
         words, buffer = PngInfo(), BytesIO()
         words.add_text(SHOWS, _digest(path))
@@ -215,7 +228,9 @@ def _upright(path: str) -> Image.Image:
         raise UserError(f"cannot read {path}: {error}") from None
 
 
-def _pictures(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _pictures(
+    rows: Sequence[Mapping[str, Any]], numbers: Mapping[str, int]
+) -> Iterator[dict[str, Any]]:
     for row in rows:
         upright = _upright(row["path"])
         upright.thumbnail((SIDE, SIDE))
@@ -224,12 +239,15 @@ def _pictures(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         def placed(box: Sequence[float], by: tuple[float, float] = scale) -> list[float]:
             return [edge * by[place % 2] for place, edge in enumerate(box)]
 
-        truth = [(placed(t["box"]), _truth_color(t), t["class"]) for t in row["truth"]]
+        truth = [
+            (placed(t["box"]), _truth_color(t), caption_of(t, numbers.get(t["class"])))
+            for t in row["truth"]
+        ]
         found = [
             (
                 placed(f["box"]),
                 RIGHT if f["right"] else WRONG,
-                f"{f['class']} {100 * f['score']:.0f}",
+                caption_of(f, numbers.get(f["class"])),
             )
             # The highest score is drawn last, on top.
             for f in reversed(row["found"])

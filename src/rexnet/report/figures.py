@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rexnet.report.lettering import titled
 from rexnet.report.text import millions, percent
 from rexnet.search.groups import Group, Row, complete
 
@@ -35,7 +36,8 @@ def search_figure(groups: Sequence[Group], rows: Sequence[Row], title: str) -> F
         rows: All trials.
         title: What was searched.
     """
-    with rc_context(STYLE):
+    title, fonts = titled(title)
+    with rc_context({**STYLE, **fonts}):
         figure = Figure(figsize=(12.5, 4.8), layout="constrained")
         profile, by_macs, by_params = figure.subplots(1, 3, width_ratios=(2.2, 1, 1))
         figure.suptitle(title, fontsize=11, parse_math=False)

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from rexnet import runs
 from rexnet.paper import FIGURE_1
 from rexnet.report.figures import STYLE, render
+from rexnet.report.lettering import titled
 
 PANELS = {
     "pointwise": "(a) 1x1 convolution",
@@ -66,7 +67,8 @@ def network_figure(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Draw singular values, effective rank and nuclear norm of the blocks of a network."""
     blocks = [row for row in rows if row["block"]]
     numbers = [row["block"] for row in blocks]
-    with rc_context(STYLE):
+    title, fonts = titled(title)
+    with rc_context({**STYLE, **fonts}):
         figure = Figure(figsize=(13, 4), layout="constrained")
         figure.suptitle(title, fontsize=11, parse_math=False)
         spectra, shares, norms = figure.subplots(1, 3)

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from rexnet import runs
 from rexnet.errors import UserError
 from rexnet.report.figures import STYLE, render
+from rexnet.report.lettering import lettered
 from rexnet.report.text import percent
 
 NAMED_CLASSES = 30
@@ -76,8 +77,8 @@ def confusion(rows: Sequence[Mapping[str, Any]]) -> Figure:
     counts = np.array([row["taken_for"] for row in rows], dtype=float)
     shares = counts / counts.sum(1, keepdims=True).clip(min=1)
     right, total = float(np.trace(counts)), float(counts.sum())
-    names = [str(row["class"]) for row in rows]
-    with rc_context({**STYLE, "axes.grid": False}):
+    names, fonts = lettered([str(row["class"]) for row in rows])
+    with rc_context({**STYLE, **fonts, "axes.grid": False}):
         side = min(10.0, 4.5 + 0.35 * min(len(names), NAMED_CLASSES))
         figure = Figure(figsize=(side + 0.8, side), layout="constrained")
         axes = figure.subplots()

@@ -16,7 +16,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UserError: The folder cannot be written to, or the disk is full.
     """
-    write_bytes(path, text.encode())
+    # A name of a file may hold bytes that are no text.
+    write_bytes(path, text.encode(errors="replace"))
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:

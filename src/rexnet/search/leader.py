@@ -1,5 +1,6 @@
 """The leader of a search: keeps its study, the files of its run folder and its workers in step."""
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +90,14 @@ class Leader:
         self._stopped = ""
         self._synced = self._alive = time.monotonic()
         self.num_new = 0
-        for trial in study.trials():
-            self._take_in(trial)
+        trials = study.trials()
+        latest = {trial.record["spec_id"]: trial for trial in trials}
+        for trial in trials:
+            if trial.state != "killed":
+                self._take_in(trial)
+            elif latest[trial.record["spec_id"]] is trial:
+                # Whatever killed it said nothing of the network.
+                self._take_in(dataclasses.replace(trial, state="lost"))
         log.restore()
         self._write("running")
 
@@ -141,7 +148,7 @@ class Leader:
         self._log.write_last()
         self._write("running")
         last = [row["state"] for row in self._log.rows[-MAX_DEATHS:]]
-        if self.num_new >= MAX_DEATHS and set(last) == {"died"}:
+        if self.num_new >= MAX_DEATHS and set(last) <= {"died", "killed"}:
             raise UserError(f"{MAX_DEATHS} candidates in a row died, the last: {result.reason}")
 
     def finish(self) -> None:

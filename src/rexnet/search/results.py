@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -131,8 +132,8 @@ def read_search(folder: Path) -> SearchRun:
             raise UserError(f"{where}: a complete trial has no accuracy")
     if not complete(rows):
         raise UserError(
-            f"{folder} has no network that was trained to the end ({len(rows)} were tried); run "
-            "its search further, or lower --lr if all diverged"
+            f"{folder} has no network that was trained to the end ({len(rows)} were tried); "
+            f"{_mend(rows)}"
         )
     return SearchRun(
         folder=folder,
@@ -141,6 +142,18 @@ def read_search(folder: Path) -> SearchRun:
         result=_read(folder / "result.json", Result),
         rows=rows,
     )
+
+
+def _mend(rows: Sequence[Row]) -> str:
+    """Return what is to be done where no network was trained to the end."""
+    if rows and all(row["state"] == "diverged" for row in rows):
+        return "all diverged: search with a lower --lr in another --out"
+    for row in reversed(rows):
+        if row["state"] == "killed":
+            return f"the last was killed ({row['reason']}): give its command again"
+        if row["state"] == "died":
+            return f"the last died ({row['reason']}): mend that and search on with more --trials"
+    return "run its search further"
 
 
 def _read(path: Path, kind: Any) -> Any:

@@ -215,7 +215,7 @@ class TrialLog:
                 "num_complete": states.count("complete"),
                 "num_pruned": states.count("pruned"),
                 "num_diverged": states.count("diverged"),
-                "num_died": states.count("died"),
+                "num_died": states.count("died") + states.count("killed"),
                 "num_rejected": self.num_rejected,
                 "best_accuracy": self.best,
                 "training_seconds": round(sum(row["seconds"] for row in self.rows), 3),

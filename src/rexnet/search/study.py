@@ -26,7 +26,7 @@ from rexnet.design import Proposal
 from rexnet.errors import UserError
 from rexnet.search.sampler import DEFAULT, NewNetwork, Sampler, distributions, seen
 from rexnet.search.space import Space
-from rexnet.search.trial import Parameters, State, Trial
+from rexnet.search.trial import VOID, Parameters, State, Trial
 
 PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "none": NopPruner,
@@ -47,6 +47,7 @@ STATES: dict[State, TrialState] = {
     # TPE takes a pruned trial for worse than all complete ones, and passes over a failed one.
     "diverged": TrialState.PRUNED,
     "died": TrialState.FAIL,
+    "killed": TrialState.FAIL,
     "lost": TrialState.FAIL,
     # With a constraint: TPE takes it for worse than all feasible ones.
     "rejected": TrialState.PRUNED,
@@ -223,7 +224,7 @@ class Study:
         earlier = [
             trial
             for trial in self._trials.values()
-            if trial.number < number and trial.state not in ("rejected", "lost")
+            if trial.number < number and trial.state not in VOID
         ]
         taken = any(trial.record["spec_id"] == record["spec_id"] for trial in earlier)
         if taken or len(earlier) >= num_wanted:

@@ -41,9 +41,9 @@ def test_a_worker_is_used_again(tmp_path):
 def test_a_worker_that_is_killed_costs_its_candidate_alone(tmp_path, num_workers):
     results = evaluated(tmp_path, Toy(kills_itself=(1,)), 4, num_workers)
     outcomes = {number: result.outcome for number, result in results.items()}
-    assert outcomes == {0: "complete", 1: "died", 2: "complete", 3: "complete"}
+    assert outcomes == {0: "complete", 1: "killed", 2: "complete", 3: "complete"}
     assert results[1].evaluation is None
-    assert results[1].reason == "exit code -9"
+    assert results[1].reason.startswith("exit code -9: killed from outside")
 
 
 def test_a_worker_that_dies_between_two_candidates_costs_neither(tmp_path):

@@ -1,5 +1,6 @@
 """What all executors share: how a candidate is evaluated, and what becomes of it."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,12 @@ Evaluate = Callable[[NetSpec, Path, OnProgress], Evaluation]
 ShouldContinue = Callable[[int, int, float], bool]
 """Whether to go on with a candidate's training: its number, an epoch, the accuracy after it."""
 
-Outcome = Literal["complete", "pruned", "diverged", "died"]
+Outcome = Literal["complete", "pruned", "diverged", "died", "killed"]
+
+AGAIN = "mend that and give the same command again"
+
+NO_MEMORY = re.compile("out of memory|can't allocate memory|Cannot allocate memory", re.IGNORECASE)
+"""What errors say that are of no type of their own."""
 
 Ending = tuple[Outcome | Literal["user error"], Evaluation | str]
 """How an attempt to evaluate a candidate ended: its evaluation, or else the reason."""
@@ -28,8 +34,9 @@ class CandidateResult:
 
     Attributes:
         number: The number it was submitted under.
-        outcome: ``complete``, ``pruned``, ``diverged``, or ``died`` with its process or by an
-            exception.
+        outcome: ``complete``, ``pruned``, ``diverged``, ``died`` with its process or by an
+            exception, or ``killed``: by others, or for want of memory, which the next call of the
+            search tries again.
         evaluation: What training gave; None unless complete.
         reason: Why it is not complete; empty if it is.
         seconds: Wall time since it was submitted, the start of its process included.
@@ -96,8 +103,12 @@ def attempt(evaluate: Evaluate, spec: NetSpec, weights: Path, on_progress: OnPro
         return "pruned", str(error)
     except UserError as error:
         return "user error", str(error)
+    except (OSError, ImportError) as error:
+        return "user error", f"networks cannot be trained here: {line(error)}; {AGAIN}"
+    except MemoryError as error:
+        return "killed", line(error)
     except Exception as error:  # noqa: BLE001 (whatever it is, it is this candidate's outcome)
-        return "died", line(error)
+        return "killed" if NO_MEMORY.search(line(error)) else "died", line(error)
 
 
 def line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Candidates trained in worker processes, one thread each."""
 
+import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -121,7 +122,7 @@ class LocalExecutor:
             worker.process.join()
             worker.connection.close()
             self._busy.remove(worker)
-            return worker.result(("died", f"exit code {worker.process.exitcode}"))
+            return worker.result(_ending(worker.process.exitcode))
         if kind == "progress":
             worker.progress, *score = value
             if score:
@@ -144,6 +145,13 @@ class _Worker:
 
     def result(self, ending: Ending) -> CandidateResult:
         return result_of(self.number, ending, time.monotonic() - self.started)
+
+
+def _ending(exit_code: int | None) -> Ending:
+    """Return what became of the candidate of a process that ended."""
+    if exit_code in (-signal.SIGKILL, -signal.SIGTERM):
+        return "killed", f"exit code {exit_code}: killed from outside, maybe for want of memory"
+    return "died", f"exit code {exit_code}"
 
 
 def _start(evaluate: Evaluate) -> _Worker:

@@ -239,7 +239,8 @@ class RayExecutor:
             # A task catches what its candidate raises: this one did not come so far.
             raise UserError(f"a Ray task cannot start: {line(error.cause)}") from None
         except ray.exceptions.RayError as error:
-            ending, content = ("died", line(error)), b""
+            starved = isinstance(error, ray.exceptions.OutOfMemoryError)
+            ending, content = ("killed" if starved else "died", line(error)), b""
         if ending[0] == "complete":
             runs.write_bytes(self.weights(task.number), content)
         return result_of(task.number, ending, time.monotonic() - task.started)
