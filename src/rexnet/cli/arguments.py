@@ -2,14 +2,17 @@
 
 import dataclasses
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
+from rexnet import runs
 from rexnet.budget import Count, LatencyBudget
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import closest
@@ -43,6 +46,8 @@ class Command:
         add: Declares the arguments of a verb.
         run: Does what a verb is for, with its parsed arguments.
         commands: The verbs that may follow; a verb itself has none, and a word nothing else.
+        writes: What its ``--out`` names.
+        beside: The argument that names the folder which a verb writes to without ``--out``.
     """
 
     name: str
@@ -50,6 +55,8 @@ class Command:
     add: Callable[[ArgumentParser], None] | None = None
     run: Callable[[Namespace], None] | None = None
     commands: "tuple[Command, ...]" = ()
+    writes: Literal["folder", "file"] = "folder"
+    beside: str = ""
 
 
 def declare(parser: ArgumentParser, commands: Sequence[Command]) -> dict[str, ArgumentParser]:
@@ -74,12 +81,24 @@ def declare(parser: ArgumentParser, commands: Sequence[Command]) -> dict[str, Ar
 
 
 def run(commands: Sequence[Command], arguments: Namespace) -> None:
-    """Run the verb among ``commands`` that was asked for."""
+    """Run the verb among ``commands`` that was asked for, if its results can be kept.
+
+    Raises:
+        UserError: There is nowhere to write to.
+    """
     command = next(command for command in commands if command.name == arguments.verb)
-    if command.run:
-        command.run(arguments[command.name])
-    else:
-        run(command.commands, arguments[command.name])
+    given = arguments[command.name]
+    if command.run is None:
+        run(command.commands, given)
+        return
+    # Of several processes one writes, and others may be on machines without the folder.
+    if os.environ.get("RANK", "0") == "0":
+        out = given.get("out")
+        if out is None and command.beside:
+            out = given[command.beside] if Path(given[command.beside]).is_dir() else "runs"
+        if out is not None:
+            runs.check_writable(Path(out), is_file=command.writes == "file")
+    command.run(given)
 
 
 def underscored(word: str) -> str:

@@ -284,6 +284,7 @@ COMMANDS = (
         help="Write a model as a verified file of ONNX Runtime, OpenVINO or ExecuTorch",
         add=add_export,
         run=export,
+        beside="model",
     ),
     Command(
         name="benchmark",

@@ -171,11 +171,13 @@ COMMANDS = (
         help="Go from a budget to a network on a line, without a search",
         add=add_design,
         run=design_network,
+        writes="file",
     ),
     Command(
         name="redesign",
         help="Go from a backbone to the network on a line at its cost",
         add=add_redesign,
         run=redesign,
+        writes="file",
     ),
 )

@@ -70,7 +70,7 @@ def train(arguments: Namespace) -> None:
     made = [folder / "model", *write_figures(folder)]
     names = ("metrics.jsonl", "result.json", "last.pt", "best.pt", "validation/detections.json")
     print_paths(console, "Made:", [*made, *(folder / name for name in names)])
-    print_next(console, (f"detect validate {folder}", f"detect predict {folder} IMAGE..."))
+    print_next(console, (("detect", "validate", folder), ("detect", "predict", folder, "IMAGE...")))
 
 
 def _print_boxes_left_out(console: "Console", result: dict[str, Any]) -> None:
@@ -153,6 +153,7 @@ JOBS = (
         help="Count the average precision of a detector",
         add=add_validate,
         run=validate,
+        beside="detector",
     ),
     Command(name="predict", help="Find what is on images", add=add_predict, run=predict),
 )

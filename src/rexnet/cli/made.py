@@ -1,6 +1,7 @@
 """What a verb tells at its end: what it made, and the commands that go on from there."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +20,20 @@ def print_paths(console: "Console", title: str, paths: Sequence[Path]) -> None:
         console.print(f"  {path}", soft_wrap=True)
 
 
-def print_next(console: "Console", commands: Sequence[str]) -> None:
-    """Print commands to go on with, each given without the name of the program."""
+def print_next(console: "Console", commands: Sequence[Sequence[str | Path]]) -> None:
+    """Print commands to go on with, each given as words without the name of the program."""
     console.print("\nNext:")
-    for command in commands:
-        console.print(f"  {program()} {command}", soft_wrap=True)
+    for words in commands:
+        console.print(f"  {pasteable((program(), *words))}", soft_wrap=True)
+
+
+def pasteable(words: Sequence[str | Path]) -> str:
+    """Return a command as a shell reads it back, whatever its words hold."""
+    # A path that begins as an option does is no option.
+    plain = [
+        f"./{word}" if isinstance(word, Path) and str(word)[:1] == "-" else word for word in words
+    ]
+    return shlex.join(map(str, plain))
 
 
 def print_spec(spec: NetSpec, params: int, macs: int, path: Path) -> None:

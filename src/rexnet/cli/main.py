@@ -4,9 +4,11 @@ import io
 import logging
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
@@ -33,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # It warns of a HOME that it may not write to, and of fonts that it makes a list of.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
-        run(COMMANDS, parse(arguments))
-        sys.stdout.flush()
+        with _terminated_as_by_ctrl_c():
+            run(COMMANDS, parse(arguments))
+            sys.stdout.flush()
     except UserError as error:
         rank = int(os.environ.get("RANK", 0))
         process = f"process {rank + 1}: " if rank else ""
@@ -75,6 +78,19 @@ def parse(arguments: Sequence[str]) -> Namespace:
         raise UserError(explain(str(error), arguments, COMMANDS, parsers)) from None
     except UnicodeDecodeError as error:
         raise UserError(f"cannot read {' '.join(arguments)}: no text: {error}") from None
+
+
+@contextmanager
+def _terminated_as_by_ctrl_c() -> Iterator[None]:
+    """End a job in the same way when a machine shuts down: folders are left, not half files."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print_anything() -> None:

@@ -92,9 +92,9 @@ def _conclude(folder: Path, console: "Console", data: str) -> None:
     names = ("trials.jsonl", "fit.json", "spec.json", "best.json", "best.safetensors")
     print_paths(console, "\nMade:", [*paths, *(folder / name for name in names)])
     commands = (
-        f"summary {folder / 'spec.json'}",
-        f"train --model {folder} --data {data} --recipe cifar",
-        "search --preset a --data cifar10 --out runs/cifar10-a",
+        ("summary", folder / "spec.json"),
+        ("train", "--model", folder, "--data", data, "--recipe", "cifar"),
+        ("search", "--preset", "a", "--data", "cifar10", "--out", "runs/cifar10-a"),
     )
     print_next(console, commands)
 
@@ -138,11 +138,13 @@ COMMANDS = (
         help="Draw the figures and the page of a search",
         add=add_folder,
         run=report,
+        beside="folder",
     ),
     Command(
         name="fit",
         help="Fit a line to a search's best networks and write the network on it",
         add=add_folder,
         run=fit_line,
+        beside="folder",
     ),
 )

@@ -62,7 +62,7 @@ def train(arguments: Namespace) -> None:
     made = [folder / "model", *write_figures(folder)]
     names = ("metrics.jsonl", "result.json", "last.pt", "best.pt", "validation/classes.jsonl")
     print_paths(console, "Made:", [*made, *(folder / name for name in names)])
-    print_next(console, (f"validate {folder}", f"predict {folder} IMAGE..."))
+    print_next(console, (("validate", folder), ("predict", folder, "IMAGE...")))
 
 
 def trained(
@@ -162,6 +162,7 @@ COMMANDS = (
         help="Evaluate a trained model on labelled images",
         add=add_validate,
         run=validate,
+        beside="model",
     ),
     Command(name="predict", help="Name what is on images", add=add_predict, run=predict),
 )

@@ -4,6 +4,7 @@ Nothing here needs torch: a name that is nothing is told before it is loaded.
 """
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -191,8 +192,9 @@ def resolve(network: str | Path | NetSpec, weights: str | Path | None = None) ->
         return source.spec
     if source.kind == "search":
         raise UserError(
-            f"{network} is a search without a fitted line yet: run `rexnet fit {network}`, or give "
-            f"the spec of its best network, {Path(network) / BEST_SPEC}"
+            f"{network} is a search without a fitted line yet: run `rexnet fit "
+            f"{shlex.quote(str(network))}`, or give the spec of its best network, "
+            f"{Path(network) / BEST_SPEC}"
         )
     if source.kind == "detector" and source.weights is not None:
         raise no_classifier(source.weights.path.with_name(CONFIG))

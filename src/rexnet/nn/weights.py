@@ -49,8 +49,10 @@ def read_spec(path: str | Path) -> NetSpec:
         if Path(path).suffix == ".safetensors":
             with safetensors.safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"cannot read the weights {path}: {error}") from None
+    except OSError as error:
+        raise UserError(f"cannot read the weights {path}: {error.strerror or error}") from None
+    except safetensors.SafetensorError as error:
+        raise UserError(f"cannot read the weights {path}: it is damaged ({error})") from None
     if "spec" not in metadata:
         raise UserError(f"{path} carries no spec; give the network to create_model as well")
     return NetSpec.from_json(metadata["spec"], str(path))
@@ -158,11 +160,15 @@ def _hint(tensors: dict[str, Tensor], wanted: dict[str, Tensor], names: list[str
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
+        # What is wrong with the content is told as errors of files, too.
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise UserError(f"cannot read the weights {path}: {error.strerror or error}") from None
+    try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"cannot read the weights {path}: {error.strerror or error}") from None
     except Exception as error:  # noqa: BLE001 (for a damaged file torch raises almost anything)
         kind = type(error).__name__
         raise UserError(

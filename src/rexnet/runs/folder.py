@@ -1,8 +1,10 @@
 """The run folder: whose it is, one writer at a time, what it depends on."""
 
+import errno
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -28,6 +30,40 @@ JOBS = {
 
 MAX_DIFFERENCES, MAX_VALUE = 6, 80
 """How many fields that differ are told, and how many characters of a value."""
+
+
+def check_writable(place: Path, *, is_file: bool = False) -> None:
+    """Check that a job can write to a folder, which it may have to make, before it computes.
+
+    Args:
+        place: The folder, or a file.
+        is_file: Whether it is a file, which is written in the folder that it is in.
+
+    Raises:
+        UserError: It cannot be written to.
+    """
+    folder = nearest = Path(os.path.abspath(place.parent if is_file else place))
+    words = f"cannot write {place}" if is_file else f"cannot write to {place}"
+    while not os.path.lexists(nearest):
+        nearest = nearest.parent
+    try:
+        # A name in it that is too long is not found, as if it were free.
+        longest = os.pathconf(nearest, "PC_NAME_MAX") if nearest.is_dir() else 0
+    except OSError as error:
+        raise UserError(f"{words}: {error.strerror or error}") from None
+    names = [*folder.relative_to(nearest).parts, *([place.name] if is_file else [])]
+    if not nearest.is_dir():
+        raise UserError(f"{words}: {os.strerror(errno.ENOTDIR)}: {nearest}")
+    if is_file and place.is_dir():
+        raise UserError(f"{words}: {os.strerror(errno.EISDIR)}")
+    if any(len(os.fsencode(name)) > longest for name in names):
+        raise UserError(f"{words}: {os.strerror(errno.ENAMETOOLONG)}")
+    try:
+        # It has no name, so nothing is left of it.
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise UserError(f"{words}: {error.strerror or error}: {nearest}") from None
 
 
 @contextmanager

@@ -29,6 +29,9 @@ NOTED = (
 )
 """What a line of ``trials.jsonl`` has of the record of its trial."""
 
+DAMAGED = re.compile("malformed|not a database|no such|corrupt|invalid")
+"""What SQLite says of a file that is no sound database."""
+
 
 def identity(
     space: Space,
@@ -129,6 +132,22 @@ def own_study(folder: Path) -> str:
             "it back, or start anew with another --out"
         )
     return f"sqlite:///{study}"
+
+
+def mend_of(url: str, reason: str) -> str:
+    """Return what is to be done about a study that cannot be used.
+
+    Args:
+        url: Its database.
+        reason: What the database says.
+    """
+    if not url.startswith("sqlite:"):
+        return "the same command goes on once it can be reached"
+    if "locked" in reason:
+        return "another process holds it: wait for its end, or stop it"
+    if DAMAGED.search(reason):
+        return "it is damaged: bring it back, or start anew with another --out"
+    return "mend that, and the same command goes on"
 
 
 class TrialLog:

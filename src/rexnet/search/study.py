@@ -24,6 +24,7 @@ from sqlalchemy.exc import (
 
 from rexnet.design import Proposal
 from rexnet.errors import UserError
+from rexnet.search.run_folder import mend_of
 from rexnet.search.sampler import DEFAULT, NewNetwork, Sampler, distributions, seen
 from rexnet.search.space import Space
 from rexnet.search.trial import VOID, Parameters, State, Trial
@@ -369,10 +370,9 @@ class Study:
             # Optuna wraps some of the database's errors in its own.
             error = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            mend = "the same command goes on once it can be reached"
-            if self._url.startswith("sqlite:"):
-                mend = "if it is damaged, start anew with another --out"
-            raise UserError(f"the study {self._url} cannot be used: {reason}; {mend}") from None
+            raise UserError(
+                f"the study {self._url} cannot be used: {reason}; {mend_of(self._url, reason)}"
+            ) from None
 
 
 def _end(handle: optuna.Trial, trial: Trial) -> None:

@@ -30,10 +30,16 @@ def load(path: Path) -> dict[str, Any]:
         UserError: The file cannot be read or is no checkpoint of this package.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 (for a damaged file torch raises almost anything)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"cannot read the checkpoint {path}: {reason}") from None
+        content = io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
+    try:
+        state = torch.load(content, map_location="cpu", weights_only=True)
+    except Exception:  # noqa: BLE001 (for a damaged file torch raises almost anything)
+        raise UserError(
+            f"cannot read the checkpoint {path}: it is damaged; remove it, and the same command "
+            "trains from the beginning"
+        ) from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError(f"{path} is no checkpoint of this version of rexnet")
     return state

@@ -52,6 +52,8 @@ def run(config: TrainConfig, on_progress: OnProgress) -> dict[str, Any]:
         return parts
 
     recipe = recipes.load(config.recipe, config.set)
+    # What is out of range is told before images are decoded.
+    augmentation_of(recipe)
     make_trainer = partial(_Classifier, config, on_progress)
     return train(config, recipe, open_parts, make_trainer, on_progress)
 

@@ -50,6 +50,9 @@ def train(
     if not (folder / MARK).exists():
         runs.check_new(folder, MARK)
     with joined(config.device) as world:
+        # An optimiser that timm does not know, too, is told before images are decoded.
+        resolved_precision(recipe.precision, world.device)
+        make_optimizer(nn.Linear(1, 1), dataclasses.replace(recipe, layer_decay=1.0))
         data = sound(open_parts(), folder, world, config.skip_corrupt, on_progress)
         size = min(recipe.batch_size, len(data.train))
         recipe = dataclasses.replace(recipe, batch_size=size)
@@ -118,7 +121,7 @@ class Trainer(ABC):
                 f"batch_size {recipe.batch_size} leaves batch norm a single image at a time, which "
                 "has no variance; set a larger one"
             )
-        # An optimiser that timm does not know is told before anything is written.
+        # What it makes of this model is told before anything is written.
         make_optimizer(model, recipe)
         self._writer: Any = None
 
