@@ -26,10 +26,15 @@ def metrics(count):
     ]
 
 
-def classes(names, taken_for):
+def classes(names, counts):
     return [
-        {"class": name, "num_images": sum(row), "top1": 0.5, "taken_for": row}
-        for name, row in zip(names, taken_for, strict=True)
+        {
+            "class": name,
+            "num_images": sum(row),
+            "top1": 0.5,
+            "taken_for": {str(label): count for label, count in enumerate(row) if count},
+        }
+        for name, row in zip(names, counts, strict=True)
     ]
 
 
@@ -54,6 +59,28 @@ def test_many_classes_are_not_named():
     names = [str(number) for number in range(40)]
     rows = classes(names, [[int(i == j) for j in range(40)] for i in range(40)])
     assert len(confusion(rows).axes[0].texts) == 0
+
+
+def test_of_very_many_classes_the_most_mistaken_are_drawn():
+    rows = [
+        {"class": f"c{n}", "num_images": 4, "top1": 1, "taken_for": {str(n): 4}}
+        for n in range(1500)
+    ]
+    rows[700]["taken_for"] = {"700": 1, "1400": 3}
+    axes = confusion(rows).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == [*(f"c{n}" for n in range(28)), "c700", "c1400"]
+    assert axes.images[0].get_array()[28].tolist() == [0] * 28 + [0.25, 0.75]
+    assert "top-1 100.0 % of 6000 images\n30 of 1,500 classes" in axes.get_title()
+
+
+def test_a_folder_whose_counts_are_lists_is_drawn_as_before():
+    rows = classes(["cat", "dog"], [[3, 1], [0, 4]])
+    old = [{**row, "taken_for": counts} for row, counts in zip(rows, [[3, 1], [0, 4]], strict=True)]
+    pictures = [confusion(lines).axes[0] for lines in (rows, old)]
+    shares = [axes.images[0].get_array().tolist() for axes in pictures]
+    assert shares == [[[0.75, 0.25], [0, 1]]] * 2
+    assert pictures[0].get_title() == pictures[1].get_title()
 
 
 def test_a_class_without_images_is_a_row_of_nothing():

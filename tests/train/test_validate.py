@@ -93,7 +93,7 @@ def test_the_batch_size_changes_nothing(run):
     one, seven = (validated(part="train", batch_size=size).evaluation for size in (1, 7))
     assert one.top1 == seven.top1
     assert one.loss == pytest.approx(seven.loss, rel=1e-5)
-    assert (one.confusion == seven.confusion).all()
+    assert one.confusion.tolist() == seven.confusion.tolist()
 
 
 def test_a_folder_that_was_not_trained_on_is_evaluated_whole(run, here):

@@ -106,8 +106,11 @@ def held_out(opened: Source, name: str) -> NDArray[np.bool_]:
     labels = opened.train.labels
     generator = np.random.default_rng(0)
     found = np.zeros(len(labels), dtype=bool)
+    # Class by class, each in the order of its images.
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], np.arange(len(opened.train.classes) + 1))
     for label, title in enumerate(opened.train.classes):
-        where = np.flatnonzero(labels == label)
+        where = order[starts[label] : starts[label + 1]]
         if len(where) < 2:
             raise UserError(
                 f"{name}: class {title!r} has {len(where)} images; every class needs at least 2"

@@ -1,5 +1,6 @@
 """The figures of a training and of a validation, drawn from their folders alone."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from rexnet.report.text import percent
 
 NAMED_CLASSES = 30
 """Up to so many classes are named and counted in the confusion picture."""
+
+DRAWN_CLASSES = 1000
+"""Up to so many classes are all drawn there; of more, those that are mistaken most often."""
 
 CURVES = ("epoch", "lr", "train_loss", "val_loss", "top1", "top5")
 CLASSES = ("class", "num_images", "top1", "taken_for")
@@ -73,11 +77,24 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def confusion(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw which class was taken for which, each row as shares of the class's images."""
-    counts = np.array([row["taken_for"] for row in rows], dtype=float)
-    shares = counts / counts.sum(1, keepdims=True).clip(min=1)
-    right, total = float(np.trace(counts)), float(counts.sum())
-    names, fonts = lettered([str(row["class"]) for row in rows])
+    """Draw which class was taken for which, each row as shares of the class's images.
+
+    Of more than ``DRAWN_CLASSES`` classes, ``NAMED_CLASSES`` are drawn.
+    """
+    taken_for = [_counts(row["taken_for"]) for row in rows]
+    totals = [sum(counts.values()) for counts in taken_for]
+    drawn = range(len(rows)) if len(rows) <= DRAWN_CLASSES else _most_mistaken(taken_for)
+    shares = np.zeros((len(drawn), len(drawn)))
+    places = {label: place for place, label in enumerate(drawn)}
+    for label, place in places.items():
+        for other, count in taken_for[label].items():
+            if other in places:
+                shares[place, places[other]] = count / totals[label]
+    right, total = sum(counts.get(n, 0) for n, counts in enumerate(taken_for)), sum(totals)
+    title = f"top-1 {percent(right / total if total else 0)} % of {total} images"
+    if len(drawn) < len(rows):
+        title += f"\n{len(drawn)} of {len(rows):,} classes, those mistaken most often"
+    names, fonts = lettered([str(rows[label]["class"]) for label in drawn])
     with rc_context({**STYLE, **fonts, "axes.grid": False}):
         side = min(10.0, 4.5 + 0.35 * min(len(names), NAMED_CLASSES))
         figure = Figure(figsize=(side + 0.8, side), layout="constrained")
@@ -86,12 +103,30 @@ def confusion(rows: Sequence[Mapping[str, Any]]) -> Figure:
         figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the class's images")
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
-        axes.set_title(
-            f"top-1 {percent(right / total if total else 0)} % of {total:.0f} images", fontsize=11
-        )
+        axes.set_title(title, fontsize=11)
         if len(names) <= NAMED_CLASSES:
             _name_classes(axes, names, shares)
     return figure
+
+
+def _counts(taken_for: Any) -> dict[int, int]:
+    """Return how many images were taken for which class; older folders list it of all classes."""
+    if isinstance(taken_for, list):
+        return {label: count for label, count in enumerate(taken_for) if count}
+    return {int(label): count for label, count in taken_for.items()}
+
+
+def _most_mistaken(taken_for: Sequence[Mapping[int, int]]) -> list[int]:
+    """Return the classes of the most frequent mistakes, and others where those are too few."""
+    mistakes = [
+        (-count, label, other)
+        for label, counts in enumerate(taken_for)
+        for other, count in counts.items()
+        if other != label
+    ]
+    ranked = (label for _, *both in sorted(mistakes) for label in both)
+    distinct = dict.fromkeys(itertools.chain(ranked, range(len(taken_for))))
+    return sorted(itertools.islice(distinct, NAMED_CLASSES))
 
 
 def _name_classes(axes: Any, names: Sequence[str], shares: Any) -> None:

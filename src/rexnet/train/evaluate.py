@@ -26,8 +26,8 @@ class Evaluation:
         loss: Mean cross-entropy in nats.
         num_images: How many there were.
         images_per_second: Of all processes together, reading included.
-        confusion: Shape (classes of the images, classes of the model): how many images of a class
-            were taken for which.
+        confusion: Shape (pairs, 3): a class, what images of it were taken for, and how many of them
+            were; in rising order, without pairs of which there are none.
     """
 
     top1: float
@@ -55,26 +55,32 @@ class Evaluation:
     def per_class(self, classes: tuple[str, ...]) -> list[dict[str, Any]]:
         """Return a line a class: its images, how many are right, and what it is mistaken for."""
         rows = []
-        for label, counts in enumerate(self.confusion):
-            total, wrong = int(counts.sum()), counts.copy()
-            wrong[label] = 0
-            worst = int(wrong.argmax())
+        for label, counts in enumerate(self.taken_for(len(classes))):
+            total, right = sum(counts.values()), counts.pop(label, 0)
+            # The first of those that are alike.
+            worst = max(counts, key=lambda other: counts[other]) if counts else None
             rows.append(
                 {
                     "class": classes[label],
                     "num_images": total,
-                    "top1": int(counts[label]) / total if total else None,
-                    "mistaken_for": classes[worst] if wrong[worst] else None,
-                    "times": int(wrong[worst]),
+                    "top1": right / total if total else None,
+                    "mistaken_for": None if worst is None else classes[worst],
+                    "times": 0 if worst is None else counts[worst],
                 }
             )
         return rows
+
+    def taken_for(self, num_classes: int) -> list[dict[int, int]]:
+        """Return of every class what its images were taken for, in rising order, and how many."""
+        found: list[dict[int, int]] = [{} for _ in range(num_classes)]
+        for label, taken, count in self.confusion.tolist():
+            found[label][taken] = count
+        return found
 
 
 def evaluate(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
-    num_classes: int,
     world: World,
     dtype: torch.dtype = torch.float32,
 ) -> Evaluation:
@@ -83,12 +89,12 @@ def evaluate(
     Args:
         model: Gives logits (N, classes of the model); left in evaluation mode.
         batches: The share of this process.
-        num_classes: Classes of the labels.
         world: The processes that evaluate together.
         dtype: What convolutions are computed in.
     """
     model.eval()
-    device, confusion = world.device, torch.zeros(0)
+    device = world.device
+    pairs = [torch.zeros((0, 2), dtype=torch.int64, device=device)]
     sums = torch.zeros(3, dtype=torch.float64, device=device)
     started = time.monotonic()
     with torch.inference_mode():
@@ -97,36 +103,36 @@ def evaluate(
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 logits = model(x)
             logits = logits.float()
-            width = logits.shape[1]
-            if not len(confusion):
-                confusion = torch.zeros(num_classes * width, dtype=torch.int64, device=device)
-            best = logits.topk(min(5, width)).indices
+            best = logits.topk(min(5, logits.shape[1])).indices
             sums[0] += (best == y[:, None]).any(1).sum()
             sums[1] += F.cross_entropy(logits, y, reduction="sum")
             sums[2] += len(y)
-            confusion += torch.bincount(y * width + best[:, 0], minlength=len(confusion))
-    sums, confusion = world.sum(sums), world.sum(confusion)
-    top5, loss, count = sums.tolist()
-    table = confusion.view(num_classes, -1).cpu().numpy()
+            pairs.append(torch.stack([y, best[:, 0]], 1))
+    top5, loss, count = world.sum(sums).tolist()
+    every = np.concatenate(world.gathered([torch.cat(pairs).cpu().numpy()]))
+    # A table of all classes would grow with their square.
+    kinds, numbers = np.unique(every, axis=0, return_counts=True)
     return Evaluation(
-        top1=float(np.trace(table) / count),
+        top1=float((every[:, 0] == every[:, 1]).sum() / count),
         top5=top5 / count,
         loss=loss / count,
         num_images=int(count),
         images_per_second=count / (time.monotonic() - started),
-        confusion=table,
+        confusion=np.column_stack([kinds, numbers]),
     )
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, classes: tuple[str, ...]) -> None:
     """Write ``result.json``, and ``classes.jsonl`` with a line a class, into ``folder``.
 
+    A line says in ``taken_for`` which classes, by their numbers from 0, images were taken for.
+
     Raises:
         UserError: The folder cannot be written to, or the disk is full.
     """
     rows = evaluation.per_class(classes)
-    for row, counts in zip(rows, evaluation.confusion, strict=True):
-        row["taken_for"] = counts.tolist()
+    for row, counts in zip(rows, evaluation.taken_for(len(classes)), strict=True):
+        row["taken_for"] = counts
     runs.write_jsonl(folder / "classes.jsonl", rows)
     result = evaluation.summary() | {"top1_stderr": evaluation.standard_error}
     runs.write_json(folder / "result.json", result)

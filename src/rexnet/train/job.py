@@ -118,8 +118,7 @@ class _Classifier(Trainer):
         return F.cross_entropy(forward(x).float(), targets)
 
     def evaluate(self, model: nn.Module, batches: Iterator[Batch]) -> Mapping[str, float]:
-        num_classes = len(self._data.val.classes)
-        self._found = found = evaluate(model, batches, num_classes, self.world, self.dtype)
+        self._found = found = evaluate(model, batches, self.world, self.dtype)
         return {"top1": found.top1, "top5": found.top5, "val_loss": found.loss}
 
     def result(self, history: list[dict[str, Any]]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def validate(config: ValidateConfig, on_progress: OnProgress) -> Validated:
         )
         told = counted(batches, len(images), on_read)
         model.to(memory_format=torch.channels_last).to(world.device)
-        found = evaluate(model, told, len(images.classes), world)
+        found = evaluate(model, told, world)
         if world.leads:
             write_evaluation(folder, found, images.classes)
     return Validated(images=images.name, evaluation=found, classes=images.classes, folder=folder)
