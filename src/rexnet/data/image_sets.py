@@ -60,6 +60,21 @@ class ArrayImages:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Files that were found and are not read.
+
+    Attributes:
+        reason: What they are, for people.
+        count: How many.
+        example: The path of one.
+    """
+
+    reason: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileImages:
     """Image files below a folder, decoded whenever they are read.
 
@@ -70,6 +85,7 @@ class FileImages:
         folder: The folder.
         files: Paths from there, shape (num_images,), bytes: an array, unlike a list of strings,
             stays shared with worker processes.
+        left_out: What lies there besides, by reason, the most first.
     """
 
     name: str
@@ -77,6 +93,7 @@ class FileImages:
     labels: NDArray[np.int64]
     folder: Path
     files: NDArray[Any]
+    left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rexnet.data.folders import parts_in
 from rexnet.data.image_sets import ArrayImages, Images
-from rexnet.data.sources import SOURCES, held_out, open_source, parts_in
+from rexnet.data.sources import SOURCES, held_out, open_source
 from rexnet.errors import UserError
 
 SIDE = 32
@@ -62,11 +63,12 @@ def load(source: str, resolution: int | None = None) -> ImageSet:
             labels are out of range, or ``resolution`` is given for images in memory.
     """
     path = Path(source)
-    parts = parts_in(path) if source not in SOURCES and path.is_dir() else []
+    parts = parts_in(path) if source not in SOURCES and path.is_dir() else {}
     if parts:
+        training = next((name for name, part in parts.items() if part == "train"), "")
+        hint = f"the training part, {path / training}" if training else "class folders"
         raise UserError(
-            f"{path} holds splits ({', '.join(parts)}), not classes; give the folder of the "
-            f"training part, such as {path / 'train'}"
+            f"{path} holds splits ({', '.join(parts)}), not classes; give the folder of {hint}"
         )
     opened = open_source(source)
     images = opened.train

@@ -1,7 +1,6 @@
 """Where images come from: the table of sources, and their parts to train and to validate on."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,16 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rexnet.data.decode import SUFFIXES, Arrays, read_npz
+from rexnet.data.decode import Arrays, read_npz
+from rexnet.data.folders import chosen_parts, class_folders, is_class_folder, parts_in
 from rexnet.data.image_sets import ArrayImages, FileImages, Images, per_class
 from rexnet.data.sample import NUM_TRAIN, read_sample
 from rexnet.errors import UserError
 
 HELD_OUT = 0.1
 """The share of every class that is held out of a source without a validation part."""
-
-VALIDATION = ("val", "validation", "valid", "test")
-"""Folders that may hold the validation part, the first that is there."""
 
 FOLDER = "/"
 """What stands for a folder in ``SOURCES``."""
@@ -51,7 +48,7 @@ def open_source(source: str) -> Source:
             downloaded if need be); a ``.npz`` file with the arrays ``images`` (N, side, side, 3)
             uint8 and ``labels`` (N,), maybe ``classes``, and maybe ``val_images`` and
             ``val_labels``; a folder with the folders ``train`` and ``val`` (or validation, valid,
-            test), each of class folders; a folder of class folders.
+            test; see ``folders.PARTS``), each of class folders; a folder of class folders.
 
     Raises:
         UserError: There is no such source, it cannot be read, or labels are out of range.
@@ -154,26 +151,10 @@ def open_folder(folder: Path) -> FileImages:
     """
     if not is_class_folder(folder):
         raise UserError(f"{folder} is no folder of class folders")
-    images = _class_folders(folder)
+    images = class_folders(folder)
     if not len(images):
         raise UserError(f"{folder} has no images; add some")
     return images
-
-
-def is_class_folder(folder: Path) -> bool:
-    """Tell whether ``folder`` holds class folders, not parts such as ``train`` and ``val``."""
-    return folder.is_dir() and not parts_in(folder)
-
-
-def parts_in(folder: Path) -> list[str]:
-    """Return the parts, such as ``train`` and ``val``, that a folder holds instead of classes.
-
-    They are ``train`` and another one, or all folders that it has.
-    """
-    names = _folders_in(folder)
-    parts = [name for name in names if name in ("train", *VALIDATION)]
-    holds_parts = len(parts) == len(names) or ("train" in parts and len(parts) > 1)
-    return parts if holds_parts else []
 
 
 def _kind(source: str) -> str:
@@ -204,8 +185,10 @@ def _any_of(names: list[str]) -> str:
 def _divided(whole: Images, held_out: NDArray[np.bool_]) -> tuple[Images, Images]:
     """Return what is not held out, and what is."""
     train, val = (whole.without(np.flatnonzero(part)) for part in (held_out, ~held_out))
-    names = f"{whole.name} (train)", f"{whole.name} (val)"
-    return replace(train, name=names[0]), replace(val, name=names[1])
+    if isinstance(val, FileImages):
+        # What lies beside is told of once.
+        val = replace(val, left_out=())
+    return replace(train, name=f"{whole.name} (train)"), replace(val, name=f"{whole.name} (val)")
 
 
 def _open_sample(source: str) -> Source:
@@ -284,83 +267,11 @@ def _open_folder(source: str) -> Source:
     path = Path(source)
     parts = parts_in(path)
     if not parts:
-        return Source(title=path.name, train=_class_folders(path))
-    validation = next((name for name in VALIDATION if name in parts), None)
-    if validation is None or "train" not in parts:
-        raise UserError(
-            f"{path} holds {', '.join(parts)}, not classes; it needs train and one of "
-            f"{', '.join(VALIDATION)}, or give a folder of class folders"
-        )
-    train = _class_folders(path / "train")
-    val = partial(_class_folders, path / validation, train.classes)
+        return Source(title=path.name, train=class_folders(path))
+    training, validation = chosen_parts(path, parts)
+    train = class_folders(path / training)
+    val = partial(class_folders, path / validation, train.classes)
     return Source(title=path.name, train=train, val=val)
-
-
-def _class_folders(folder: Path, known: tuple[str, ...] | None = None) -> FileImages:
-    """List the images of a folder of class folders, whose names must be among those ``known``."""
-    classes = tuple(_folders_in(folder)) if known is None else known
-    unknown = sorted(set(_folders_in(folder)) - set(classes))
-    if unknown:
-        raise UserError(
-            f"class {unknown[0]!r} of {folder} is not among the {len(classes)} classes to train "
-            "on; add images of it there or remove it"
-        )
-    if len(classes) < 2:
-        raise UserError(
-            f"{folder} has {len(classes)} class folders; it needs at least 2, each full of images"
-        )
-    files: list[bytes] = []
-    counts = []
-    for name in classes:
-        top = os.path.join(folder, name)
-        below = list(_files_below(top, (os.path.realpath(top),))) if os.path.isdir(top) else []
-        # Sorted as paths are, part by part: what is held out depends on the order.
-        below.sort(key=lambda path: path.split(os.sep))
-        files += (os.fsencode(os.path.join(name, path)) for path in below)
-        counts.append(len(below))
-    return FileImages(
-        name=str(folder),
-        classes=classes,
-        labels=np.repeat(np.arange(len(classes)), counts),
-        folder=folder,
-        files=np.array(files, dtype=np.bytes_),
-    )
-
-
-def _folders_in(folder: Path) -> list[str]:
-    return sorted(entry.name for entry, is_folder in _entries(str(folder)) if is_folder)
-
-
-def _files_below(folder: str, above: tuple[str, ...], prefix: str = "") -> Iterator[str]:
-    """Yield the images in a folder and in those below, as paths from it.
-
-    Args:
-        folder: Path of the folder.
-        above: Where the folders that it lies in really are, and last where it is.
-        prefix: Put before each path.
-
-    Raises:
-        UserError: A folder cannot be read, or a link leads back to a folder above it.
-    """
-    for entry, is_folder in _entries(folder):
-        if not is_folder:
-            if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                yield prefix + entry.name
-            continue
-        link = entry.is_symlink()
-        place = os.path.realpath(entry.path) if link else os.path.join(above[-1], entry.name)
-        if place in above:
-            raise UserError(f"link {entry.path} leads back to a folder it lies in; remove it")
-        yield from _files_below(entry.path, (*above, place), f"{prefix}{entry.name}{os.sep}")
-
-
-def _entries(folder: str) -> list[tuple["os.DirEntry[str]", bool]]:
-    """Return what lies in a folder, in no order, and whether it is a folder; not what is hidden."""
-    try:
-        with os.scandir(folder) as entries:
-            return [(e, e.is_dir()) for e in entries if not e.name.startswith(".")]
-    except OSError as error:
-        raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
 
 
 SOURCES: Mapping[str, Callable[[str], Source]] = {

@@ -11,13 +11,10 @@ import yaml
 
 from rexnet.data.corrupt import checked
 from rexnet.data.decode import read_upright
+from rexnet.data.folders import is_class_folder
 from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages, counted, evaluation_batches
-from rexnet.data.sources import (
-    is_class_folder,
-    open_folder,
-    open_images,
-)
+from rexnet.data.sources import open_folder, open_images
 from rexnet.data.transforms import evaluation_transform
 from rexnet.errors import UserError
 from rexnet.nn.create import create_model
