@@ -26,7 +26,7 @@ USED = {
     "detect": {"core", "runs", "nn", "data", "train", "detect"},
     "deploy": {"core", "runs", "nn", "data", "train", "detect", "deploy"},
     "studies": {"core", "runs", "nn", "data", "train", "detect", "deploy", "studies"},
-    "report": {"core", "runs", "search", "report"},
+    "report": {"core", "runs", "data", "search", "report"},
     "cli": {
         "core",
         "runs",

@@ -25,7 +25,7 @@ from rexnet.nn.weights import digest
 from rexnet.runs.progress import OnProgress, counting
 from rexnet.train.config import num_readers
 from rexnet.train.distributed import joined
-from rexnet.train.run_folder import opened_validation
+from rexnet.train.run_folder import examined, opened_validation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,8 @@ def validate(config: DetectValidateConfig, on_progress: OnProgress) -> Validated
     with joined(config.device) as world, opened if world.leads else nullcontext(Path()) as place:
         folder = world.from_leader(place)
         on_read = counting(on_progress, "images", line=False)
-        images, _ = checked(images, config.skip_corrupt, on_read)
+        damage = examined(images, world, on_read).damage
+        images, _ = checked(images, damage, config.skip_corrupt)
         batches = evaluation_batches(
             DetectionSamples(images, model.preprocessing, augment=False),
             batch_size=config.batch_size,

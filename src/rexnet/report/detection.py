@@ -12,10 +12,11 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from rexnet import runs
+from rexnet.data.decode import read_upright
 from rexnet.errors import UserError
 from rexnet.report.figures import STYLE, render
 from rexnet.report.lettering import as_text, caption_font
@@ -181,7 +182,7 @@ class Pictures:
         ]
         words, buffer = PngInfo(), BytesIO()
         words.add_text(SHOWS, _digest(path))
-        draw(_upright(path), boxes).save(buffer, "PNG", pnginfo=words)
+        draw(read_upright(path), boxes).save(buffer, "PNG", pnginfo=words)
         target = self._place(path)
         runs.write_bytes(target, buffer.getvalue())
         return target
@@ -220,19 +221,11 @@ def _file(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _upright(path: str) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error}") from None
-
-
 def _pictures(
     rows: Sequence[Mapping[str, Any]], numbers: Mapping[str, int]
 ) -> Iterator[dict[str, Any]]:
     for row in rows:
-        upright = _upright(row["path"])
+        upright = read_upright(row["path"])
         upright.thumbnail((SIDE, SIDE))
         scale = upright.width / row["size"][0], upright.height / row["size"][1]
 

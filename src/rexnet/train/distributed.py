@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor, distributed
 from rexnet.errors import UserError
 from rexnet.runs.memory import keep_freed_memory
 from rexnet.train.recipe import Device, Precision
+
+PATIENCE = timedelta(days=2)
+"""How long processes wait for what another hands over, of which it may first read all images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +26,13 @@ class World:
         rank: Its number, from 0.
         size: How many there are.
         device: What it computes on.
+        patient: The group through which objects go, with time to wait; None: the default group.
     """
 
     rank: int
     size: int
     device: torch.device
+    patient: Any = None
 
     @property
     def leads(self) -> bool:
@@ -50,7 +56,7 @@ class World:
         if self.size == 1:
             return value
         box = [value]
-        distributed.broadcast_object_list(box, src=0)
+        distributed.broadcast_object_list(box, src=0, group=self.patient)
         return box[0]
 
     def gathered(self, rows: list[Any]) -> list[Any]:
@@ -58,7 +64,7 @@ class World:
         if self.size == 1:
             return rows
         parts: list[Any] = [None] * self.size
-        distributed.all_gather_object(parts, rows)
+        distributed.all_gather_object(parts, rows, group=self.patient)
         return [row for part in parts for row in part]
 
 
@@ -100,7 +106,8 @@ def joined(device: Device) -> Iterator[World]:
         return
     distributed.init_process_group("nccl" if is_gpu else "gloo")
     try:
-        yield World(rank=distributed.get_rank(), size=size, device=place)
+        patient = distributed.new_group(backend="gloo", timeout=PATIENCE)
+        yield World(rank=distributed.get_rank(), size=size, device=place, patient=patient)
         # Nobody leaves before the leader has written its files: the threads of gloo let go of the
         # last tensors a little late, and abort the process if Python has ended by then.
         distributed.barrier()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ import torch
 
 from rexnet import runs
 from rexnet.data.corrupt import checked
-from rexnet.data.image_sets import C
+from rexnet.data.examine import Examined, examine, woven
+from rexnet.data.image_sets import C, Checkable
 from rexnet.errors import UserError
 from rexnet.preprocessing import Preprocessing
 from rexnet.runs.progress import OnProgress, counting
@@ -35,18 +36,21 @@ class Data(Generic[C]):
         val: Without corrupt images.
         fingerprints: Of both parts, the corrupt images included.
         corrupt: Of both parts, where each corrupt image is, and why it cannot be read.
+        examined: Of both parts, what every image is, the corrupt ones included; None of a part that
+            was examined for this run folder before.
     """
 
     train: C
     val: C
     fingerprints: tuple[str, str]
     corrupt: tuple[list[tuple[str, str]], list[tuple[str, str]]]
+    examined: tuple[Examined | None, Examined | None] = (None, None)
 
 
 def sound(
     given: tuple[C, C], folder: Path, world: World, skip_corrupt: bool, on_progress: OnProgress
 ) -> Data[C]:
-    """Leave out corrupt images; the leader looks for them, once for a run folder.
+    """Leave out corrupt images; they are looked for once for a run folder, by all processes.
 
     Args:
         given: The images to train on and those to evaluate on.
@@ -61,26 +65,39 @@ def sound(
     path = folder / "images.json"
     on_read = counting(on_progress, "images looked at", last=0.0, line=False)
     known = runs.read_json(path) if world.leads and path.exists() else {}
-    parts, fingerprints, corrupt = [], [], []
+    parts, fingerprints, corrupt, facts = [], [], [], []
     for part in given:
-        fingerprint, listed = "", None
-        if world.leads:
-            fingerprint = part.fingerprint()
-            listed = known.get(fingerprint)
-            if listed is None:
-                listed = checked(part, skip_corrupt, on_read)[1]
-        listed = [tuple(pair) for pair in world.from_leader(listed)]
-        places = {place for place, _ in listed}
-        left_out = [i for i in range(len(part)) if part.where(i) in places] if places else []
-        parts.append(part.without(left_out))
+        fingerprint = part.fingerprint() if world.leads else ""
+        pairs, found = world.from_leader(known.get(fingerprint)), None
+        if pairs is None:
+            found = examined(part, world, on_read)
+            rest, listed = checked(part, found.damage, skip_corrupt)
+        else:
+            listed = [(place, reason) for place, reason in pairs]
+            places = {place for place, _ in listed}
+            rest = part.without(i for i in range(len(part)) if places and part.where(i) in places)
+        parts.append(rest)
         fingerprints.append(fingerprint)
         corrupt.append(listed)
+        facts.append(found)
     return Data(
         train=parts[0],
         val=parts[1],
         fingerprints=(fingerprints[0], fingerprints[1]),
         corrupt=(corrupt[0], corrupt[1]),
+        examined=(facts[0], facts[1]),
     )
+
+
+def examined(images: Checkable, world: World, on_progress: Callable[[int, int], None]) -> Examined:
+    """Return what every image is, of which each process reads its share.
+
+    Args:
+        images: The same in every process.
+        world: The processes.
+        on_progress: As that of ``examine``.
+    """
+    return woven(world.gathered([examine(images, on_progress, rank=world.rank, world=world.size)]))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from rexnet.runs.progress import OnProgress, counting
 from rexnet.train.config import ValidateConfig, num_readers
 from rexnet.train.distributed import joined
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
-from rexnet.train.run_folder import opened_validation, validated_on
+from rexnet.train.run_folder import examined, opened_validation, validated_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,8 @@ def validate(config: ValidateConfig, on_progress: OnProgress) -> Validated:
     with joined(config.device) as world, opened if world.leads else nullcontext(Path()) as place:
         folder = world.from_leader(place)
         on_read = counting(on_progress, "images", line=False)
-        images, _ = checked(images, config.skip_corrupt, on_read)
+        damage = examined(images, world, on_read).damage
+        images, _ = checked(images, damage, config.skip_corrupt)
         readers = num_readers(
             config.workers, world.device.type, world.size, from_files=isinstance(images, FileImages)
         )
@@ -78,10 +79,12 @@ def validate(config: ValidateConfig, on_progress: OnProgress) -> Validated:
         )
         told = counted(batches, len(images), on_read)
         model.to(memory_format=torch.channels_last).to(world.device)
-        found = evaluate(model, told, world)
+        evaluation = evaluate(model, told, world)
         if world.leads:
-            write_evaluation(folder, found, images.classes)
-    return Validated(images=images.name, evaluation=found, classes=images.classes, folder=folder)
+            write_evaluation(folder, evaluation, images.classes)
+    return Validated(
+        images=images.name, evaluation=evaluation, classes=images.classes, folder=folder
+    )
 
 
 def predict(
