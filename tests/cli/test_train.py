@@ -81,4 +81,4 @@ def test_corrupt_files_are_left_out_when_asked(here, capsys):
     assert f"{Path(paths[3]).name} " in message
     assert "--skip-corrupt" in message
     assert cli.main([*train, "--skip-corrupt"]) == 0
-    assert f"Left out as corrupt: {Path(paths[3]).relative_to(here)}" in capsys.readouterr().out
+    assert f"Left out: {Path(paths[3]).relative_to(here)}" in capsys.readouterr().out

@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from rexnet.data.coco import find_part, read_coco
+from rexnet.data.coco import read_coco
+from rexnet.data.coco_layouts import find_part
 from rexnet.data.loader import TrainingBatches, evaluation_batches
 from rexnet.detect.samples import DetectionSamples
 from rexnet.preprocessing import Preprocessing

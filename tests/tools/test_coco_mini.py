@@ -5,7 +5,8 @@ import zipfile
 import coco_mini
 from PIL import Image
 
-from rexnet.data.coco import find_part, read_coco
+from rexnet.data.coco import read_coco
+from rexnet.data.coco_layouts import find_part
 
 
 def archive(path):

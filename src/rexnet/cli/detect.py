@@ -1,6 +1,8 @@
 """``rexnet detect train``, ``validate`` and ``predict``."""
 
 import json
+import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from rexnet.cli import lookup
 from rexnet.cli.arguments import Command, add_config, config_of
 from rexnet.cli.made import print_next, print_paths
 from rexnet.cli.train import print_left_out, trained
-from rexnet.data.coco import find_part
+from rexnet.data.coco_layouts import find_part
 from rexnet.detect.config import DetectTrainConfig, DetectValidateConfig, detector_in
 from rexnet.errors import UserError
 
@@ -49,7 +51,8 @@ def train(arguments: Namespace) -> None:
     from rexnet.report.text import share
 
     console = plain_console()
-    result = trained(console, job.run, config)
+    run = partial(job.run, on_remark=partial(_print_remark, console))
+    result = trained(console, run, config)
     if result is None:
         return
     folder = Path(config.out)
@@ -73,6 +76,12 @@ def train(arguments: Namespace) -> None:
     print_next(console, (("detect", "validate", folder), ("detect", "predict", folder, "IMAGE...")))
 
 
+def _print_remark(console: "Console", remark: str) -> None:
+    """Say what is odd about annotations, in the process that leads."""
+    if os.environ.get("RANK", "0") == "0":
+        console.print(remark, soft_wrap=True)
+
+
 def _print_boxes_left_out(console: "Console", result: dict[str, Any]) -> None:
     """Say how many boxes were cut or left out."""
     parts = zip(("train", "val"), result["num_clipped"], result["num_degenerate"], strict=True)
@@ -94,7 +103,7 @@ def validate(arguments: Namespace) -> None:
     config = config_of(DetectValidateConfig, arguments)
     detector_in(config.detector)
     if config.data is not None:
-        find_part(config.data, "val")
+        find_part(config.data, "val", or_whole=True)
     from rexnet.cli.console import Bar, plain_console, table
     from rexnet.detect.validate import validate as run
     from rexnet.report.detection import write_page
@@ -102,7 +111,7 @@ def validate(arguments: Namespace) -> None:
 
     console = plain_console()
     with Bar(console, "validating") as bar:
-        found = run(config, bar.update)
+        found = run(config, bar.update, partial(_print_remark, console))
     lines = runs.read_jsonl(found.folder / "classes.jsonl")
     lines = sorted((line for line in lines if line["num_boxes"]), key=lambda row: row["ap"])
     rows = [(row["class"], f"{row['num_boxes']:,}", share(row["ap"])) for row in lines]

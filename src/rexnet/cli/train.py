@@ -79,10 +79,10 @@ def trained(
 
 
 def print_left_out(console: "Console", folder: Path) -> None:
-    """Name the images that a training left out as corrupt."""
+    """Name the images that a training left out, with the reasons."""
     for rows in runs.read_json(folder / "images.json").values():
         for place, reason in rows:
-            console.print(f"Left out as corrupt: {place} ({reason})", soft_wrap=True)
+            console.print(f"Left out: {place} ({reason})", soft_wrap=True)
 
 
 def add_validate(parser: ArgumentParser) -> None:

@@ -2,11 +2,10 @@
 
 import dataclasses
 import hashlib
-import json
 import math
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,28 +13,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rexnet.data import plausible
+from rexnet.data.annotations import (
+    MEND,
+    Boxes,
+    Values,
+    read_categories,
+    read_document,
+    read_entries,
+    refuse,
+)
 from rexnet.data.decode import read_upright
+from rexnet.data.image_names import find_files
 from rexnet.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-NAMED = 5
-"""Flaws that an error names."""
-
 MAX_STRETCH = 0.02
 """By how much the shape of a file may differ from what its entry says, for resized copies."""
 
-ROUNDING = 0.5
-"""Pixels that a box may reach over an edge and not be counted as clipped."""
-
-LAYOUTS = (
-    ("annotations/instances_{part}2017.json", "{part}2017"),
-    ("annotations/instances_{part}.json", "{part}"),
-    ("{part}/instances.json", "{part}/images"),
-    ("{part}/_annotations.coco.json", "{part}"),
-)
-"""Where annotations and images of a part may lie: COCO's own folders and three common ones."""
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientations of EXIF that swap width and height."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +70,7 @@ class CocoImages:
         starts: Where those of each image start in ``truth``, shape (num_images + 1,).
         num_clipped: Boxes that reached over the edges and were cut.
         num_degenerate: Boxes that were left out as they have no area in the image.
+        remarks: What was read otherwise than it is written, or is doubtful, a line each.
     """
 
     name: str
@@ -84,6 +84,7 @@ class CocoImages:
     starts: NDArray[np.int64]
     num_clipped: int = 0
     num_degenerate: int = 0
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -114,6 +115,36 @@ class CocoImages:
             )
         return picture
 
+    def misfits(self, sizes: NDArray[np.int32]) -> dict[int, str]:
+        """Return why images have another shape than their entries say, by index.
+
+        Args:
+            sizes: Width and height of every file as it is shown, shape (num_images, 2), int32;
+                those of a file that cannot be read are 0.
+        """
+        known = sizes.min(axis=1) > 0
+        # A file that cannot be read is a matter of its own.
+        shapes, wanted = (
+            np.log(np.where(known[:, None], array, 1).astype(np.float64))
+            for array in (sizes, self.sizes)
+        )
+        stretch = np.diff(shapes - wanted, axis=1)[:, 0]
+        found = np.flatnonzero(known & (abs(stretch) > MAX_STRETCH)).tolist()
+        return {index: self._misfit(index, sizes[index]) for index in found}
+
+    def _misfit(self, index: int, size: NDArray[np.int32]) -> str:
+        """Return why the shape of an image is not that of its entry."""
+        (width, height), (other, high) = size.tolist(), self.sizes[index].tolist()
+        told = f"it shows {width} x {height} pixels, its entry says {other} x {high}"
+        if abs(math.log(width * other / (height * high))) > MAX_STRETCH:
+            return told
+        if _header(self.where(index))[1] in SIDEWAYS:
+            return (
+                f"{told}: the size before its EXIF orientation turns it; take the orientation out "
+                "of the file, or turn the entry and its boxes"
+            )
+        return f"{told}: width and height are swapped"
+
     def fingerprint(self) -> str:
         """Return sixteen hex digits that depend on names, sizes, boxes and categories."""
         digest = hashlib.sha256(repr((self.classes, self.category_ids)).encode())
@@ -140,22 +171,6 @@ class CocoImages:
         )
 
 
-def find_part(folder: str | Path, part: str) -> tuple[Path, Path]:
-    """Return where the annotations and the images of a part, such as ``train``, lie.
-
-    Raises:
-        UserError: The folder is laid out in no known way.
-    """
-    folder = Path(folder)
-    for annotations, images in LAYOUTS:
-        path = folder / annotations.format(part=part)
-        if path.is_file():
-            return path, folder / images.format(part=part)
-    known = ", ".join(annotations.format(part=part) for annotations, _ in LAYOUTS)
-    reason = "holds none of" if folder.is_dir() else "is no folder; in one are looked for"
-    raise UserError(f"{folder} {reason} {known}; or name the files with their own options")
-
-
 def read_coco(
     annotations: str | Path, images: str | Path, *, skip_degenerate: bool = False
 ) -> CocoImages:
@@ -170,34 +185,62 @@ def read_coco(
         skip_degenerate: Leave out boxes without area in their image, instead of raising an error.
 
     Raises:
-        UserError: The file is no such JSON, an entry is flawed, or an image file is missing.
+        UserError: The file is no such JSON, an entry is flawed, an image file is missing, or the
+            boxes are not x, y, width and height in pixels.
     """
-    path, folder = Path(annotations), Path(images)
-    document = _document(path)
-    categories = sorted(_categories(document["categories"], path).items())
-    entries = _entries(document["images"], path)
-    _check_files(entries, folder, path)
+    path, folder, values = Path(annotations), Path(images), Values()
+    document = read_document(path)
+    found = document["annotations"]
+    used = {str(entry.get("category_id")) for entry in found if isinstance(entry, dict)}
+    names, remarks = read_categories(document["categories"], used, path, values)
+    categories = sorted(names.items())
+    entries = read_entries(document["images"], path, values)
+    files = find_files([entry.file_name for entry in entries], folder, path)
     labels = {id_: label for label, (id_, _) in enumerate(categories)}
-    boxes = _Boxes(entries, labels)
-    for entry in document["annotations"]:
+    boxes = Boxes(entries, labels, values)
+    for entry in found:
         boxes.add(entry)
-    _refuse(boxes.flaws, path, "mend or remove them")
+    refuse(boxes.flaws, path, MEND)
+    sizes = np.array([(entry.width, entry.height) for entry in entries], np.int64)
+    doubts = plausible.check(_written(boxes.as_written(), sizes), path)
+    rows = boxes.cut()
     if not skip_degenerate:
-        _refuse(boxes.degenerate, path, "mend or remove them, or pass --skip-corrupt")
-    truth, starts = boxes.arrays()
-    return CocoImages(
+        refuse(boxes.degenerate, path, f"{MEND}, or pass --skip-corrupt")
+    truth = Truth(
+        boxes=rows[:, 4:].copy(),
+        labels=rows[:, 1].astype(np.int64),
+        crowd=rows[:, 2].astype(bool),
+        areas=rows[:, 3].copy(),
+    )
+    result = CocoImages(
         name=str(path),
         classes=tuple(name for _, name in categories),
         category_ids=tuple(id_ for id_, _ in categories),
         folder=folder,
-        files=np.array([os.fsencode(entry["file_name"]) for entry in entries], dtype=np.bytes_),
-        image_ids=np.array([entry["id"] for entry in entries], np.int64),
-        sizes=np.array([(entry["width"], entry["height"]) for entry in entries], np.int64),
+        files=np.array([os.fsencode(name) for name in files.names], dtype=np.bytes_),
+        image_ids=np.array([entry.id for entry in entries], np.int64),
+        sizes=sizes,
         truth=truth,
-        starts=starts,
+        starts=np.searchsorted(rows[:, 0], np.arange(len(entries) + 1)),
         num_clipped=boxes.num_clipped,
         num_degenerate=len(boxes.degenerate),
     )
+    counted = _counts(result, values.num_texts)
+    remarks = (*remarks, *files.remarks, *doubts, *_twice(result, files.same), *counted)
+    return dataclasses.replace(result, remarks=remarks)
+
+
+def check_boxes(images: CocoImages) -> None:
+    """Check that something can be learnt of images, or counted on them.
+
+    Raises:
+        UserError: They have no boxes, or those of crowds alone.
+    """
+    if images.truth.crowd.all():
+        kind = "boxes but of crowds" if len(images.truth.crowd) else "boxes"
+        raise UserError(
+            f"{images.name} has no {kind}; nothing can be learnt of it or counted on it"
+        )
 
 
 def aligned(images: CocoImages, classes: Sequence[str], category_ids: Sequence[int]) -> CocoImages:
@@ -226,153 +269,52 @@ def aligned(images: CocoImages, classes: Sequence[str], category_ids: Sequence[i
     )
 
 
-def _document(path: Path) -> dict[str, list[Any]]:
-    """Return an annotation file with its three lists."""
-    try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise UserError(f"{path} is no JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise UserError(f"{path} is not in the COCO format: it holds no object")
-    for name in ("images", "annotations", "categories"):
-        if not isinstance(document.get(name), list):
-            raise UserError(f"{path} is not in the COCO format: it has no list {name!r}")
-    for name in ("images", "categories"):
-        if not document[name]:
-            raise UserError(f"{path} has no {name}")
-    return document
-
-
-def _categories(entries: Sequence[Any], path: Path) -> dict[int, str]:
-    names: dict[int, str] = {}
-    for entry in entries:
-        if not _is_entry(entry, {"id": int, "name": str}):
-            raise UserError(f"{path}: category {_short(entry)} needs an id and a name")
-        if entry["id"] in names:
-            raise UserError(f"{path}: two categories have the id {entry['id']}")
-        names[entry["id"]] = entry["name"]
-    twice = [name for name, count in Counter(names.values()).items() if count > 1]
-    if twice:
-        raise UserError(f"{path}: two categories have the name {twice[0]!r}")
-    return names
-
-
-def _entries(entries: Sequence[Any], path: Path) -> list[dict[str, Any]]:
-    """Return the images, checked."""
-    kinds = {"id": int, "file_name": str, "width": int, "height": int}
-    flaws, ids = [], set()
-    for entry in entries:
-        if not _is_entry(entry, kinds) or min(entry["width"], entry["height"]) < 1:
-            flaws.append(f"image {_short(entry)} needs an id, file_name, width and height")
-        elif entry["id"] in ids:
-            flaws.append(f"two images have the id {entry['id']}")
-        else:
-            ids.add(entry["id"])
-    _refuse(flaws, path, "mend or remove them")
-    return list(entries)
-
-
-def _check_files(entries: Sequence[Mapping[str, Any]], folder: Path, path: Path) -> None:
-    missing = [e["file_name"] for e in entries if not os.path.isfile(folder / e["file_name"])]
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(entries)} images of {path} are not in {folder}: "
-            f"{', '.join(missing[:NAMED])}{' ...' if len(missing) > NAMED else ''}"
-        )
-
-
-class _Boxes:
-    """The annotations, sorted by image, with what is wrong with them.
-
-    Attributes:
-        flaws: Entries that cannot be understood, in words.
-        degenerate: Boxes without area in their image, in words.
-        num_clipped: Boxes that reached over the edges.
-    """
-
-    def __init__(self, entries: Sequence[Mapping[str, Any]], labels: Mapping[int, int]) -> None:
-        self._entries, self._labels = entries, labels
-        self._places = {entry["id"]: place for place, entry in enumerate(entries)}
-        self._rows: list[tuple[Any, ...]] = []
-        self.flaws: list[str] = []
-        self.degenerate: list[str] = []
-        self.num_clipped = 0
-
-    def add(self, entry: Any) -> None:
-        """Take one annotation."""
-        flaw = self._flaw(entry)
-        if flaw:
-            self.flaws.append(f"annotation {_short(entry)} {flaw}")
-            return
-        place, (x, y, width, height) = self._places[entry["image_id"]], entry["bbox"]
-        image = self._entries[place]
-        box = (
-            *(min(max(edge, 0), image["width"]) for edge in (x, x + width)),
-            *(min(max(edge, 0), image["height"]) for edge in (y, y + height)),
-        )
-        if width <= 0 or height <= 0 or box[0] == box[1] or box[2] == box[3]:
-            self.degenerate.append(
-                f"annotation {entry.get('id', '')} of {image['file_name']} has no area there: "
-                f"[{x:g}, {y:g}, {width:g}, {height:g}] in {image['width']} x {image['height']}"
-            )
-            return
-        # A rounded edge is no box outside.
-        over = max(-x, -y, x + width - image["width"], y + height - image["height"])
-        self.num_clipped += over > ROUNDING
-        area = entry.get("area", width * height)
-        label, crowd = self._labels[entry["category_id"]], bool(entry.get("iscrowd", 0))
-        self._rows.append((place, box[0], box[2], box[1], box[3], label, crowd, area))
-
-    def arrays(self) -> tuple[Truth, NDArray[np.int64]]:
-        """Return the boxes in the order of the images, and where those of each start."""
-        rows = np.array(self._rows, np.float64).reshape(-1, 8)
-        rows = rows[np.argsort(rows[:, 0], kind="stable")]
-        truth = Truth(
-            boxes=rows[:, 1:5].copy(),
-            labels=rows[:, 5].astype(np.int64),
-            crowd=rows[:, 6].astype(bool),
-            areas=rows[:, 7].copy(),
-        )
-        return truth, np.searchsorted(rows[:, 0], np.arange(len(self._entries) + 1))
-
-    def _flaw(self, entry: Any) -> str:
-        if not isinstance(entry, dict):
-            return "is no object"
-        if not _is_entry(entry, {"image_id": int, "category_id": int}):
-            return "needs an image_id and a category_id, whole numbers"
-        if entry["image_id"] not in self._places:
-            return f"is of an image that is not listed: {entry['image_id']}"
-        if entry["category_id"] not in self._labels:
-            return f"is of a category that is not listed: {entry['category_id']}"
-        box, area = entry.get("bbox"), entry.get("area", 0)
-        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, [*box, area])):
-            return "needs a bbox of four numbers: x, y, width, height"
-        return "" if entry.get("iscrowd", 0) in (0, 1) else "needs iscrowd to be 0 or 1"
-
-
-def _is_entry(entry: Any, kinds: Mapping[str, type]) -> bool:
-    if not isinstance(entry, dict):
-        return False
-    found = [entry.get(name) for name in kinds]
-    # Ids beyond 64 bits fit no array.
-    return all(map(isinstance, found, kinds.values())) and all(
-        abs(value) < 2**63 for value in found if isinstance(value, int)
+def _written(rows: NDArray[np.float64], sizes: NDArray[np.int64]) -> plausible.Written:
+    return plausible.Written(
+        boxes=rows[:, 4:],
+        sides=sizes[rows[:, 0].astype(np.int64)].astype(np.float64),
+        areas=rows[:, 3],
+        places=rows[:, 0],
+        labels=rows[:, 1],
     )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _twice(images: CocoImages, same: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    """Return in words that files stand in two entries.
+
+    Raises:
+        UserError: Their boxes differ: to each, those of the other are no objects.
+    """
+    for first, second in same:
+        one, other = images.of(first), images.of(second)
+        if not all(map(np.array_equal, vars(one).values(), vars(other).values())):
+            raise UserError(
+                f"{images.name}: images {images.image_ids[first]} and {images.image_ids[second]} "
+                f"are one file, {images.where(first)}, with other boxes; give all its boxes to one "
+                "of them and remove the other"
+            )
+    if not same:
+        return ()
+    return (f"{len(same)} images are files that another entry has, too, with the same boxes",)
 
 
-def _short(entry: Any) -> str:
-    """Return what names an entry in a message."""
-    name = entry.get("id") if isinstance(entry, dict) else entry
-    return repr(name if name is not None else entry)[:60]
+def _counts(images: CocoImages, num_texts: int) -> tuple[str, ...]:
+    """Return in words how many images have no boxes, and what was read as a number."""
+    bare = int((np.diff(images.starts) == 0).sum())
+    told = [f"{bare:,} of {len(images):,} images have no boxes"] if bare else []
+    return (*told, *([f"{num_texts:,} numbers stand there as text"] if num_texts else []))
 
 
-def _refuse(flaws: Sequence[str], path: Path, remedy: str) -> None:
-    if flaws:
-        more = f" and {len(flaws) - NAMED} more" if len(flaws) > NAMED else ""
-        raise UserError(f"{path}: {'; '.join(flaws[:NAMED])}{more}; {remedy}")
+def _header(path: str) -> tuple[tuple[int, int], int]:
+    """Return width and height of a file as they are stored, and its EXIF orientation."""
+    from PIL import ExifTags, Image
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of oddities, such as EXIF it cannot read, that do no harm.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                return picture.size, picture.getexif().get(ExifTags.Base.Orientation, 1)
+    # Whatever is wrong with a file is told when it is decoded.
+    except Exception:  # noqa: BLE001 (for a damaged file Pillow raises almost anything)
+        return (0, 0), 1

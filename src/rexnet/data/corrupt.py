@@ -1,68 +1,81 @@
-"""Corrupt image files: known by their markers, named, left out."""
+"""Images that cannot be used: named, left out."""
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
 
-from rexnet.data.image_sets import C, FileImages, per_class
+from rexnet.data.coco import CocoImages
+from rexnet.data.examine import Examined
+from rexnet.data.image_sets import C, Checkable, FileImages, per_class
 from rexnet.errors import UserError
 
 NAMED = 5
-"""Corrupt files that an error names."""
-
-MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-"""A JPEG marker; what the entropy-coded data may hold, FF00 and restarts, is none."""
-
-END_OF_IMAGE = 0xD9
-
-SEGMENTS = {*range(0xC0, 0xD0), *range(0xDA, 0xF0), 0xFE}
-"""Codes of the markers that a JPEG may hold between its start and its end."""
-
-
-def jpeg_damage(content: bytes) -> str:
-    """Return what is wrong with the markers of a JPEG, which Pillow reads over; empty if nothing.
-
-    Content that is damaged holds markers out of place or, filled with zeros, none at its end.
-    """
-    if not content.startswith(b"\xff\xd8"):
-        return ""
-    place = 2
-    while match := MARKER.search(content, place):
-        code = match[1][0]
-        if code == END_OF_IMAGE:
-            return ""
-        if code not in SEGMENTS:
-            return f"no JPEG marker has code {code:#x}, at byte {match.start(1)}"
-        place = match.end() + int.from_bytes(content[match.end() : match.end() + 2], "big")
-    return "the JPEG has no end"
+"""Images of a kind that an error names."""
 
 
 def checked(
-    images: C, damage: Mapping[int, str], skip_corrupt: bool
+    images: C, examined: Examined, skip_corrupt: bool
 ) -> tuple[C, list[tuple[str, str]]]:
-    """Return the images that are not corrupt, and where those are that are, with the reasons.
+    """Return the images that can be used, and where the others are, with the reasons.
+
+    Images of another shape than their boxes were drawn in are as corrupt ones.
 
     Args:
         images: The images.
-        damage: Why an image is corrupt, by its index.
+        examined: What each of them is.
         skip_corrupt: Leave corrupt images out, instead of raising an error.
 
     Raises:
-        UserError: Images are corrupt and not to be skipped, or all those of a class are.
+        UserError: Images are corrupt and not to be skipped, or all those of a class are, or all
+            with boxes.
     """
-    listed = [(images.where(index), damage[index]) for index in sorted(damage)]
-    if listed and not skip_corrupt:
-        names = ", ".join(f"{where} ({reason})" for where, reason in listed[:NAMED])
-        more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
-        raise UserError(
-            f"{len(listed)} of {len(images)} images are corrupt: {names}{more}; repair or remove "
-            "them, or pass --skip-corrupt"
-        )
-    rest = images.without(damage)
+    misfits = images.misfits(examined.sizes) if isinstance(images, CocoImages) else {}
+    if not skip_corrupt:
+        _refuse(images, examined.damage, misfits)
+    left_out = dict(sorted((examined.damage | misfits).items()))
+    rest = images.without(left_out)
     if isinstance(images, FileImages) and isinstance(rest, FileImages):
         _check_left(images, rest)
-    return rest, listed
+    if isinstance(rest, CocoImages) and left_out:
+        _check_boxes_left(rest, len(images), _named(images, left_out))
+    return rest, [(images.where(index), reason) for index, reason in left_out.items()]
+
+
+def _check_boxes_left(rest: CocoImages, count: int, named: str) -> None:
+    if rest.truth.crowd.all():
+        raise UserError(
+            f"no image of {rest.name} with boxes is left: {count - len(rest)} of {count} images "
+            f"cannot be used: {named}"
+        )
+
+
+def _refuse(
+    images: Checkable, corrupt: Mapping[int, str], misfits: Mapping[int, str]
+) -> None:
+    """Tell which images cannot be used.
+
+    Raises:
+        UserError: There are some.
+    """
+    told = []
+    if corrupt:
+        told.append(
+            f"{len(corrupt)} of {len(images)} images are corrupt: {_named(images, corrupt)}; "
+            "repair or remove them"
+        )
+    if misfits:
+        told.append(
+            f"{len(misfits)} of {len(images)} images have another shape than their boxes were "
+            f"drawn in: {_named(images, misfits)}; mend the files or their entries"
+        )
+    if told:
+        raise UserError(f"{'; '.join(told)}, or pass --skip-corrupt")
+
+
+def _named(images: Checkable, found: Mapping[int, str]) -> str:
+    first = sorted(found)[:NAMED]
+    names = ", ".join(f"{images.where(index)} ({found[index]})" for index in first)
+    return names + (f" and {len(found) - NAMED} more" if len(found) > NAMED else "")
 
 
 def _check_left(images: FileImages, rest: FileImages) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from rexnet import runs
-from rexnet.data.coco import CocoImages, aligned, find_part, read_coco
+from rexnet.data.coco import CocoImages, aligned, check_boxes, read_coco
+from rexnet.data.coco_layouts import find_part
 from rexnet.detect import recipe as recipes
 from rexnet.detect.backbone import create_backbone
 from rexnet.detect.config import DetectTrainConfig
@@ -38,6 +39,7 @@ def run(
     config: DetectTrainConfig,
     on_progress: OnProgress,
     heads: Mapping[str, type[Detector]] = HEADS,
+    on_remark: Callable[[str], None] = lambda remark: None,
 ) -> dict[str, Any]:
     """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
 
@@ -45,6 +47,7 @@ def run(
         config: What to train.
         on_progress: Called while images are checked, and after every step.
         heads: The heads that a recipe may name.
+        on_remark: Called with what is odd about the annotations, before anything else is done.
 
     Raises:
         UserError: The config, the data, the weights or the run folder cannot be used, or the loss
@@ -54,7 +57,15 @@ def run(
     recipe = recipe.from_scratch() if config.from_scratch else recipe
     check(recipe.head, heads)
     make_trainer = partial(_DetectorTrainer, config, heads[recipe.head], on_progress)
-    return train(config, recipe, partial(open_parts, config), make_trainer, on_progress)
+
+    def opened() -> tuple[CocoImages, CocoImages]:
+        parts = open_parts(config)
+        for part in parts:
+            for remark in part.remarks:
+                on_remark(f"{part.name}: {remark}")
+        return parts
+
+    return train(config, recipe, opened, make_trainer, on_progress)
 
 
 def open_parts(config: DetectTrainConfig) -> tuple[CocoImages, CocoImages]:
@@ -71,8 +82,7 @@ def open_parts(config: DetectTrainConfig) -> tuple[CocoImages, CocoImages]:
     train, val = (read_coco(*p, skip_degenerate=config.skip_corrupt) for p in places)
     val = aligned(val, train.classes, train.category_ids)
     for part in (train, val):
-        if not (~part.truth.crowd).any():
-            raise UserError(f"{part.name} has no boxes but of crowds; nothing can be learnt of it")
+        check_boxes(part)
     return train, val
 
 

@@ -1,6 +1,6 @@
 """The validation and the prediction job of detectors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import Any
 import torch
 import yaml
 
-from rexnet.data.coco import CocoImages, aligned, find_part, read_coco
+from rexnet.data.coco import CocoImages, aligned, check_boxes, read_coco
+from rexnet.data.coco_layouts import find_part
 from rexnet.data.corrupt import checked
 from rexnet.data.decode import read_upright
 from rexnet.data.loader import counted, evaluation_batches
@@ -37,12 +38,17 @@ class Validated:
     folder: Path
 
 
-def validate(config: DetectValidateConfig, on_progress: OnProgress) -> Validated:
+def validate(
+    config: DetectValidateConfig,
+    on_progress: OnProgress,
+    on_remark: Callable[[str], None] = lambda remark: None,
+) -> Validated:
     """Evaluate a detector and write ``result.json``, ``classes.jsonl`` and ``detections.json``.
 
     Args:
         config: What to evaluate.
         on_progress: Called while images are checked, and again while they are evaluated.
+        on_remark: Called with what is odd about the annotations, before anything else is done.
 
     Raises:
         UserError: The detector or the data cannot be had or do not belong together, or the folder
@@ -52,6 +58,9 @@ def validate(config: DetectValidateConfig, on_progress: OnProgress) -> Validated
     annotations, folder_of_images = _places(config)
     images = read_coco(annotations, folder_of_images, skip_degenerate=config.skip_corrupt)
     images = aligned(images, model.classes, model.category_ids)
+    check_boxes(images)
+    for remark in images.remarks:
+        on_remark(f"{images.name}: {remark}")
     identity = {
         "model": {"backbone": model.backbone.name},
         "weights": digest(model),
@@ -62,8 +71,8 @@ def validate(config: DetectValidateConfig, on_progress: OnProgress) -> Validated
     with joined(config.device) as world, opened if world.leads else nullcontext(Path()) as place:
         folder = world.from_leader(place)
         on_read = counting(on_progress, "images", line=False)
-        damage = examined(images, world, on_read).damage
-        images, _ = checked(images, damage, config.skip_corrupt)
+        seen = examined(images, world, on_read)
+        images, _ = checked(images, seen, config.skip_corrupt)
         batches = evaluation_batches(
             DetectionSamples(images, model.preprocessing, augment=False),
             batch_size=config.batch_size,
@@ -127,7 +136,7 @@ def _places(config: DetectValidateConfig) -> tuple[str | Path, str | Path]:
     if config.annotations and config.images:
         return config.annotations, config.images
     if config.data:
-        return find_part(config.data, "val")
+        return find_part(config.data, "val", or_whole=True)
     path = Path(config.detector) / "config.yaml"
     if not path.is_file():
         raise UserError("give --data, or --annotations with --images: what to evaluate on")

@@ -71,7 +71,7 @@ def sound(
         pairs, found = world.from_leader(known.get(fingerprint)), None
         if pairs is None:
             found = examined(part, world, on_read)
-            rest, listed = checked(part, found.damage, skip_corrupt)
+            rest, listed = checked(part, found, skip_corrupt)
         else:
             listed = [(place, reason) for place, reason in pairs]
             places = {place for place, _ in listed}

@@ -64,8 +64,8 @@ def validate(config: ValidateConfig, on_progress: OnProgress) -> Validated:
     with joined(config.device) as world, opened if world.leads else nullcontext(Path()) as place:
         folder = world.from_leader(place)
         on_read = counting(on_progress, "images", line=False)
-        damage = examined(images, world, on_read).damage
-        images, _ = checked(images, damage, config.skip_corrupt)
+        seen = examined(images, world, on_read)
+        images, _ = checked(images, seen, config.skip_corrupt)
         readers = num_readers(
             config.workers, world.device.type, world.size, from_files=isinstance(images, FileImages)
         )
