@@ -1,43 +1,12 @@
-import json
-
 import numpy as np
 import pytest
-from PIL import Image
+from annotations_to_read import box, document, image, read
+from PIL import ExifTags, Image
 
 from rexnet import UserError
-from rexnet.data.coco import aligned, find_part, read_coco
+from rexnet.data.coco import aligned, check_boxes
 
-SIZE = (40, 20)
-"""Width and height of every image."""
-
-
-def box(number=1, **changes):
-    entry = {"id": number, "image_id": 5, "category_id": 9, "bbox": [2, 3, 10, 8]}
-    return entry | {"area": 60, "iscrowd": 0} | changes
-
-
-def document(*annotations, **changes):
-    images = [
-        {"id": 5, "file_name": "a.png", "width": 40, "height": 20},
-        {"id": 2, "file_name": "b.png", "width": 40, "height": 20},
-    ]
-    categories = [{"id": 9, "name": "cat"}, {"id": 4, "name": "dog"}]
-    whole = {"images": images, "annotations": list(annotations), "categories": categories}
-    return whole | changes
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "images").mkdir()
-    for name in ("a", "b"):
-        Image.new("RGB", SIZE, "red").save(f"images/{name}.png")
-
-
-def read(content, **options):
-    with open("boxes.json", "w", encoding="utf-8") as file:
-        file.write(content if isinstance(content, str) else json.dumps(content))
-    return read_coco("boxes.json", "images", **options)
+pytestmark = pytest.mark.usefixtures("two_images")
 
 
 def test_boxes_are_sorted_by_image_and_labels_by_category_id():
@@ -74,74 +43,6 @@ def test_boxes_without_area_are_named_or_left_out():
     assert len(images.truth.labels) == 1
 
 
-FLAWS = {
-    "no JSON": ("{", "is no JSON"),
-    "no object": ("[]", "it holds no object"),
-    "no annotations": ({"images": [], "categories": []}, "no list 'annotations'"),
-    "no images": (document(images=[]), "has no images"),
-    "no categories": (document(categories=[]), "has no categories"),
-    "category without name": (
-        document(categories=[{"id": 1}]),
-        "category 1 needs an id and a name",
-    ),
-    "category twice": (
-        document(categories=[{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]),
-        "two categories have the id 1",
-    ),
-    "name twice": (
-        document(categories=[{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]),
-        "two categories have the name 'a'",
-    ),
-    "image without size": (
-        document(images=[{"id": 1, "file_name": "a.png"}]),
-        "image 1 needs an id, file_name, width and height",
-    ),
-    "image with a huge id": (
-        document(images=[{"id": 10**30, "file_name": "a.png", "width": 40, "height": 20}]),
-        "needs an id, file_name, width and height",
-    ),
-    "image twice": (
-        document(images=[{"id": 1, "file_name": "a.png", "width": 40, "height": 20}] * 2),
-        "two images have the id 1",
-    ),
-    "missing file": (
-        document(images=[{"id": 1, "file_name": "c.png", "width": 40, "height": 20}]),
-        "1 of 1 images of boxes.json are not in images: c.png",
-    ),
-    "unknown image": (document(box(image_id=1)), "is of an image that is not listed: 1"),
-    "image id as text": (document(box(image_id="5")), "needs an image_id and a category_id"),
-    "image id as list": (document(box(image_id=[5])), "needs an image_id and a category_id"),
-    "unknown category": (document(box(category_id=1)), "a category that is not listed: 1"),
-    "no box": (document({"id": 3, "image_id": 5, "category_id": 9}), "annotation 3 needs a bbox"),
-    "three numbers": (document(box(bbox=[1, 2, 3])), "needs a bbox of four numbers"),
-    "no number": (document(box(bbox=[1, 2, 3, "4"])), "needs a bbox of four numbers"),
-    "not a number": (document(box(bbox=[1, 2, 3, float("nan")])), "needs a bbox of four numbers"),
-    "infinite": (document(box(bbox=[1, 2, 3, float("inf")])), "needs a bbox of four numbers"),
-    "odd crowd": (document(box(iscrowd=2)), "needs iscrowd to be 0 or 1"),
-    "no annotation": (document(3), "annotation 3 is no object"),
-}
-
-
-@pytest.mark.parametrize("flaw", FLAWS)
-def test_a_flaw_is_told_in_one_line(flaw):
-    content, wanted = FLAWS[flaw]
-    with pytest.raises(UserError) as error:
-        read(content)
-    assert wanted in str(error.value)
-    assert "boxes.json" in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_many_flaws_are_counted_and_the_first_named():
-    with pytest.raises(UserError, match=r"annotation 4 .* and 3 more; mend or remove them"):
-        read(document(*(box(number, category_id=1) for number in range(8))))
-
-
-def test_a_missing_file_is_told():
-    with pytest.raises(UserError, match=r"cannot read nowhere\.json: No such file"):
-        read_coco("nowhere.json", "images")
-
-
 def test_a_resized_copy_is_read_and_another_shape_refused():
     Image.new("RGB", (20, 10)).save("images/a.png")
     Image.new("RGB", (20, 20)).save("images/b.png")
@@ -165,29 +66,6 @@ def test_the_fingerprint_depends_on_every_box():
     assert one.fingerprint() != other.fingerprint()
 
 
-@pytest.mark.parametrize(
-    ("annotations", "images"),
-    [
-        ("annotations/instances_val2017.json", "val2017"),
-        ("annotations/instances_val.json", "val"),
-        ("val/instances.json", "val/images"),
-        ("val/_annotations.coco.json", "val"),
-    ],
-)
-def test_a_folder_may_be_laid_out_in_four_ways(annotations, images, tmp_path):
-    path = tmp_path / "set" / annotations
-    path.parent.mkdir(parents=True)
-    path.write_text("{}", encoding="utf-8")
-    assert find_part(tmp_path / "set", "val") == (path, tmp_path / "set" / images)
-
-
-def test_a_folder_of_something_else_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"holds none of annotations/instances_val2017\.json"):
-        find_part(tmp_path, "val")
-    with pytest.raises(UserError, match="nowhere is no folder"):
-        find_part("nowhere", "val")
-
-
 def test_labels_follow_the_categories_that_were_trained_on():
     images = read(document(box(1), box(2, category_id=4)))
     other = aligned(images, ("bird", "cat", "dog"), (1, 9, 4))
@@ -197,3 +75,67 @@ def test_labels_follow_the_categories_that_were_trained_on():
     for classes, wanted in ((("cow", "dog"), "it is 'cow'"), (("cat",), "there is none")):
         with pytest.raises(UserError, match=wanted):
             aligned(images, classes, (9, 4)[: len(classes)])
+
+
+def shown(images):
+    return np.array([images.shown_size(index) for index in range(len(images))])
+
+
+def write_turned(path, orientation):
+    picture, exif = Image.new("RGB", (40, 20)), Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    picture.save(path, exif=exif)
+
+
+def test_files_of_another_shape_than_their_entries_are_told_with_the_cause():
+    write_turned("images/a.png", 6)
+    Image.new("RGB", (20, 40)).save("images/b.png")
+    images = read(document(box()))
+    assert shown(images).tolist() == [[20, 40], [20, 40]]
+    found = images.misfits(shown(images))
+    assert "before its EXIF orientation turns it; take the orientation out" in found[0]
+    assert "width and height are swapped" in found[1]
+    Image.new("RGB", (40, 25)).save("images/b.png")
+    write_turned("images/a.png", 3)
+    assert images.misfits(shown(images)) == {
+        1: "it shows 40 x 25 pixels, its entry says 40 x 20",
+    }
+
+
+def test_a_resized_copy_fits_and_what_cannot_be_read_is_another_matter():
+    Image.new("RGB", (81, 40)).save("images/a.png")
+    with open("images/b.png", "wb") as file:
+        file.write(b"nothing")
+    images = read(document())
+    assert shown(images).tolist() == [[81, 40], [0, 0]]
+    assert images.misfits(shown(images)) == {}
+
+
+def test_one_file_under_two_ids_is_told_or_refused():
+    entries = [image(5, "a.png"), image(2, "./a.png")]
+    images = read(document(box(), box(2, image_id=2), images=entries))
+    assert any("1 images are files that another entry has" in line for line in images.remarks)
+    with pytest.raises(UserError, match=r"images 5 and 2 are one file, images/a\.png, with other"):
+        read(document(box(), images=entries))
+
+
+def test_images_without_boxes_are_counted_and_nothing_but_those_refused():
+    images = read(document(box()))
+    assert images.remarks == ("1 of 2 images have no boxes",)
+    check_boxes(images)
+    with pytest.raises(UserError, match="has no boxes; nothing can be learnt"):
+        check_boxes(read(document()))
+    with pytest.raises(UserError, match="has no boxes but of crowds"):
+        check_boxes(read(document(box(iscrowd=1))))
+
+
+def test_remarks_do_not_change_what_images_are():
+    entries = [image("5"), image(2, "b.png")]
+    images, other = read(document(box(), images=entries)), read(document(box()))
+    assert images.remarks != other.remarks
+    assert images.fingerprint() == other.fingerprint()
+
+
+def test_the_fingerprint_is_that_of_earlier_versions():
+    images = read(document(box(bbox=[-0.0, -3, 10, 8]), box(2, image_id=2, bbox=[1, 2, 50, 9.5])))
+    assert images.fingerprint() == "471f2b3e8f59eece"

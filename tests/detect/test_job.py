@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import ExifTags, Image
 from resuming import apart, assert_same_end, end_of, together
 from runs_of_toys import QUICK, write_toys
 from scenes import SETTINGS, config, train, train_and_die, write_scenes
@@ -195,9 +196,54 @@ def test_a_corrupt_image_is_named_or_left_out(here):
     assert (result["num_train"], result["num_corrupt"]) == (15, 1)
 
 
+def turn(path):
+    """Store a square picture as a camera on its side does, 4 x 3 as it is shown."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (72, 96)).save(path, exif=exif)
+
+
+def test_images_of_another_shape_than_their_entries_are_told_first_and_can_be_left_out(here):
+    turn(here / "scenes/val/images/05.png")
+    with pytest.raises(UserError, match=r"1 of 16 images have another shape .*05\.png") as error:
+        trained()
+    assert "--skip-corrupt" in str(error.value)
+    assert not (here / "D").exists()
+    result = trained(skip_corrupt=True)
+    assert (result["num_images"], result["num_corrupt"]) == (15, 1)
+    listed = [
+        pair for pairs in runs.read_json(here / "D" / "images.json").values() for pair in pairs
+    ]
+    assert [place for place, _ in listed] == ["scenes/val/images/05.png"]
+    for number in range(16):
+        turn(here / f"scenes/train/images/{number:02}.png")
+    with pytest.raises(UserError, match=r"no image of .* with boxes is left: 16 of 16 images"):
+        trained(skip_corrupt=True, out="other")
+
+
+def test_a_part_of_another_name_is_found_and_what_is_left_out_of_it_is_told(here):
+    (here / "scenes/val").rename(here / "scenes/Valid")
+    for part in ("train", "Valid"):
+        path = here / "scenes" / part / "instances.json"
+        document = json.loads(path.read_text())
+        others = [row | {"supercategory": "things"} for row in document["categories"]]
+        document["categories"] = [{"id": 0, "name": "things", "supercategory": "none"}, *others]
+        path.write_text(json.dumps(document))
+    told = []
+
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job.run(config(), stop, on_remark=told.append)
+    assert told[0].startswith("scenes/train/instances.json: category 0 'things' is left out")
+    assert told[1] == "scenes/train/instances.json: 1 of 16 images have no boxes"
+    assert len(told) == 4
+
+
 def test_without_any_box_nothing_can_be_learnt(here):
     path = here / "scenes/train/instances.json"
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"annotations": []}))
-    with pytest.raises(UserError, match="has no boxes but of crowds"):
+    with pytest.raises(UserError, match="has no boxes; nothing can be learnt"):
         trained()

@@ -71,6 +71,17 @@ def test_other_categories_are_refused(trained, here):
         run()
 
 
+def test_images_that_are_of_no_part_are_validated_on_and_oddities_told(trained, here):
+    (here / "scenes/val/images").rename(here / "scenes/images")
+    shutil.copy(here / "scenes/val/instances.json", here / "scenes/result.json")
+    shutil.rmtree(here / "scenes/val")
+    told = []
+    settings = DetectValidateConfig(detector="D", data="scenes", device="cpu", workers=0)
+    found = validate(settings, lambda progress: None, told.append)
+    assert found.result["ap"] == pytest.approx(trained["ap"], abs=1e-6)
+    assert told == ["scenes/result.json: 1 of 16 images have no boxes"]
+
+
 def test_predictions_are_in_pixels_of_the_image(trained, here):
     model = load_detector("D")
     images = [f"scenes/val/images/{number:02}.png" for number in range(4)]

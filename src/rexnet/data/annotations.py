@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rexnet.data.other_formats import CONVERT, format_of
+from rexnet.data.other_formats import CONVERT, OF_ENDINGS, format_of, format_of_folder
 from rexnet.errors import UserError
 
 NAMED = 5
@@ -53,6 +53,9 @@ def read_document(path: Path) -> dict[str, list[Any]]:
     Raises:
         UserError: It cannot be read, is no JSON or is in another format.
     """
+    if path.is_dir():
+        other = format_of_folder(path)
+        raise UserError(f"{path} is a folder, no file of annotations{other and f'; it {other}'}")
     try:
         content = path.read_bytes()
         # In UTF-8, 16 or 32, with or without a mark.
@@ -88,6 +91,8 @@ def _no_json(path: Path, content: bytes, error: Exception) -> str:
         return f"{path} is no JSON but XML, maybe Pascal VOC's; {CONVERT}"
     if isinstance(error, UnicodeDecodeError):
         return f"{path} is no JSON: its text is not in UTF-8 (byte {error.start}); save it so"
+    if path.suffix.lower() in OF_ENDINGS and path.suffix.lower() != ".json":
+        return f"{path} is no JSON but maybe {OF_ENDINGS[path.suffix.lower()]}; {CONVERT}"
     reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
     return f"{path} is no JSON: {reason}"
 
@@ -119,18 +124,10 @@ class Values:
         Raises:
             Flaw: It is none, or not finite.
         """
-        if isinstance(value, str):
-            try:
-                read: Any = int(value) if value.strip().isdecimal() else float(value)
-            except ValueError:
-                read = value
-            self.num_texts += not isinstance(read, str)
-            value = read
-        # Python's True is a 1; a float has no place for an integer of 400 digits.
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not -1e300 < value < 1e300:
+        number = self._number(value)
+        if number is None:
             raise Flaw(f"{field} is {_told(value)}; it must be a finite number")
-        return value
+        return number
 
     def whole(self, entry: Mapping[str, Any], field: str) -> int:
         """Return a whole number, such as 640, 640.0 or "640".
@@ -141,18 +138,13 @@ class Values:
         value = entry.get(field)
         if type(value) is not int:
             if field not in entry:
-                raise Flaw(f"has no {field} (it has: {', '.join(map(str, entry))[:60]})")
-            number = value
-            if isinstance(value, str | float):
-                try:
-                    number = self.number(value, field)
-                except Flaw:
-                    number = None
-            if isinstance(number, bool) or number is None or number != math.floor(number):
+                raise Flaw(f"has no {field} (it has: {_fields(entry)})")
+            number = self._number(value)
+            if number is None or number != math.floor(number):
                 raise Flaw(f"{field} is {_told(value)}; it must be a whole number")
             value = int(number)
         if abs(value) >= 2**63:
-            raise Flaw(f"{field} is {_told(value)}; it must be below 2^63")
+            raise Flaw(f"{field} is {_told(entry[field])}; it must be below 2^63")
         return value
 
     def text(self, entry: Mapping[str, Any], field: str) -> str:
@@ -162,10 +154,26 @@ class Values:
             Flaw: It is missing or something else.
         """
         if field not in entry:
-            raise Flaw(f"has no {field} (it has: {', '.join(map(str, entry))[:60]})")
+            raise Flaw(f"has no {field} (it has: {_fields(entry)})")
         if not isinstance(entry[field], str):
             raise Flaw(f"{field} is {_told(entry[field])}; it must be text")
         return str(entry[field])
+
+    def _number(self, value: Any) -> float | None:
+        """Return a finite number, which may stand as text; None if it is none."""
+        number = value
+        if isinstance(value, str):
+            try:
+                number = int(value) if value.strip().isdecimal() else float(value)
+            except ValueError:
+                return None
+        # Python's True is a 1; a float has no place for an integer of 400 digits.
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            return None
+        if not -1e300 < number < 1e300:
+            return None
+        self.num_texts += isinstance(value, str)
+        return number
 
 
 def read_categories(
@@ -273,6 +281,14 @@ class Boxes:
         except Flaw as flaw:
             self.flaws.append(f"annotation {_short(entry)} {flaw}")
 
+    def remedy(self, used: set[str]) -> str:
+        """Return what to do about flaws, from the values of ``category_id``."""
+        numbers = {int(text) for text in used if text.isdecimal()}
+        for step, told in ((1, "1, categories from 0"), (-1, "0, categories from 1")):
+            if numbers - self._labels.keys() and {n - step for n in numbers} <= self._labels.keys():
+                return f"do annotations count categories from {told}?"
+        return MEND
+
     def as_written(self) -> NDArray[np.float64]:
         """Return place of the image, label, crowd, area (NaN: none) and box; shape (boxes, 8)."""
         return np.array(self._rows, np.float64).reshape(-1, 8)
@@ -299,9 +315,13 @@ class Boxes:
 
     def _without_area(self, number: int) -> str:
         image, box = self._entries[self._rows[number][0]], self._rows[number][4:]
+        x, y, width, height = box
+        turned = x + width <= image.height and y + height <= image.width
+        swapped = min(x, y, width, height) > 0 and turned
         return (
             f"annotation {self._ids[number]} of {image.file_name} has no area there: "
             f"[{', '.join(f'{value:g}' for value in box)}] in {image.width} x {image.height}"
+            f"{' (are width and height swapped?)' if swapped else ''}"
         )
 
     def _row(self, entry: Any) -> tuple[Any, ...]:
@@ -316,10 +336,7 @@ class Boxes:
             raise Flaw(f"is of a category that is not listed: {category}")
         box = entry.get("bbox")
         if "bbox" not in entry:
-            raise Flaw(
-                f"has no bbox (it has: {', '.join(map(str, entry))[:90]}); it needs one: "
-                "x, y, width, height"
-            )
+            raise Flaw(f"has no bbox (it has: {_fields(entry)}); it needs one: x, y, width, height")
         if not isinstance(box, list) or len(box) != 4:
             raise Flaw(f"bbox is {_told(box)}; it must be four numbers: x, y, width, height")
         numbers = [self._values.number(value, f"bbox[{i}]") for i, value in enumerate(box)]
@@ -341,6 +358,10 @@ def _crowd(entry: Mapping[str, Any]) -> bool:
     if value in ("0", "1"):
         return bool(value == "1")
     raise Flaw(f"iscrowd is {_told(value)}; it must be 0 or 1")
+
+
+def _fields(entry: Mapping[str, Any]) -> str:
+    return ", ".join(entry)[:90]
 
 
 def _kind(value: Any) -> str:

@@ -200,7 +200,7 @@ def read_coco(
     boxes = Boxes(entries, labels, values)
     for entry in found:
         boxes.add(entry)
-    refuse(boxes.flaws, path, MEND)
+    refuse(boxes.flaws, path, boxes.remedy(used))
     sizes = np.array([(entry.width, entry.height) for entry in entries], np.int64)
     doubts = plausible.check(_written(boxes.as_written(), sizes), path)
     rows = boxes.cut()
@@ -299,9 +299,13 @@ def _twice(images: CocoImages, same: Sequence[tuple[int, int]]) -> tuple[str, ..
 
 
 def _counts(images: CocoImages, num_texts: int) -> tuple[str, ...]:
-    """Return in words how many images have no boxes, and what was read as a number."""
+    """Return in words what has no boxes, and how many numbers are text."""
     bare = int((np.diff(images.starts) == 0).sum())
     told = [f"{bare:,} of {len(images):,} images have no boxes"] if bare else []
+    boxes_of = np.bincount(images.truth.labels, minlength=len(images.classes))
+    if images.category_ids[0] == 0 and not boxes_of[0] and boxes_of[1:].all() and boxes_of.any():
+        name = images.classes[0]
+        told.append(f"category 0 {name!r} has no boxes, all others have: do they count from 1?")
     return (*told, *([f"{num_texts:,} numbers stand there as text"] if num_texts else []))
 
 

@@ -70,10 +70,10 @@ def find_part(folder: str | Path, part: str, *, or_whole: bool = False) -> tuple
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder with annotations in the COCO format; {_options()}")
-    for annotations, images in OWN:
-        path = folder / annotations.format(part=part)
-        if path.is_file():
-            return path, folder / images.format(part=part)
+    own = [tuple(folder / place.format(part=part) for place in layout) for layout in OWN]
+    for path, images in own:
+        if path.is_file() and images.is_dir():
+            return path, images
     for name in NAMES.get(part, (part,)):
         found = dict(_pairs(folder, name, OTHERS))
         if len(found) > 1:
@@ -85,6 +85,9 @@ def find_part(folder: str | Path, part: str, *, or_whole: bool = False) -> tuple
     if len(whole) == 1 and or_whole:
         ((path, places),) = whole.items()
         return path, _only(folder, path, places, part)
+    for path, images in own:
+        if path.is_file():
+            raise UserError(f"the images of {path} are not in {images}; {_options(part)}")
     raise UserError(_nothing(folder, part, list(whole)))
 
 
@@ -96,7 +99,9 @@ def _nothing(folder: Path, part: str, whole: list[Path]) -> str:
             f"{folder} has {names}, which is not said to be of train or val; split the images in "
             f"two and {_options('train')}"
         )
-    found = format_of_folder(folder)
+    others = (name for names in NAMES.values() for name in names)
+    is_coco = any(list(_pairs(folder, name, OTHERS)) for name in others)
+    found = "" if is_coco else format_of_folder(folder)
     if found:
         return f"{folder} {found}"
     known = ", ".join(annotations.format(part=part) for annotations, _ in OWN)

@@ -109,7 +109,7 @@ def _refuse_shares(written: Written, path: Path) -> None:
 def _other_reading(written: Written) -> str:
     """Return what the boxes seem to be instead of x, y, width, height; empty if just that."""
     first, second = written.boxes[:, :2], written.boxes[:, 2:]
-    beyond = ((first + second) / written.sides).max(axis=1) > 1 + BEYOND
+    beyond = _reach(written) > 1 + BEYOND
     often = beyond.mean() >= BEYOND_OFTEN
     told = f"{beyond.sum()} of {len(beyond)} would reach beyond their images"
     corners = _within(first, second, written.sides)
@@ -126,15 +126,27 @@ def _other_reading(written: Written) -> str:
             f"boxes seem to be written with their centres (YOLO), not x, y, width, height: {told}; "
             "take half of width and height from x and y"
         )
+    turned = _within(first, first + second, written.sides[:, ::-1])
+    if turned.mean() >= NEARLY_ALL and beyond.mean() > 1 - NEARLY_ALL:
+        return (
+            f"width and height of the images seem to be swapped: {told}, and lie in them otherwise"
+        )
     return ""
+
+
+def _reach(written: Written) -> NDArray[np.float64]:
+    """Return how far boxes reach to the right or down, in sides of their images."""
+    ends = (written.boxes[:, :2] + written.boxes[:, 2:]) / written.sides
+    reach: NDArray[np.float64] = ends.max(axis=1)
+    return reach
 
 
 def _within(
     low: NDArray[np.float64], high: NDArray[np.float64], sides: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """Return which boxes lie in their images, but for rounding."""
-    inside: NDArray[np.bool_] = ((low >= -PIXEL) & (high <= sides + PIXEL)).all(axis=1)
-    return inside
+    out: NDArray[np.float64] = np.maximum(-low, high - sides).max(axis=1)
+    return out <= PIXEL
 
 
 def _areas_of_corners(written: Written) -> bool:
@@ -156,9 +168,8 @@ def _of_another_size(written: Written, path: Path) -> list[str]:
     Raises:
         UserError: Most of them reach far beyond their images.
     """
-    boxes, count = written.boxes, len(written.boxes)
-    reach: Any = (boxes[:, :2] + boxes[:, 2:]) / written.sides
-    far = int((reach.max(axis=1) > 1 + FAR_BEYOND).sum())
+    count, reach = len(written.boxes), _reach(written)
+    far = int((reach > 1 + FAR_BEYOND).sum())
     told = f"{far} of {count} boxes reach beyond their images by more than a tenth of a side"
     if count >= FEW and far > count / 2:
         raise UserError(
