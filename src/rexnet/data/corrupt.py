@@ -13,9 +13,7 @@ NAMED = 5
 """Images of a kind that an error names."""
 
 
-def checked(
-    images: C, examined: Examined, skip_corrupt: bool
-) -> tuple[C, list[tuple[str, str]]]:
+def checked(images: C, examined: Examined, skip_corrupt: bool) -> tuple[C, list[tuple[str, str]]]:
     """Return the images that can be used, and where the others are, with the reasons.
 
     Images of another shape than their boxes were drawn in are as corrupt ones.
@@ -49,9 +47,7 @@ def _check_boxes_left(rest: CocoImages, count: int, named: str) -> None:
         )
 
 
-def _refuse(
-    images: Checkable, corrupt: Mapping[int, str], misfits: Mapping[int, str]
-) -> None:
+def _refuse(images: Checkable, corrupt: Mapping[int, str], misfits: Mapping[int, str]) -> None:
     """Tell which images cannot be used.
 
     Raises:

@@ -25,7 +25,6 @@ from rexnet.detect.heads import HEADS, check
 from rexnet.detect.hub import save_detector
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.detect.samples import DetectionSamples
-from rexnet.errors import UserError
 from rexnet.nn.sources import resolve
 from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
