@@ -1,7 +1,8 @@
 """The one exception that a user's mistake raises."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -9,6 +10,32 @@ class UserError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class NotKept(UserError):
+    """What was computed could not be written.
+
+    Args:
+        reason: Why, in a line.
+        result: What was computed; also an attribute.
+    """
+
+    def __init__(self, reason: str, result: object) -> None:
+        super().__init__(reason)
+        self.result = result
+
+
+@contextmanager
+def not_lost(result: object) -> Iterator[None]:
+    """Hand on what was computed where it cannot be written.
+
+    Raises:
+        NotKept: A file could not be written, or the like.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise NotKept(str(error), result) from None
 
 
 def closest(word: str, choices: Iterable[str]) -> str:

@@ -49,7 +49,7 @@ with toys.no_sync():
 def test_a_run_folder_that_cannot_be_made_is_named(capsys, tmp_path):
     write_npz("photos.npz")
     Path("file").write_text("", encoding="utf-8")
-    assert "cannot write to file/S: Not a directory" in refused(capsys, *searching("file/S"))
+    assert "cannot write to file/S: Not a directory: " in refused(capsys, *searching("file/S"))
     assert "cannot write" in refused(capsys, *searching("file"))
     design = ["design", "--params", "4.8M", "--macs", "400M", "--out", "file/spec.json"]
     assert "cannot write file/spec.json: " in refused(capsys, *design)
@@ -140,6 +140,20 @@ def test_a_reader_who_has_had_enough_is_no_error_to_tell(command):
     )
     os.close(writing)
     assert done.stderr == ""
+
+
+def test_what_a_terminal_has_no_sign_for_is_replaced(tmp_path):
+    name = "caf\udce9 ± 猫"
+    summary = ["design", "--params", "4.8M", "--macs", "400M", "--out", f"{name}/spec.json"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = in_process(*summary, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "written to caf? ? ?/spec.json" in done.stdout
+    assert (tmp_path / name / "spec.json").exists()
+    done = in_process("summary", f"{name}/none.json", env=environment)
+    assert done.returncode == 2
+    assert "caf? ? ?/none.json" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_ctrl_c_ends_a_search_with_the_command_to_go_on_with(monkeypatch, capsys):

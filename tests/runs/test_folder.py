@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -181,3 +182,30 @@ def test_another_job_changes_neither_options_nor_environment(tmp_path):
     with pytest.raises(UserError, match="seed is None, not 1"):
         opened(tmp_path / "T", identity={**IDENTITY, "seed": 1}, config={"seed": 1})
     assert contents(tmp_path / "T") == before
+
+
+def test_where_nothing_can_be_written_is_told_and_nothing_is_left(tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("new", "folder", "folder/new/er", "n" * 255):
+        runs.check_writable(tmp_path / name)
+    runs.check_writable(tmp_path / "file", is_file=True)
+    runs.check_writable(tmp_path / "folder/new.json", is_file=True)
+    refused = {
+        "file": "Not a directory",
+        "file/S": "Not a directory",
+        "link/S": "Not a directory",
+        "n" * 256: "File name too long",
+        "new/" + "é" * 128: "File name too long",
+    }
+    for name, reason in refused.items():
+        with pytest.raises(UserError, match=rf"^cannot write to {tmp_path / name}: {reason}"):
+            runs.check_writable(tmp_path / name)
+    with pytest.raises(UserError, match=r"^cannot write .*folder: Is a directory"):
+        runs.check_writable(tmp_path / "folder", is_file=True)
+    # Whoever one is, there is no making a file here.
+    with pytest.raises(UserError, match=r"^cannot write to /proc/self/S: "):
+        runs.check_writable(Path("/proc/self/S"))
+    assert sorted(tmp_path.rglob("*")) == before

@@ -12,6 +12,7 @@ from toys import SPACE, TINY, score
 
 from rexnet import UserError
 from rexnet.design import FILL
+from rexnet.search.run_folder import mend_of
 from rexnet.search.sampler import Exhausted
 from rexnet.search.study import Study
 
@@ -275,8 +276,23 @@ def test_a_damaged_study_is_refused_by_name_and_left_as_it_is(tmp_path, kind):
     assert (tmp_path / "study.db").read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    ("reason", "wanted"),
+    [
+        ("database is locked", "another process holds it: wait"),
+        ("database or disk is full", "mend that"),
+        ("attempt to write a readonly database", "mend that"),
+        ("database disk image is malformed", "it is damaged"),
+        ("file is not a database", "it is damaged"),
+    ],
+)
+def test_a_study_that_is_locked_or_has_no_room_is_not_called_damaged(reason, wanted):
+    assert mend_of("sqlite:///S/study.db", reason).startswith(wanted)
+    assert "can be reached" in mend_of("postgresql://host/db", reason)
+
+
 def test_a_study_that_cannot_be_made_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"study\.db cannot be used"):
+    with pytest.raises(UserError, match=r"study\.db cannot be used: unable to open .*; mend that"):
         Study(f"sqlite:///{tmp_path / 'nowhere' / 'study.db'}", SPACE, 0)
 
 

@@ -27,12 +27,18 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
     assert not (tmp_path / "written").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 cut short"])
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 cut short", 900, 1400])
 def test_a_damaged_checkpoint_is_told_in_one_line(content, tmp_path):
-    (tmp_path / "last.pt").write_bytes(content)
-    with pytest.raises(UserError, match=r"cannot read the checkpoint .*last\.pt") as error:
-        checkpoint.load(tmp_path / "last.pt")
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"model": {"w": torch.arange(4.0)}})
+    path.write_bytes(path.read_bytes()[:content] if isinstance(content, int) else content)
+    with pytest.raises(
+        UserError, match=r"checkpoint .*last\.pt: it is damaged; remove it"
+    ) as error:
+        checkpoint.load(path)
     assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"nowhere\.pt: No such file"):
+        checkpoint.load(tmp_path / "nowhere.pt")
 
 
 def test_another_file_of_torch_is_no_checkpoint(tmp_path):

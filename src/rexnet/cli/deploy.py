@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from rexnet.cli.arguments import Command, add_config, config_of
-from rexnet.cli.made import print_paths
+from rexnet.cli.made import outcome_of, print_paths
 from rexnet.data.sources import check_source
 from rexnet.deploy.config import BenchmarkConfig, ExportConfig, RuntimeName
 from rexnet.latency import business
@@ -105,10 +105,13 @@ def benchmark(arguments: Namespace) -> None:
     from rexnet.deploy import benchmark as job
 
     # Lines of JSON stay apart from what else is told.
-    result = timed(plain_console(stderr=as_json), lambda show: job.run(config, show))
+    shown = plain_console(stderr=as_json)
+    result, failed = outcome_of(lambda: timed(shown, lambda show: job.run(config, show)))
     if as_json:
         for line in (result.protocol, *result.rows):
             print(json.dumps(line))  # noqa: T201
+        if failed:
+            raise failed
         return
     console = plain_console()
     if config.table is None:
@@ -116,6 +119,8 @@ def benchmark(arguments: Namespace) -> None:
     else:
         _print_table_a1(console, result, config.device)
     print_protocol(console, result)
+    if failed:
+        raise failed
     print_paths(console, "\nMade:", [Path(config.out) / job.FILE])
 
 

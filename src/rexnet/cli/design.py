@@ -10,7 +10,7 @@ from rexnet import cost, design, runs
 from rexnet.budget import Budget, Count, LatencyBudget
 from rexnet.cli.arguments import Command
 from rexnet.cli.deploy import print_protocol, print_timings, timed
-from rexnet.cli.made import print_spec
+from rexnet.cli.made import keep_spec
 from rexnet.cli.stopwatch import clock_of, where
 from rexnet.errors import UserError, check_range
 from rexnet.spec import NetSpec
@@ -48,8 +48,7 @@ def design_network(arguments: Namespace) -> None:
     path = Path(arguments.out)
     if path.exists() and NetSpec.load(path) != proposal.spec:
         raise UserError(f"{path} holds another network; give another --out")
-    runs.write_text(path, proposal.spec.to_json() + "\n")
-    print_spec(proposal.spec, proposal.params, proposal.macs, path)
+    keep_spec(proposal.spec, proposal.params, proposal.macs, path)
 
 
 def _design_in_time(arguments: Namespace) -> None:
@@ -77,7 +76,6 @@ def _design_in_time(arguments: Namespace) -> None:
             f"{path} holds another network than {found.spec.name}, which keeps "
             f"{arguments.latency}; give another --out"
         )
-    runs.write_text(path, found.spec.to_json() + "\n")
     total, its = cost.count(found.spec), found.measured
     console.print(
         f"{found.spec.name} takes {its.fastest:.3g} ms in its fastest round (median "
@@ -92,7 +90,7 @@ def _design_in_time(arguments: Namespace) -> None:
             f"{arguments.latency}.",
             soft_wrap=True,
         )
-    print_spec(found.spec, total.params, total.macs, path)
+    keep_spec(found.spec, total.params, total.macs, path)
 
 
 def add_redesign(parser: ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rexnet import runs
 from rexnet.cli import lookup
 from rexnet.cli.arguments import Command, add_config, config_of
-from rexnet.cli.made import print_next, print_paths
+from rexnet.cli.made import outcome_of, print_next, print_paths
 from rexnet.cli.train import print_left_out, trained
 from rexnet.data.coco_layouts import find_part
 from rexnet.detect.config import DetectTrainConfig, DetectValidateConfig, detector_in
@@ -111,17 +111,23 @@ def validate(arguments: Namespace) -> None:
 
     console = plain_console()
     with Bar(console, "validating") as bar:
-        found = run(config, bar.update, partial(_print_remark, console))
-    lines = runs.read_jsonl(found.folder / "classes.jsonl")
-    lines = sorted((line for line in lines if line["num_boxes"]), key=lambda row: row["ap"])
-    rows = [(row["class"], f"{row['num_boxes']:,}", share(row["ap"])) for row in lines]
-    console.print(table(("class", "boxes", "AP (%)"), rows[:MAX_CLASSES]))
-    if len(rows) > MAX_CLASSES:
-        console.print(f"The {MAX_CLASSES} worst of {len(rows)} classes; all are in classes.jsonl.")
-    numbers = ", ".join(f"{title} {share(found.result[name])}" for name, title in TITLES.items())
-    console.print(f"{found.images.name}: {numbers}, {len(found.images):,} images", soft_wrap=True)
+        validated, failed = outcome_of(lambda: run(config, bar.update, partial(_print_remark, console)))
+    result, images, folder = validated.result, validated.images, validated.folder
+    if not failed:
+        lines = runs.read_jsonl(folder / "classes.jsonl")
+        lines = sorted((line for line in lines if line["num_boxes"]), key=lambda row: row["ap"])
+        rows = [(row["class"], f"{row['num_boxes']:,}", share(row["ap"])) for row in lines]
+        console.print(table(("class", "boxes", "AP (%)"), rows[:MAX_CLASSES]))
+        if len(rows) > MAX_CLASSES:
+            console.print(
+                f"The {MAX_CLASSES} worst of {len(rows)} classes; all are in classes.jsonl."
+            )
+    numbers = ", ".join(f"{title} {share(result[name])}" for name, title in TITLES.items())
+    console.print(f"{images.name}: {numbers}, {len(images):,} images", soft_wrap=True)
+    if failed:
+        raise failed
     names = ("result.json", "classes.jsonl", "images.jsonl", "curve.jsonl", "detections.json")
-    made = [*write_page(found.folder), *(found.folder / name for name in names)]
+    made = [*write_page(folder), *(folder / name for name in names)]
     print_paths(console, "\nMade:", made)
 
 

@@ -3,14 +3,27 @@
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
+from rexnet import runs
+from rexnet.errors import NotKept, UserError
 from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+T = TypeVar("T")
+
+
+def outcome_of(job: Callable[[], T]) -> tuple[T, UserError | None]:
+    """Return what a job found, and why it could not be kept, to be raised once it is printed."""
+    try:
+        return job(), None
+    except NotKept as error:
+        return cast("T", error.result), error
 
 
 def print_paths(console: "Console", title: str, paths: Sequence[Path]) -> None:
@@ -40,6 +53,20 @@ def print_spec(spec: NetSpec, params: int, macs: int, path: Path) -> None:
     """Print the widths and the cost of a network that was written to ``path``."""
     widths = "-".join(str(width) for width in spec.widths)
     print(f"{widths}: {params:,} params, {macs:,} MACs, written to {path}")  # noqa: T201
+
+
+def keep_spec(spec: NetSpec, params: int, macs: int, path: Path) -> None:
+    """Write a network to ``path`` and print it; where it cannot be written, print it alone.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    try:
+        runs.write_text(path, spec.to_json() + "\n")
+    except UserError:
+        print(spec.to_json(indent=None))  # noqa: T201
+        raise
+    print_spec(spec, params, macs, path)
 
 
 def program() -> str:

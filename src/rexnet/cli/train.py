@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rexnet import runs
 from rexnet.cli import lookup
 from rexnet.cli.arguments import Command, add_config, config_of
-from rexnet.cli.made import print_next, print_paths
+from rexnet.cli.made import outcome_of, print_next, print_paths
 from rexnet.data.sources import check_source
 from rexnet.errors import UserError
 from rexnet.nn.sources import find_trained
@@ -104,10 +104,10 @@ def validate(arguments: Namespace) -> None:
 
     console = plain_console()
     with Bar(console, "validating") as bar:
-        found = run(config, bar.update)
-    evaluation = found.evaluation
+        validated, failed = outcome_of(lambda: run(config, bar.update))
+    evaluation = validated.evaluation
     rows = []
-    for row in evaluation.per_class(found.classes):
+    for row in evaluation.per_class(validated.classes):
         if row["num_images"]:
             worst = f"{row['mistaken_for']} ({row['times']})" if row["mistaken_for"] else "-"
             rows.append((row["class"], f"{row['num_images']:,}", percent(row["top1"]), worst))
@@ -117,14 +117,17 @@ def validate(arguments: Namespace) -> None:
     if len(rows) > len(shown):
         console.print(f"The {len(shown)} worst of {len(rows)} classes; all are in classes.jsonl.")
     console.print(
-        f"{found.images}: top-1 {percent(evaluation.top1, 2)} ± "
+        f"{validated.images}: top-1 {percent(evaluation.top1, 2)} ± "
         f"{percent(evaluation.standard_error, 2)} %, top-5 {percent(evaluation.top5, 2)} %, loss "
         f"{evaluation.loss:.4f}, {evaluation.num_images:,} images, "
         f"{evaluation.images_per_second:,.0f} images a second",
         soft_wrap=True,
     )
     names = ("result.json", "classes.jsonl")
-    made = [write_confusion(found.folder), *(found.folder / name for name in names)]
+    if failed:
+        raise failed
+    folder = validated.folder
+    made = [write_confusion(folder), *(folder / name for name in names)]
     print_paths(console, "\nMade:", made)
 
 

@@ -20,7 +20,7 @@ from rexnet.deploy.models import Model, at_resolution, load
 from rexnet.deploy.parity import LIMITS
 from rexnet.deploy.runtimes import RUNTIMES, Runtime
 from rexnet.deploy.timing import PAUSE_SECONDS, WARM_CALLS, WARM_SECONDS, Timing, ratio, take_turns
-from rexnet.errors import UserError, closest
+from rexnet.errors import UserError, closest, not_lost
 from rexnet.latency import business
 from rexnet.paper import TABLE_A1
 from rexnet.runs.progress import Estimate, OnProgress, Progress, time_left
@@ -67,7 +67,8 @@ def run(
     found = [at_resolution(load(name), config.resolution) for name in names]
     with runs.locked(folder):
         result = measure(found, config, on_progress, available)
-        runs.write_jsonl(folder / FILE, [result.protocol, *result.rows])
+        with not_lost(result):
+            runs.write_jsonl(folder / FILE, [result.protocol, *result.rows])
     return result
 
 

@@ -20,7 +20,7 @@ from rexnet.detect.evaluate import average_precision, detect
 from rexnet.detect.hub import load_detector
 from rexnet.detect.job import write_detections
 from rexnet.detect.samples import DetectionSamples, Input
-from rexnet.errors import UserError
+from rexnet.errors import UserError, not_lost
 from rexnet.nn.fast.inference import fuse
 from rexnet.nn.weights import digest
 from rexnet.runs.progress import OnProgress, counting
@@ -86,9 +86,11 @@ def validate(
         rows = detect(model, images, told, world)
         found = average_precision(images, rows) if world.leads else None
         result = world.from_leader(found)
+        validated = Validated(images=images, result=result, folder=folder)
         if world.leads:
-            write_detections(folder, images, rows, result)
-    return Validated(images=images, result=result, folder=folder)
+            with not_lost(validated):
+                write_detections(folder, images, rows, result)
+    return validated
 
 
 def predict(

@@ -29,8 +29,8 @@ NOTED = (
 )
 """What a line of ``trials.jsonl`` has of the record of its trial."""
 
-DAMAGED = re.compile("malformed|not a database|no such|corrupt|invalid")
-"""What SQLite says of a file that is no sound database."""
+OF_THE_MACHINE = re.compile("full|readonly|read-only|unable to open|disk I/O")
+"""What SQLite says where the file is sound for all it knows."""
 
 
 def identity(
@@ -145,9 +145,9 @@ def mend_of(url: str, reason: str) -> str:
         return "the same command goes on once it can be reached"
     if "locked" in reason:
         return "another process holds it: wait for its end, or stop it"
-    if DAMAGED.search(reason):
-        return "it is damaged: bring it back, or start anew with another --out"
-    return "mend that, and the same command goes on"
+    if OF_THE_MACHINE.search(reason):
+        return "mend that, and the same command goes on"
+    return "it is damaged: bring it back, or start anew with another --out"
 
 
 class TrialLog:

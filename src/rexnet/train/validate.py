@@ -16,7 +16,7 @@ from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages, counted, evaluation_batches
 from rexnet.data.sources import open_folder, open_images
 from rexnet.data.transforms import evaluation_transform
-from rexnet.errors import UserError
+from rexnet.errors import UserError, not_lost
 from rexnet.nn.create import create_model
 from rexnet.nn.hub import imagenet_classes, imagenet_ids, load_model
 from rexnet.nn.network import Network
@@ -79,12 +79,14 @@ def validate(config: ValidateConfig, on_progress: OnProgress) -> Validated:
         )
         told = counted(batches, len(images), on_read)
         model.to(memory_format=torch.channels_last).to(world.device)
-        evaluation = evaluate(model, told, world)
+        found = evaluate(model, told, world)
+        validated = Validated(
+            images=images.name, evaluation=found, classes=images.classes, folder=folder
+        )
         if world.leads:
-            write_evaluation(folder, evaluation, images.classes)
-    return Validated(
-        images=images.name, evaluation=evaluation, classes=images.classes, folder=folder
-    )
+            with not_lost(validated):
+                write_evaluation(folder, found, images.classes)
+    return validated
 
 
 def predict(
