@@ -3,7 +3,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from rexnet.errors import UserError, check_range, check_ranges, closest
+from rexnet.errors import NotKept, UserError, check_range, check_ranges, closest, not_lost
+
+
+def test_what_cannot_be_written_is_at_hand_yet():
+    with pytest.raises(NotKept, match="^no room$") as error, not_lost([1, 2]):
+        raise UserError("no room")
+    assert error.value.result == [1, 2]
+    with not_lost(3):
+        pass
 
 
 @pytest.mark.parametrize("value", [0, 0.5, 2, None])

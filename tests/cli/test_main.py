@@ -179,6 +179,21 @@ def test_ctrl_c_ends_a_search_with_the_command_to_go_on_with(monkeypatch, capsys
     assert trials_of("my run") == trials_of("whole")
 
 
+def test_sigterm_ends_a_job_as_ctrl_c_does():
+    write_npz("photos.npz")
+    code = SEARCH.replace("[int(sys.argv[2])]", "[]").replace("toys.Toy", "toys.Terminated")
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(HELPERS), "2", *searching(trials=2)],
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+    )
+    assert done.returncode == 130
+    assert done.stderr.strip().startswith("Stopped. To go on: rexnet search")
+    assert done.stderr.strip().count("\n") == 0
+
+
 def test_help_names_every_command_and_every_command_has_help():
     done = in_process("--help")
     assert done.returncode == 0

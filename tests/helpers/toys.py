@@ -186,6 +186,17 @@ class Holds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Terminated:
+    """Has its leader asked to end, and waits for it."""
+
+    interrupts: Sequence[int] = ()
+
+    def __call__(self, spec, weights, on_progress):
+        os.kill(os.getppid(), signal.SIGTERM)
+        signal.pause()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pid:
     """Dies with the id of the worker."""
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from rexnet.data.coco import CocoImages, aligned, check_boxes, read_coco
 from rexnet.data.coco_layouts import find_part
@@ -26,7 +25,7 @@ from rexnet.nn.weights import digest
 from rexnet.runs.progress import OnProgress, counting
 from rexnet.train.config import num_readers
 from rexnet.train.distributed import joined
-from rexnet.train.run_folder import examined, opened_validation
+from rexnet.train.run_folder import examined, opened_validation, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +138,9 @@ def _places(config: DetectValidateConfig) -> tuple[str | Path, str | Path]:
         return config.annotations, config.images
     if config.data:
         return find_part(config.data, "val", or_whole=True)
-    path = Path(config.detector) / "config.yaml"
-    if not path.is_file():
+    own = settings_of(Path(config.detector))
+    if not own:
         raise UserError("give --data, or --annotations with --images: what to evaluate on")
-    own = yaml.safe_load(path.read_text(encoding="utf-8"))
     if own["data"]:
         return find_part(own["data"], "val")
     return own["val_annotations"], own["val_images"]

@@ -81,9 +81,14 @@ def read_json(path: Path) -> Any:
         UserError: The file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_text(encoding="utf-8")
+        if not content.strip():
+            raise UserError(f"{path} is damaged: it is empty")
+        return json.loads(content)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}") from None
 

@@ -182,9 +182,15 @@ def check_same(path: Path, identity: Mapping[str, Any], *, partly: bool = False)
     Raises:
         UserError: It is another one; the fields that differ are named.
     """
-    old = read_json(path)
+    try:
+        old = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; bring it back, or start anew with another --out") from None
     if not isinstance(old, dict):
-        raise UserError(f"{path} is damaged: it holds no JSON object")
+        raise UserError(
+            f"{path} is damaged: it holds no JSON object; bring it back, or start anew with "
+            "another --out"
+        )
     new = json.loads(json.dumps(identity))
     found = list(differences(old, new, partly=partly))
     if not any(name.startswith("data.") and name != "data.name" for name, _, _ in found):

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -64,7 +64,10 @@ def sound(
     """
     path = folder / "images.json"
     on_read = counting(on_progress, "images looked at", last=0.0, line=False)
-    known = runs.read_json(path) if world.leads and path.exists() else {}
+    known = {}
+    # Where the list is damaged, the images are looked at again.
+    with suppress(UserError):
+        known = runs.read_json(path) if world.leads and path.exists() else {}
     parts, fingerprints, corrupt, facts = [], [], [], []
     for part in given:
         fingerprint = part.fingerprint() if world.leads else ""
@@ -209,6 +212,29 @@ def validated_on(run: Path) -> str | None:
         return str(runs.read_json(path)["data"]["fingerprints"][1])
     except (KeyError, TypeError, IndexError):
         raise UserError(f"{path} is damaged: it names no images to validate on") from None
+
+
+def settings_of(run: Path) -> dict[str, Any]:
+    """Return the options of a training as ``config.yaml`` has them; none if there is no such file.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    import yaml
+
+    path = run / "config.yaml"
+    if not path.is_file():
+        return {}
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict) or "data" not in found:
+        raise UserError(
+            f"{path} is damaged; remove it and say where the images are, or give the training's "
+            "command again, which writes it anew"
+        )
+    return found
 
 
 def _plain(name: str) -> str:

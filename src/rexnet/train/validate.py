@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 from rexnet.data.corrupt import checked
 from rexnet.data.decode import read_upright
@@ -26,7 +25,7 @@ from rexnet.runs.progress import OnProgress, counting
 from rexnet.train.config import ValidateConfig, num_readers
 from rexnet.train.distributed import joined
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
-from rexnet.train.run_folder import examined, opened_validation, validated_on
+from rexnet.train.run_folder import examined, opened_validation, settings_of, validated_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +155,8 @@ def relabelled(images: Images, model: Network) -> Images:
 
 def _images(config: ValidateConfig) -> tuple[str, Images]:
     """Return where the images are, and those to evaluate."""
-    settings = Path(config.model) / "config.yaml"
-    own = str(yaml.safe_load(settings.read_text())["data"]) if settings.is_file() else None
+    settings = settings_of(Path(config.model))
+    own = str(settings["data"]) if settings else None
     source = config.data or own
     if source is None:
         raise UserError("give --data: what to evaluate on")
