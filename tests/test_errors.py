@@ -7,7 +7,7 @@ from rexnet.errors import NotKept, UserError, check_range, check_ranges, closest
 
 
 def test_what_cannot_be_written_is_at_hand_yet():
-    with pytest.raises(NotKept, match="^no room$") as error, not_lost([1, 2]):
+    with pytest.raises(NotKept, match=r"^no room$") as error, not_lost([1, 2]):
         raise UserError("no room")
     assert error.value.result == [1, 2]
     with not_lost(3):

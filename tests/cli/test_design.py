@@ -26,7 +26,7 @@ MISTAKES = {
         ["redesign", "mobilenet_v1", "--budget", "half"],
         ["--budget", "'half' is not one of 'same'"],
     ),
-    "redesign out": (["redesign", "mobilenet_v1", "--out", "."], ["cannot read the spec ."]),
+    "redesign out": (["redesign", "mobilenet_v1", "--out", "."], ["cannot write .: Is a directory"]),
 }
 
 
