@@ -26,7 +26,10 @@ MISTAKES = {
         ["redesign", "mobilenet_v1", "--budget", "half"],
         ["--budget", "'half' is not one of 'same'"],
     ),
-    "redesign out": (["redesign", "mobilenet_v1", "--out", "."], ["cannot write .: Is a directory"]),
+    "redesign out": (
+        ["redesign", "mobilenet_v1", "--out", "."],
+        ["cannot write .: Is a directory"],
+    ),
 }
 
 

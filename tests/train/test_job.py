@@ -102,6 +102,17 @@ def test_a_training_killed_in_mid_epoch_ends_as_one_that_was_not(share, here):
     assert_same_end(here / "whole", here / "killed")
 
 
+def test_what_was_damaged_of_a_complete_training_is_written_anew(here):
+    result = trained()
+    for name in ("metrics.jsonl", "result.json", "images.json"):
+        path = here / "T" / name
+        whole = path.read_bytes()
+        for content in (b"", whole[: len(whole) // 2]):
+            path.write_bytes(content)
+            assert {**trained(), "seconds": 0} == {**result, "seconds": 0}
+            assert len(path.read_bytes().splitlines()) == len(whole.splitlines())
+
+
 def test_a_training_killed_before_its_result_has_only_that_left_to_write(here):
     result = trained()
     (here / "T" / "result.json").unlink()

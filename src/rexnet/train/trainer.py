@@ -159,7 +159,7 @@ class Trainer(ABC):
     def run(self) -> dict[str, Any]:
         """Train to the end, write the model and the result, and return the result."""
         path = self.folder / "result.json"
-        result = self.world.from_leader(runs.read_json(path) if path.exists() else None)
+        result = self.world.from_leader(self._known(path))
         if result:
             return dict(result)
         if self._config.tensorboard and self.world.leads:
@@ -195,6 +195,20 @@ class Trainer(ABC):
         if self._writer:
             self._writer.close()
         return result
+
+    def _known(self, path: Path) -> Any:
+        """Return the result; None if there is none yet, or the checkpoint is to give it again."""
+        if not path.exists():
+            return None
+        has_more = (self.folder / "last.pt").exists()
+        try:
+            # Figures are drawn from both.
+            rows, result = runs.read_jsonl(self.folder / "metrics.jsonl"), runs.read_json(path)
+        except UserError:
+            if has_more:
+                return None
+            raise
+        return result if rows or not has_more else None
 
     def _evaluation_batches(self) -> Iterator[Batch]:
         trained_at_a_time = self._batches.batch_size // (
