@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import timm
 import torch
@@ -140,6 +142,57 @@ def test_a_name_like_no_other_is_refused(name):
 def test_a_width_multiplier_out_of_range_is_named(name):
     width = name.rpartition("_")[2]
     with pytest.raises(UserError, match=rf"width multiplier {width} of {name} must be from 0\.1"):
+        families.get(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "point"),
+    [
+        ("rexnet_13", r"rexnet_1\.3 or rexnet_13\.0"),
+        ("rexnet_21", r"rexnet_2\.1"),
+        ("rexnet_lite_130", r"rexnet_lite_1\.3"),
+        ("rexnet_135", r"rexnet_1\.35"),
+    ],
+)
+def test_a_width_of_two_digits_and_more_needs_a_point(name, point):
+    with pytest.raises(UserError, match=rf"of {name} must .* and have a point: {point}$"):
+        families.get(name)
+
+
+@pytest.mark.parametrize("width", ["1", "2", "2.25", "13.0"])
+def test_a_width_with_one_meaning_is_taken(width):
+    assert families.get(f"rexnet_{width}") == families.rexnet(float(width))
+
+
+TIMMS = [name for name in timm.list_models("rexnet*") if not name.startswith("rexnetr")]
+
+
+@pytest.mark.parametrize("name", TIMMS)
+@pytest.mark.parametrize("form", ["{}", "{}.nav_in1k", "timm/{}", "hf-hub:timm/{}.nav_in1k"])
+def test_the_names_of_timm_are_explained(name, form):
+    ours = f"rexnet_{int(name[-3:]) / 100}"
+    assert ours in families.names()
+    reason = f"unknown model '{form.format(name)}': timm's {name} is {ours} here; `rexnet list`"
+    with pytest.raises(UserError, match=re.escape(reason)):
+        families.get(form.format(name))
+
+
+@pytest.mark.parametrize("name", timm.list_models("rexnetr*"))
+def test_networks_that_timm_alone_has_are_told(name):
+    with pytest.raises(UserError, match=f"timm's {name} is another network, .* as timm:NAME;"):
+        families.get(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("ReXNetV1_1.0x", "rexnet_1.0"),
+        ("rexnetv1_1.3x", "rexnet_1.3"),
+        ("ReXNet-lite-2.0x", "rexnet_lite_2.0"),
+    ],
+)
+def test_the_names_of_the_authors_are_explained(name, ours):
+    with pytest.raises(UserError, match=rf"the authors' {name} is {ours} here; `rexnet list`"):
         families.get(name)
 
 

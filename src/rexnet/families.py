@@ -21,6 +21,11 @@ FACTORS: dict[str, tuple[int, float, int, Activation]] = {
 """Stem width, ratio of a block's input to its output, expansion and first activation (Table 2)."""
 
 WIDTH = re.compile(r"\d+(\.\d+)?")
+MIN_WIDTH, MAX_WIDTH = 0.1, 20.0
+
+TIMM = re.compile(r"(?:hf[-_]hub:)?(?:timm/)?rexnet(r?)_([0-3]\d0)(?:\.[a-z]\w*)?")
+OFFICIAL = re.compile(r"rexnet(?:_?v1)?[-_](lite[-_])?(\d\.\d)x", re.IGNORECASE)
+"""What timm and the paper's authors call these networks: rexnet_100 and ReXNetV1_1.0x."""
 
 STAGE_LENGTHS = (1, 2, 2, 3, 3, 5)
 STAGE_STRIDES = (1, 2, 2, 2, 1, 2)
@@ -59,14 +64,43 @@ def get(name: str) -> NetSpec:
     """
     start, _, member = name.rpartition("_")
     family = FAMILIES.get(start)
-    if family and family.by_width and WIDTH.fullmatch(member):
-        if not 0.1 <= float(member) <= 20:
-            raise UserError(f"width multiplier {member} of {name} must be from 0.1 to 20")
+    if family and family.by_width and WIDTH.fullmatch(member) and not TIMM.fullmatch(name):
+        _check_width(name, start, member)
         return family.make(float(member))
     if name not in names():
-        hint = closest(name, names())
+        hint = _foreign(name) or closest(name, names())
         raise UserError(f"unknown model {name!r}{hint}; `rexnet list` names them all")
     return FAMILIES[name].make() if name in FAMILIES else FAMILIES[start].make(member)
+
+
+def _check_width(name: str, start: str, member: str) -> None:
+    """Check the width multiplier of a name.
+
+    Raises:
+        UserError: It is out of range, or of two digits, which leave open where the point is meant.
+    """
+    value = float(member)
+    if MIN_WIDTH <= value <= MAX_WIDTH and not re.fullmatch(r"\d\d", member):
+        return
+    likely = value / 10 ** (len(member) - 1)
+    meant = [width for width in (likely, value) if MIN_WIDTH <= width <= MAX_WIDTH]
+    names = " or ".join(f"{start}_{width:.2f}".removesuffix("0") for width in meant)
+    hint = f" and have a point: {names}" if names and member.isdigit() else ""
+    raise UserError(f"width multiplier {member} of {name} must be from 0.1 to 20{hint}")
+
+
+def _foreign(name: str) -> str:
+    """Return in words what a name of timm's or of the paper's authors is here, or nothing."""
+    if match := TIMM.fullmatch(name):
+        if match[1]:
+            return (
+                f": timm's rexnetr_{match[2]} is another network, of widths in multiples of 8; "
+                "benchmark, export and detection take it as timm:NAME"
+            )
+        return f": timm's rexnet_{match[2]} is rexnet_{int(match[2]) / 100} here"
+    if match := OFFICIAL.fullmatch(name):
+        return f": the authors' {name} is rexnet_{'lite_' if match[1] else ''}{match[2]} here"
+    return ""
 
 
 def resolve(name: str) -> NetSpec:

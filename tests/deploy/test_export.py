@@ -150,7 +150,8 @@ def test_random_weights_are_said_and_compared_in_a_stirred_copy(here, capsys):
 
 def test_a_name_goes_to_runs_at_the_resolution_that_was_asked_for(here):
     assert export.out(config(model="rexnet_1.0")).as_posix() == "runs/rexnet_1.0-export/onnx"
-    assert export.out(config(model="a/net.json")).as_posix() == "runs/net-export/onnx"
+    for name in ("net.json", "net.pth.tar", "net.bin"):
+        assert export.out(config(model=f"a/{name}")).as_posix() == "runs/net-export/onnx"
     timm = config(model="timm:mobilenetv3_small_050", resolution=64)
     assert export.run(timm)["spec_id"] is None
     folder = here / "runs" / "timm-mobilenetv3_small_050-export" / "onnx"

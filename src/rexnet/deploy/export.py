@@ -25,6 +25,7 @@ from rexnet.deploy.runtimes.torch import module_run
 from rexnet.detect.detector import Detector
 from rexnet.errors import UserError
 from rexnet.nn.network import Network
+from rexnet.nn.sources import FILES
 from rexnet.runs.progress import OnProgress, Progress, counting
 from rexnet.spec import NetSpec
 
@@ -121,7 +122,9 @@ def out(config: ExportConfig) -> Path:
     source = Path(config.model)
     if source.is_dir():
         return source / "export" / config.format
-    name = re.sub(r"\.(json|safetensors|pth)$", "", source.name)
+    name = source.name
+    while (place := Path(name)).suffix in (".json", *FILES):
+        name = place.stem
     name = re.sub(r"[^0-9A-Za-z._-]+", "-", name)
     return Path("runs") / f"{name}-export" / config.format
 

@@ -72,9 +72,10 @@ def create_model(
             for the best network, which they are of.
         weights: ``timm`` for timm's own weights of this ReXNet from the hub; ``hf:USER/REPO`` for
             a repository of the hub, ours or timm's; ``official:PATH`` for a file of the paper's
-            authors; or the path of a ``.safetensors`` or ``.pth`` file with the tensor names of
-            the official models, of timm's or of this package, of a folder with a ``config.json``
-            beside the weights, or of a run folder: of a search, the weights of its best network.
+            authors; or the path of a file of safetensors or torch, a checkpoint too, with the
+            tensor names of the official models, of timm's or of this package, of a folder with a
+            ``config.json`` beside the weights, or of a run folder: of a search, the weights of its
+            best network.
         num_classes: Classes of the network, the spec's by default. If the weights have another
             number, the classifier is new and everything else is loaded. Of 0 there is no
             classifier: the network gives (N, num_features).

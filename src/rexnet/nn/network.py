@@ -130,7 +130,7 @@ class Network(nn.Module):
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """What images need, under timm's field names: what its ``resolve_model_data_config`` reads."""
+        """What images need, as timm's ``resolve_model_data_config`` reads it."""
         return self.preprocessing.to_config() | {
             "num_classes": self.num_classes,
             "first_conv": "stem.conv",

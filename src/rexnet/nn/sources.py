@@ -34,8 +34,8 @@ SEARCH, SPEC = "search.json", "spec.json"
 BEST, BEST_SPEC = "best.safetensors", "best.json"
 """The weights of the best network of a search, and its spec."""
 
-FILES = (".safetensors", ".pth")
-"""What files of weights end with."""
+FILES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
+"""What files of weights end with; timm's checkpoints end with ``.pth.tar``."""
 
 TIMM_WIDTHS = (1.0, 1.3, 1.5, 2.0, 3.0)
 """The width multipliers of the weights that timm keeps on the hub."""
@@ -83,8 +83,8 @@ def find(source: str | Path) -> Source:
 
     Args:
         source: A name of ``rexnet list``, the path of a spec in JSON, a run folder of a search or
-            of a training, a model folder, ``hf:USER/REPO``, the path of a ``.safetensors`` or
-            ``.pth`` file, or ``timm:NAME``. Whether timm knows the name, timm alone can tell.
+            of a training, a model folder, ``hf:USER/REPO``, the path of a file that ends as one of
+            ``FILES`` does, or ``timm:NAME``. Whether timm knows the name, timm alone can tell.
 
     Raises:
         UserError: It is nothing of these, or what it holds is damaged.

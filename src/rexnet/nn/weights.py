@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rexnet.errors import UserError
+from rexnet.nn.checkpoints import read_tensors
 from rexnet.nn.network import Network
 from rexnet.runs import write_bytes
 from rexnet.spec import NetSpec
@@ -69,7 +70,7 @@ def load_weights(
 
     Args:
         model: The network, left as it was if the file does not fit.
-        path: A file of safetensors, or of ``torch.save``, which is read without running its code.
+        path: What ``read_tensors`` reads.
         new_classifier: Keep the classifier of ``model``, or none, if the file's has another shape.
         adapt_input: Adapt a first convolution of 3 channels to the number of ``model``.
 
@@ -77,7 +78,7 @@ def load_weights(
         UserError: The file cannot be read, or tensors are missing, left over or of another shape.
     """
     path, spec = Path(path), model.spec
-    tensors = _own_names(_read(path), spec)
+    tensors = _own_names(read_tensors(path), spec)
     # A batch norm's step counter is no weight: some files leave it out.
     wanted = {n: t for n, t in model.state_dict().items() if not n.endswith("num_batches_tracked")}
     tensors = {n: t for n, t in tensors.items() if not n.endswith("num_batches_tracked")}
@@ -97,7 +98,6 @@ def load_weights(
 
 def _own_names(tensors: dict[str, Tensor], spec: NetSpec) -> dict[str, Tensor]:
     """Give official and timm tensors the names and shapes of this package."""
-    tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     for names in (_official_names(spec), _timm_names(spec)):
         if sum(name.rpartition(".")[0] in names for name in tensors) > len(tensors) // 2:
             tensors = {_renamed(name, names): tensor for name, tensor in tensors.items()}
@@ -156,32 +156,6 @@ def _hint(tensors: dict[str, Tensor], wanted: dict[str, Tensor], names: list[str
             f"; pass num_classes={num_classes}, or num_classes={own_classes} for a new classifier"
         )
     return hint
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        # What is wrong with the content is told as errors of files, too.
-        with path.open("rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise UserError(f"cannot read the weights {path}: {error.strerror or error}") from None
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 (for a damaged file torch raises almost anything)
-        kind = type(error).__name__
-        raise UserError(
-            f"cannot read the weights {path}: it is damaged, or no file of tensors alone ({kind})"
-        ) from None
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in loaded.items()
-    ):
-        raise UserError(f"{path} holds no state dict (a dict of names and tensors)")
-    return loaded
 
 
 def _renamed(name: str, names: dict[str, str]) -> str:
