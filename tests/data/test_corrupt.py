@@ -9,7 +9,7 @@ from rexnet.data.sources import open_images
 
 def examined(images, skip_corrupt):
     found = examine(images, lambda done, count: None)
-    return checked(images, found.damage, skip_corrupt)
+    return checked(images, found, skip_corrupt)
 
 
 def spoil(images, indices):
@@ -62,5 +62,5 @@ def test_sound_images_are_returned_as_they_are(tmp_path, source):
 def test_a_class_that_loses_all_images_is_an_error(tmp_path):
     train, _ = open_images(str(write_splits(tmp_path)))
     spoil(train, [3, 4])
-    with pytest.raises(UserError, match=r"all images of class 'dog' of .*train are corrupt"):
+    with pytest.raises(UserError, match=r"all 2 images of class 'dog' of .*train are corrupt"):
         examined(train, True)

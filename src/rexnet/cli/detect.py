@@ -111,7 +111,9 @@ def validate(arguments: Namespace) -> None:
 
     console = plain_console()
     with Bar(console, "validating") as bar:
-        validated, failed = outcome_of(lambda: run(config, bar.update, partial(_print_remark, console)))
+        validated, failed = outcome_of(
+            lambda: run(config, bar.update, partial(_print_remark, console))
+        )
     result, images, folder = validated.result, validated.images, validated.folder
     if not failed:
         lines = runs.read_jsonl(folder / "classes.jsonl")

@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rexnet.cli.arguments import Command, add_config, config_of
 from rexnet.cli.made import print_next, print_paths, print_spec
 from rexnet.cli.stopwatch import clock_of, print_short_list
+from rexnet.cli.train import print_left_out
 from rexnet.data.sources import check_source
 from rexnet.search.config import SearchConfig
 
@@ -40,6 +41,8 @@ def search(arguments: Namespace) -> None:
     if num_new == 0:
         console.print(f"The search in {config.out} is done; nothing was left to train.")
     folder = Path(config.out)
+    if config.skip_corrupt:
+        print_left_out(console, folder)
     if config.budget.latency:
         print_short_list(folder, console)
     _conclude(folder, console, config.data)

@@ -1,19 +1,21 @@
 """Images that cannot be used: named, left out."""
 
-from collections.abc import Mapping
-
-import numpy as np
+from collections.abc import Mapping, Sequence
 
 from rexnet.data.coco import CocoImages
+from rexnet.data.division import check_left
 from rexnet.data.examine import Examined
-from rexnet.data.image_sets import C, Checkable, FileImages, per_class
+from rexnet.data.image_sets import C, Checkable, FileImages
 from rexnet.errors import UserError
 
 NAMED = 5
 """Images of a kind that an error names."""
 
+Listed = list[tuple[str, str]]
+"""Where images are, and why they cannot be used."""
 
-def checked(images: C, examined: Examined, skip_corrupt: bool) -> tuple[C, list[tuple[str, str]]]:
+
+def checked(images: C, examined: Examined, skip_corrupt: bool) -> tuple[C, Listed]:
     """Return the images that can be used, and where the others are, with the reasons.
 
     Images of another shape than their boxes were drawn in are as corrupt ones.
@@ -27,57 +29,77 @@ def checked(images: C, examined: Examined, skip_corrupt: bool) -> tuple[C, list[
         UserError: Images are corrupt and not to be skipped, or all those of a class are, or all
             with boxes.
     """
-    misfits = images.misfits(examined.sizes) if isinstance(images, CocoImages) else {}
     if not skip_corrupt:
-        _refuse(images, examined.damage, misfits)
-    left_out = dict(sorted((examined.damage | misfits).items()))
-    rest = images.without(left_out)
-    if isinstance(images, FileImages) and isinstance(rest, FileImages):
-        _check_left(images, rest)
-    if isinstance(rest, CocoImages) and left_out:
-        _check_boxes_left(rest, len(images), _named(images, left_out))
-    return rest, [(images.where(index), reason) for index, reason in left_out.items()]
+        refuse([(images, examined)])
+    found = unusable(images, examined)
+    if isinstance(images, FileImages):
+        check_left(images, found)
+    rest, listed = images.without(found), listed_in(images, found)
+    check_boxes_left(images, rest, listed)
+    return rest, listed
 
 
-def _check_boxes_left(rest: CocoImages, count: int, named: str) -> None:
-    if rest.truth.crowd.all():
-        raise UserError(
-            f"no image of {rest.name} with boxes is left: {count - len(rest)} of {count} images "
-            f"cannot be used: {named}"
-        )
+def unusable(images: Checkable, examined: Examined) -> dict[int, str]:
+    """Return why images cannot be used, by their indices in order."""
+    return dict(sorted({**examined.damage, **_misfits(images, examined)}.items()))
 
 
-def _refuse(images: Checkable, corrupt: Mapping[int, str], misfits: Mapping[int, str]) -> None:
-    """Tell which images cannot be used.
+def listed_in(images: Checkable, found: Mapping[int, str]) -> Listed:
+    """Return where images are, with what is told of them by their indices."""
+    return [(images.where(index), reason) for index, reason in found.items()]
+
+
+def refuse(parts: Sequence[tuple[Checkable, Examined]]) -> None:
+    """Refuse images that cannot be used.
+
+    Args:
+        parts: Images and what each of them is.
 
     Raises:
-        UserError: There are some.
+        UserError: There are such; some are named.
     """
+    total = sum(len(images) for images, _ in parts)
+    corrupt = [row for images, seen in parts for row in listed_in(images, seen.damage)]
+    misfits = [row for images, seen in parts for row in listed_in(images, _misfits(images, seen))]
     told = []
     if corrupt:
         told.append(
-            f"{len(corrupt)} of {len(images)} images are corrupt: {_named(images, corrupt)}; "
-            "repair or remove them"
+            f"{len(corrupt)} of {total} images are corrupt: {_named(corrupt)}; repair or remove "
+            "them"
         )
     if misfits:
         told.append(
-            f"{len(misfits)} of {len(images)} images have another shape than their boxes were "
-            f"drawn in: {_named(images, misfits)}; mend the files or their entries"
+            f"{len(misfits)} of {total} images have another shape than their boxes were drawn in: "
+            f"{_named(misfits)}; mend the files or their entries"
         )
     if told:
         raise UserError(f"{'; '.join(told)}, or pass --skip-corrupt")
 
 
-def _named(images: Checkable, found: Mapping[int, str]) -> str:
-    first = sorted(found)[:NAMED]
-    names = ", ".join(f"{images.where(index)} ({found[index]})" for index in first)
-    return names + (f" and {len(found) - NAMED} more" if len(found) > NAMED else "")
+def check_boxes_left(images: object, rest: object, listed: Listed) -> None:
+    """Check that of images with boxes some are left without those that cannot be used.
 
+    Args:
+        images: All images.
+        rest: Those that are left.
+        listed: The others.
 
-def _check_left(images: FileImages, rest: FileImages) -> None:
-    lost = np.flatnonzero((per_class(rest) == 0) & (per_class(images) > 0))
-    if len(lost):
+    Raises:
+        UserError: None is left.
+    """
+    if not isinstance(images, CocoImages) or not isinstance(rest, CocoImages):
+        return
+    if listed and rest.truth.crowd.all():
         raise UserError(
-            f"all images of class {images.classes[lost[0]]!r} of {images.name} are corrupt; "
-            "repair them or remove the class"
+            f"no image of {rest.name} with boxes is left: {len(listed)} of {len(images)} images "
+            f"cannot be used: {_named(listed)}"
         )
+
+
+def _misfits(images: Checkable, examined: Examined) -> dict[int, str]:
+    return images.misfits(examined.sizes) if isinstance(images, CocoImages) else {}
+
+
+def _named(listed: Listed) -> str:
+    names = ", ".join(f"{where} ({reason})" for where, reason in listed[:NAMED])
+    return names + (f" and {len(listed) - NAMED} more" if len(listed) > NAMED else "")

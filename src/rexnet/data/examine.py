@@ -44,6 +44,15 @@ class Examined:
     def __len__(self) -> int:
         return len(self.digests)
 
+    def of(self, indices: NDArray[np.int64]) -> "Examined":
+        """Return the same of some images, sorted by their indices."""
+        arrays = {
+            f.name: getattr(self, f.name)[indices] for f in fields(self) if f.name != "damage"
+        }
+        places = {index: place for place, index in enumerate(indices.tolist())}
+        damage = {places[i]: why for i, why in self.damage.items() if i in places}
+        return Examined(damage=damage, **arrays)
+
 
 def examine(
     images: Checkable, on_progress: Callable[[int, int], None], *, rank: int = 0, world: int = 1

@@ -1,6 +1,7 @@
 """The images of a search: all of one size, in memory, a part of them held out."""
 
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -9,9 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rexnet.data.corrupt import Listed, listed_in, refuse, unusable
+from rexnet.data.division import check_left, exchanged
+from rexnet.data.examine import Examined, examine
+from rexnet.data.findings import Seen, surveyed
 from rexnet.data.folders import parts_in
 from rexnet.data.image_sets import ArrayImages, Images
 from rexnet.data.sources import SOURCES, held_out, open_source
+from rexnet.data.survey import OnSurvey, Survey, ignore
 from rexnet.errors import UserError
 
 SIDE = 32
@@ -28,6 +34,7 @@ class ImageSet:
         labels: Shape (num_images,), int64, from 0 to the number of classes less one.
         held_out: Shape (num_images,), bool: True for images that are not trained on.
         classes: Names of the classes.
+        corrupt: Where each image is that was left out as corrupt, and why it cannot be read.
     """
 
     name: str
@@ -35,6 +42,7 @@ class ImageSet:
     labels: NDArray[np.int64]
     held_out: NDArray[np.bool_]
     classes: tuple[str, ...]
+    corrupt: tuple[tuple[str, str], ...] = ()
 
     @property
     def side(self) -> int:
@@ -49,7 +57,14 @@ class ImageSet:
         return digest.hexdigest()[:16]
 
 
-def load(source: str, resolution: int | None = None) -> ImageSet:
+def load(
+    source: str,
+    resolution: int | None = None,
+    *,
+    skip_corrupt: bool = False,
+    on_read: Callable[[int, int], None] = lambda done, total: None,
+    on_survey: OnSurvey = ignore,
+) -> ImageSet:
     """Load the images of a source to train on, a part of them held out.
 
     Args:
@@ -57,6 +72,10 @@ def load(source: str, resolution: int | None = None) -> ImageSet:
             folder must hold class folders.
         resolution: Side in pixels to which images in files are cropped and resized, 32 by
             default. Those in memory keep their size.
+        skip_corrupt: Leave corrupt files out, instead of raising an error; others are held out in
+            place of those that were held out.
+        on_read: Called now and then with the number of images that were looked at and of all.
+        on_survey: Called with what the images are, before they are taken into memory.
 
     Raises:
         UserError: There is no such source, it has too few images or classes, an image is corrupt,
@@ -78,12 +97,44 @@ def load(source: str, resolution: int | None = None) -> ImageSet:
         raise UserError(
             f"{opened.title} has {len(images.classes)} classes; a search needs at least 2"
         )
+    part, seen = held_out(opened, opened.title), examine(images, on_read)
+    on_survey(_survey(images, part, seen, skipped=skip_corrupt))
+    if not skip_corrupt:
+        refuse([(images, seen)])
+    left, part, corrupt = _usable(images, part, seen)
     return ImageSet(
         name=opened.title,
-        held_out=held_out(opened, opened.title),
-        images=_pixels(images, SIDE if resolution is None else resolution),
-        labels=images.labels,
+        held_out=part,
+        images=_pixels(left, SIDE if resolution is None else resolution),
+        labels=left.labels,
         classes=images.classes,
+        corrupt=tuple(corrupt),
+    )
+
+
+def _usable(
+    images: Images, part: NDArray[np.bool_], seen: Examined
+) -> tuple[Images, NDArray[np.bool_], Listed]:
+    """Return the images that can be used, which are held out, and which cannot be, and why."""
+    found = unusable(images, seen)
+    check_left(images, found, least=2)
+    bad = np.isin(np.arange(len(images)), list(found))
+    part = exchanged(images.labels, part, bad)[~bad]
+    return images.without(found), part, listed_in(images, found)
+
+
+def _survey(images: Images, part: NDArray[np.bool_], seen: Examined, *, skipped: bool) -> Survey:
+    """Return what images are, those to train on and those held out of them."""
+    return surveyed(
+        [
+            Seen(
+                title=title,
+                images=images.without(np.flatnonzero(~mine)),
+                examined=seen.of(np.flatnonzero(mine)),
+                skipped=skipped,
+            )
+            for title, mine in (("train", ~part), ("held out", part))
+        ]
     )
 
 

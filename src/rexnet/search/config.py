@@ -76,6 +76,7 @@ class SearchConfig:
             many as the cluster holds).
         seed: Seed of the proposals and the trainings.
         resolution: Side in pixels to which the images of a folder are resized (default: 32).
+        skip_corrupt: Leave out images that cannot be read, instead of refusing.
         device: What trains: cpu, one thread a network; or cuda, several networks on one GPU.
         executor: Where networks are trained: in processes of this machine, or as tasks of a Ray
             cluster.
@@ -100,6 +101,7 @@ class SearchConfig:
     workers: int | None = None
     seed: int = 0
     resolution: int | None = None
+    skip_corrupt: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
     executor: ExecutorName = "local"
     address: str | None = None

@@ -54,7 +54,7 @@ def run(
     protocol = config.protocol()
     if Path(config.data).is_dir():
         check_apart(config.out, Path(config.data))
-    image_set = in_memory.load(config.data, config.resolution)
+    image_set = in_memory.load(config.data, config.resolution, skip_corrupt=config.skip_corrupt)
     space = Space(
         num_blocks=config.blocks or 0,
         num_classes=len(image_set.classes),
@@ -79,6 +79,9 @@ def run(
         if limit:
             search_identity["latency"] = limit.identity
         share = prepare(folder, config, search_identity)
+        if config.skip_corrupt:
+            corrupt = {search_identity["data"]["fingerprint"]: image_set.corrupt}
+            runs.write_json(folder / "images.json", corrupt)
         if limit:
             write_predictor(folder, limit.predictor)
         num_new = search(

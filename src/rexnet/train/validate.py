@@ -1,15 +1,18 @@
 """The validation and the prediction job: a trained model on labelled images, or on any image."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from rexnet.data.corrupt import checked
+from rexnet.data.corrupt import checked, refuse, unusable
 from rexnet.data.decode import read_upright
+from rexnet.data.division import are_of_one, without_corrupt
+from rexnet.data.examine import Examined
 from rexnet.data.folders import is_class_folder
 from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages, counted, evaluation_batches
@@ -25,7 +28,13 @@ from rexnet.runs.progress import OnProgress, counting
 from rexnet.train.config import ValidateConfig, num_readers
 from rexnet.train.distributed import joined
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
-from rexnet.train.run_folder import examined, opened_validation, settings_of, validated_on
+from rexnet.train.run_folder import (
+    examined,
+    held_out_before,
+    opened_validation,
+    settings_of,
+    validated_on,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +59,21 @@ def validate(config: ValidateConfig, on_progress: OnProgress) -> Validated:
             the folder holds something else.
     """
     model = trained(config.model, config.weights)
-    source, images = _images(config)
+    source, parts, chosen = _images(config)
+    images = parts[chosen]
     identity = {
         "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
         "weights": digest(model),
         "data": {"name": images.name, "fingerprint": images.fingerprint()},
     }
-    images = relabelled(images, model)
+    parts = tuple(relabelled(part, model) for part in parts)
     opened = opened_validation(
         config.model, config.out, source, identity, is_own=config.weights is None
     )
     with joined(config.device) as world, opened if world.leads else nullcontext(Path()) as place:
         folder = world.from_leader(place)
         on_read = counting(on_progress, "images", line=False)
-        seen = examined(images, world, on_read)
-        images, _ = checked(images, seen, config.skip_corrupt)
+        images = _sound(config, parts, chosen, partial(examined, world=world, on_progress=on_read))
         readers = num_readers(
             config.workers, world.device.type, world.size, from_files=isinstance(images, FileImages)
         )
@@ -153,30 +162,62 @@ def relabelled(images: Images, model: Network) -> Images:
     return replace(images, labels=labels, classes=classes)
 
 
-def _images(config: ValidateConfig) -> tuple[str, Images]:
-    """Return where the images are, and those to evaluate."""
+def _images(config: ValidateConfig) -> tuple[str, tuple[Images, ...], int]:
+    """Return where the images are, their parts, and the index of the part to evaluate.
+
+    The parts are two where one was held out of the other, and else one.
+    """
     settings = settings_of(Path(config.model))
     own = str(settings["data"]) if settings else None
     source = config.data or own
     if source is None:
         raise UserError("give --data: what to evaluate on")
     if config.part == "all":
-        return source, open_folder(Path(source))
+        return source, (open_folder(Path(source)),), 0
     is_own = own is not None and Path(source).resolve() == Path(own).resolve()
     if config.part == "auto" and not is_own and is_class_folder(Path(source)):
         # Of the images that a model was trained on a part was held out; others are whole.
-        return source, _held_out(config.model, source) or open_folder(Path(source))
-    return source, open_images(source)[config.part != "train"]
+        parts = _divided_alike(config.model, source)
+        return (source, parts, 1) if parts else (source, (open_folder(Path(source)),), 0)
+    parts, chosen = open_images(source), int(config.part != "train")
+    return (source, parts, chosen) if are_of_one(*parts) else (source, (parts[chosen],), 0)
 
 
-def _held_out(run: str, source: str) -> Images | None:
-    """Return the images that a run was validated on, if they are a part of ``source``."""
+def _divided_alike(run: str, source: str) -> tuple[Images, Images] | None:
+    """Return the parts of ``source`` if the second is what a run was validated on."""
     known = validated_on(Path(run))
     if known is None:
         return None
     try:
-        found = open_images(source)[1]
+        parts = open_images(source)
     except UserError:
         # What cannot be divided was not trained on.
         return None
-    return found if found.fingerprint() == known else None
+    return parts if parts[1].fingerprint() == known else None
+
+
+def _sound(
+    config: ValidateConfig,
+    parts: tuple[Images, ...],
+    chosen: int,
+    look: Callable[[Images], Examined],
+) -> Images:
+    """Return the chosen part without corrupt images; what is held out is so as in a training.
+
+    Raises:
+        UserError: Images are corrupt and not to be skipped.
+    """
+    images, seen = parts[chosen], look(parts[chosen])
+    if len(parts) == 1:
+        return checked(images, seen, config.skip_corrupt)[0]
+    if not config.skip_corrupt:
+        refuse([(images, seen)])
+    if chosen == 1 and not seen.damage:
+        return images
+    other = look(parts[1 - chosen])
+    train, val = parts
+    found = (other, seen) if chosen else (seen, other)
+    corrupt = list(unusable(train, found[0])), list(unusable(val, found[1]))
+    rest = train.without(corrupt[0]), val.without(corrupt[1])
+    exchange = not held_out_before(Path(config.model), rest)
+    return without_corrupt((train, val), corrupt, exchange=exchange)[chosen]

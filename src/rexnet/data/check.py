@@ -1,0 +1,43 @@
+"""The check of a set of images: what it is, and what looks wrong with it, before it is used."""
+
+from pathlib import Path
+
+from rexnet.data.coco import CocoImages, aligned, read_coco
+from rexnet.data.coco_layouts import parts_in
+from rexnet.data.examine import examine
+from rexnet.data.findings import AnyImages, Seen, surveyed
+from rexnet.data.sources import SOURCES, open_images
+from rexnet.data.survey import Survey
+from rexnet.runs.progress import OnProgress, counting
+
+
+def run(source: str, on_progress: OnProgress) -> Survey:
+    """Read every image of a source once and return what they are.
+
+    Args:
+        source: What ``open_images`` takes, or a folder with annotations in the COCO format.
+        on_progress: Called while images are read.
+
+    Raises:
+        UserError: There is no such source, or it cannot be used at all.
+    """
+    on_read = counting(on_progress, "images looked at")
+    parts = _opened(source)
+    return surveyed(
+        [Seen(title=title, images=part, examined=examine(part, on_read)) for title, part in parts]
+    )
+
+
+def _opened(source: str) -> list[tuple[str, AnyImages]]:
+    """Return the parts of a source with their titles, ``train`` first."""
+    path = Path(source)
+    places = parts_in(path) if source not in SOURCES and path.is_dir() else {}
+    if not places:
+        return list(zip(("train", "val"), open_images(source), strict=True))
+    found: list[tuple[str, AnyImages]] = []
+    first: CocoImages | None = None
+    for title, (annotations, folder) in places.items():
+        images = read_coco(annotations, folder, skip_degenerate=True)
+        first = first or images
+        found.append((title, aligned(images, first.classes, first.category_ids)))
+    return found

@@ -1,0 +1,257 @@
+"""What was seen of a set of images, and what looks wrong with it."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rexnet.data.coco import CocoImages
+from rexnet.data.examine import Examined
+from rexnet.data.image_sets import FileImages, Images
+from rexnet.data.survey import Part, Survey, images_of
+
+SMALL = 8
+"""Pixels of the shorter side below which nothing can be seen."""
+
+LONG = 3.0
+"""An image is long if one side is so many times the other: a square crop sees its middle alone."""
+
+MANY = 0.1
+"""The share of long images from which they are told of."""
+
+AnyImages = Images | CocoImages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A part of a set with what was seen of it.
+
+    Attributes:
+        title: ``train`` or ``val``.
+        images: All images of the part, those that cannot be read included.
+        examined: What each of them is.
+        skipped: Whether those that cannot be read are left out.
+    """
+
+    title: str
+    images: AnyImages
+    examined: Examined
+    skipped: bool = False
+
+    @property
+    def unreadable(self) -> NDArray[np.bool_]:
+        """Whether each image cannot be read."""
+        return _at(self.examined.damage, len(self.images))
+
+    @property
+    def misfits(self) -> NDArray[np.bool_]:
+        """Whether each image has another shape than its boxes were drawn in."""
+        images = self.images
+        found = images.misfits(self.examined.sizes) if isinstance(images, CocoImages) else {}
+        return _at(found, len(images))
+
+    @property
+    def sound(self) -> NDArray[np.bool_]:
+        """Whether each image can be used."""
+        return ~(self.unreadable | self.misfits)
+
+    def told(self, which: NDArray[np.bool_], words: str) -> str:
+        """Return how many images of the part are so, and which is the first of them."""
+        count, first = int(which.sum()), self.images.where(int(which.argmax()))
+        return (
+            f"{count:,} of {images_of(len(self.images))} of {self.title} {words}, such as {first}"
+        )
+
+
+def surveyed(parts: Sequence[Seen]) -> Survey:
+    """Return what a set of images is.
+
+    Args:
+        parts: Its parts, ``train`` first.
+    """
+    wrong: list[str] = []
+    notes: list[str] = []
+    left_out: list[str] = []
+    for part in parts:
+        (left_out if part.skipped else wrong).extend(_unusable(part))
+        wrong += _wrong_pictures(part)
+        notes += _notes(part)
+        if isinstance(part.images, FileImages):
+            left_out += [
+                f"{found.count:,} {found.reason}, such as {found.example}"
+                for found in part.images.left_out
+            ]
+        elif isinstance(part.images, CocoImages):
+            wrong += [f"{part.title}: {doubt}" for doubt in part.images.doubts]
+            notes += [f"{part.title}: {remark}" for remark in part.images.remarks]
+    train = parts[0].images
+    wrong += _copies(parts)
+    if not isinstance(train, CocoImages):
+        wrong += _wrong_classes(train)
+    return Survey(
+        name=_common(parts),
+        classes=train.classes,
+        parts=tuple(map(_part, parts)),
+        left_out=tuple(dict.fromkeys(left_out)),
+        notes=tuple(dict.fromkeys(notes)),
+        wrong=tuple(dict.fromkeys(wrong)),
+    )
+
+
+def _at(indices: Iterable[int], count: int) -> NDArray[np.bool_]:
+    found = np.zeros(count, np.bool_)
+    found[list(indices)] = True
+    return found
+
+
+def _unusable(part: Seen) -> list[str]:
+    """Return which images of a part cannot be used."""
+    found = [
+        (part.unreadable, "cannot be read"),
+        (part.misfits, "have another shape than their boxes were drawn in"),
+    ]
+    return [part.told(which, words) for which, words in found if which.any()]
+
+
+def _own_name(part: Seen) -> str:
+    return part.images.name.removesuffix(f" ({part.title})")
+
+
+def _common(parts: Sequence[Seen]) -> str:
+    """Return what a set is called: as its one part, or by the folder of all."""
+    names = {_own_name(part) for part in parts}
+    return names.pop() if len(names) == 1 else os.path.commonpath(names)
+
+
+def _part(part: Seen) -> Part:
+    images, sound = part.images, part.sound
+    sizes = part.examined.sizes[sound]
+    is_boxes = isinstance(images, CocoImages)
+    labels = _labels(images, sound)
+    quantiles = [np.quantile(sizes, q, axis=0, method="nearest") for q in (0, 0.5, 1)]
+    return Part(
+        title=part.title,
+        place=images.name if len(_own_name(part)) == len(images.name) else "",
+        num_images=int(sound.sum()),
+        num_boxes=len(labels) if is_boxes else None,
+        num_of_class=tuple(np.bincount(labels, minlength=len(images.classes)).tolist()),
+        sizes=tuple((int(width), int(height)) for width, height in quantiles)
+        if sound.any()
+        else (),
+    )
+
+
+def _labels(images: AnyImages, sound: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the labels of the images that can be used, or of all boxes but crowds."""
+    if isinstance(images, CocoImages):
+        return images.truth.labels[~images.truth.crowd]
+    return images.labels[sound]
+
+
+def _wrong_pictures(part: Seen) -> list[str]:
+    """Return what is wrong with the pictures of a part, each by itself."""
+    seen, sound = part.examined, part.sound
+    shorter, longer = seen.sizes.min(axis=1), seen.sizes.max(axis=1)
+    found = [
+        (seen.flat, "are of a single colour"),
+        (seen.faint & ~seen.flat, "use so little of the range of their bits that they look blank"),
+        (sound & (shorter < SMALL), f"are less than {SMALL} pixels high or wide"),
+    ]
+    told = [part.told(which, words) for which, words in found if which.any()]
+    is_long = sound & (longer > LONG * shorter)
+    if is_long.mean() > MANY and not isinstance(part.images, CocoImages):
+        words = f"are more than {LONG:g} times as long as wide, and only their middle is looked at"
+        told.append(part.told(is_long, words))
+    return told
+
+
+def _wrong_classes(train: Images) -> list[str]:
+    """Return what is wrong with the names of the classes."""
+    names: dict[str, str] = {}
+    told = []
+    for name in train.classes:
+        other = names.setdefault(" ".join(name.casefold().split()), name)
+        if other != name:
+            told.append(f"classes {other!r} and {name!r} differ in case or spaces alone")
+    return told
+
+
+def _notes(part: Seen) -> list[str]:
+    """Return what is done with some images of a part, or is worth knowing."""
+    seen, images = part.examined, part.images
+    told = []
+    if seen.transparent.any():
+        told.append(part.told(seen.transparent, "have transparent parts, which are shown on white"))
+    if isinstance(images, CocoImages):
+        return [*told, *_changed_boxes(part.title, images)]
+    copies = part.sound & ~seen.flat & ~_firsts(seen.digests)
+    if copies.any():
+        told.append(part.told(copies, "are copies of others there"))
+    counts = np.bincount(images.labels, minlength=len(images.classes))
+    empty = [images.classes[label] for label in np.flatnonzero(counts == 0)]
+    if empty:
+        told.append(f"{part.title} has no images of {len(empty):,} classes, such as {empty[0]}")
+    return told
+
+
+def _changed_boxes(title: str, images: CocoImages) -> list[str]:
+    """Return what is done with boxes of a part."""
+    told = []
+    if images.num_clipped:
+        told.append(f"{images.num_clipped:,} boxes of {title} reach over an edge and are cut")
+    if images.num_degenerate:
+        told.append(f"{images.num_degenerate:,} boxes of {title} have no area and are left out")
+    counts = np.bincount(images.truth.labels, minlength=len(images.classes))
+    empty = [images.classes[label] for label in np.flatnonzero(counts == 0)]
+    if empty:
+        told.append(f"{title} has no boxes of {len(empty):,} categories, such as {empty[0]}")
+    return told
+
+
+def _firsts(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return which values did not stand before."""
+    found = np.zeros(len(values), np.bool_)
+    found[np.unique(values, return_index=True)[1]] = True
+    return found
+
+
+def _copies(parts: Sequence[Seen]) -> list[str]:
+    """Return which pictures are in two parts, or in two classes."""
+    train, *others = parts
+    # All images of one colour look the same.
+    kept = [part.sound & ~part.examined.flat for part in parts]
+    known = train.examined.digests[kept[0]]
+    told = []
+    for part, sound in zip(others, kept[1:], strict=True):
+        both = sound & np.isin(part.examined.digests, known)
+        if both.any():
+            first = part.examined.digests[both.argmax()]
+            copy = train.images.where(int((train.examined.digests == first).argmax()))
+            words = f"are in {train.title} too, so results on them say little"
+            told.append(f"{part.told(both, words)}, which is {copy}")
+    if isinstance(train.images, CocoImages):
+        return told
+    return [*told, *_two_labels(parts, kept)]
+
+
+def _two_labels(parts: Sequence[Seen], kept: Sequence[NDArray[np.bool_]]) -> list[str]:
+    """Return how many pictures are in two classes."""
+    whole = list(zip(parts, kept, strict=True))
+    digests = np.concatenate([part.examined.digests[sound] for part, sound in whole])
+    labels = np.concatenate([_labels(part.images, sound) for part, sound in whole])
+    order = np.lexsort((labels, digests))
+    digests, labels = digests[order], labels[order]
+    pairs = np.flatnonzero((digests[1:] == digests[:-1]) & (labels[1:] != labels[:-1]))
+    if not len(pairs):
+        return []
+    # Where an image is, by its number among those that can be read.
+    numbers = np.concatenate([np.flatnonzero(sound) for sound in kept])
+    owners = np.repeat(np.arange(len(parts)), [sound.sum() for sound in kept])
+    pair = order[pairs[0]], order[pairs[0] + 1]
+    one, two = (parts[owners[place]].images.where(int(numbers[place])) for place in pair)
+    return [
+        f"{len(np.unique(digests[pairs])):,} pictures are in two classes, such as {one} and {two}: "
+        "one of the labels is wrong"
+    ]
