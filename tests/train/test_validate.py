@@ -1,4 +1,5 @@
 import dataclasses
+import unicodedata
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from runs_of_toys import QUICK, config
 from rexnet import NetSpec, UserError, create_model, load_model, runs, save_pretrained
 from rexnet.budget import Count
 from rexnet.data import in_memory
+from rexnet.data.image_sets import ArrayImages
 from rexnet.data.sources import open_folder, open_images
 from rexnet.nn.hub import imagenet_classes, imagenet_ids
 from rexnet.search import job as searches
@@ -82,6 +84,19 @@ def test_a_search_s_own_folder_of_images_is_known_however_it_is_written(source, 
     as_files(here / "images")
     runs.write_text(here / "S" / "config.yaml", "data: images\n")
     assert validated(model="S", data=source.format(here.name)).evaluation.num_images == 4
+
+
+def test_a_search_s_images_are_known_when_they_have_moved(here):
+    save_pretrained(create_model("toy.json"), here / "S")
+    as_files(here / "images")
+    runs.write_text(here / "S" / "config.yaml", "data: images\nresolution: null\n")
+    data = {"fingerprint": in_memory.load("images").fingerprint()}
+    counts = {"num_train": 44, "num_held_out": 4}
+    runs.write_json(here / "S" / "search.json", {"data": {**data, **counts}})
+    (here / "images").rename(here / "moved")
+    assert validated(model="S", data="moved").evaluation.num_images == 4
+    (here / "moved" / "cat" / "36.png").write_bytes((here / "moved/cat/37.png").read_bytes())
+    assert validated(model="S", data="moved", out="V").evaluation.num_images == 48
 
 
 @pytest.mark.parametrize(("part", "count"), [("val", 4), ("train", 44)])
@@ -167,6 +182,52 @@ def test_classes_without_names_must_be_as_many():
     assert relabelled(train, model) is train
     with pytest.raises(UserError, match="the model's are 3 without names"):
         relabelled(train, create_model("toy.json", num_classes=3))
+
+
+def named(*names, side=8):
+    """Return one image of every class, whose label is its place among sorted names."""
+    classes = tuple(sorted(names))
+    images = np.zeros((len(classes), side, side, 3), np.uint8)
+    labels = np.arange(len(classes))
+    return ArrayImages(name="photos", classes=classes, labels=labels, images=images)
+
+
+@pytest.mark.parametrize("num_classes", [12, 20])
+def test_numbers_are_the_indices_of_classes_without_names(num_classes):
+    images = relabelled(
+        named(*map(str, range(12))), create_model("toy.json", num_classes=num_classes)
+    )
+    assert images.labels.tolist() == [0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert images.classes == tuple(map(str, range(num_classes)))
+
+
+def test_numbers_are_names_if_the_model_has_names():
+    model = create_model("toy.json", num_classes=12)
+    model.classes = tuple(sorted(map(str, range(12))))
+    assert relabelled(named(*map(str, range(12))), model).labels.tolist() == list(range(12))
+    model.classes = tuple(map(str, range(12)))
+    found = relabelled(named(*map(str, range(12))), model)
+    assert [model.classes[label] for label in found.labels] == sorted(model.classes)
+
+
+@pytest.mark.parametrize(
+    "names", [[str(n) for n in range(1, 13)], [f"class_{n}" for n in range(12)]]
+)
+def test_an_order_that_is_not_known_is_not_assumed(names):
+    with pytest.raises(UserError, match=r"no names of classes.*name the folders 0 to 11") as error:
+        relabelled(named(*names), create_model("toy.json", num_classes=12))
+    assert "\n" not in str(error.value)
+    padded = named(*(f"{int(name.strip('clas_')):02}" for name in names))
+    model = create_model("toy.json", num_classes=12)
+    assert relabelled(padded, model).labels.tolist() == list(range(12))
+
+
+def test_classes_are_the_same_in_both_forms_of_unicode():
+    model = create_model("toy.json", num_classes=2)
+    model.classes = ("tea", unicodedata.normalize("NFC", "café"))
+    images = relabelled(named("tea", unicodedata.normalize("NFD", "café")), model)
+    assert images.labels.tolist() == [1, 0]
+    assert images.classes == model.classes
 
 
 def test_weights_of_a_named_network_are_validated(here):

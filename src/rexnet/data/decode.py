@@ -1,25 +1,17 @@
-"""What files hold: pictures, and arrays in .npz files."""
+"""What files hold: pictures."""
 
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rexnet.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-Arrays = tuple[NDArray[np.uint8], NDArray[Any], tuple[str, ...]]
-"""Images (N, side, side, 3), their labels (N,) and the names of the classes."""
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 ORIENTATION = 0x0112
@@ -204,51 +196,3 @@ def _reason(error: Exception) -> str:
     words = " ".join(str(error).split())
     is_plain = words and isinstance(error, OSError | ValueError | SyntaxError)
     return words if is_plain else f"{type(error).__name__}: {words}".removesuffix(": ")
-
-
-def read_npz(path: Path, prefix: str = "") -> Arrays:
-    """Read the arrays ``images`` and ``labels``, their names after ``prefix``, and ``classes``.
-
-    Without ``classes`` the labels are the names.
-
-    Raises:
-        UserError: The file cannot be read, or an array is missing or has another type or shape.
-    """
-    keys = (f"{prefix}images", f"{prefix}labels")
-    try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in (*keys, "classes") if key in file}
-            found = ", ".join(file) or "none"
-    except TypeError:
-        raise UserError(f"{path} is a single array; it must hold images and labels") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
-    for key in keys:
-        if key not in arrays:
-            raise UserError(
-                f"{path} has no array {key!r} (it has: {found}); it needs {keys[0]} "
-                f"(N, side, side, 3) uint8 and {keys[1]} (N,)"
-            )
-    images, labels = (arrays[key] for key in keys)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise UserError(
-            f"{path}: {keys[0]} are {images.dtype} of shape {images.shape}; "
-            "they must be uint8 of shape (N, side, side, 3)"
-        )
-    if images.shape[1] != images.shape[2] or images.shape[1] < 8:
-        raise UserError(
-            f"{path}: {keys[0]} of {images.shape[1]} x {images.shape[2]} pixels; they must be "
-            "square and at least 8 pixels wide"
-        )
-    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(
-            f"{path}: {keys[1]} are {labels.dtype} of shape {labels.shape}; "
-            f"they must be integers of shape ({len(images)},)"
-        )
-    if "classes" not in arrays:
-        # More classes than images are a mistake, and would be as many names.
-        num_classes = min(int(labels.max(initial=0)) + 1, len(labels))
-        return images, labels, tuple(map(str, range(num_classes)))
-    if arrays["classes"].ndim != 1:
-        raise UserError(f"{path}: classes must be a list of names, one a class")
-    return images, labels, tuple(map(str, arrays["classes"]))

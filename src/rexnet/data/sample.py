@@ -7,7 +7,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from rexnet.data.decode import Arrays
+from rexnet.data.npz import Arrays
 
 COLUMNS, ROWS, SIDE = 40, 25, 32
 

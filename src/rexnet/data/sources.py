@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rexnet.data.decode import Arrays, read_npz
 from rexnet.data.folders import chosen_parts, class_folders, is_class_folder, parts_in
 from rexnet.data.image_sets import ArrayImages, FileImages, Images, per_class
+from rexnet.data.npz import Arrays, check_start, read_npz
 from rexnet.data.sample import NUM_TRAIN, read_sample
 from rexnet.errors import UserError
 
@@ -247,6 +247,7 @@ def _open_npz(source: str) -> Source:
 
     def val() -> Images:
         images, labels, _ = read_npz(path, "val_")
+        check_start(path.name, labels, len(train.classes), "val_labels")
         return _array_images(f"{path.name} (val)", (images, labels, train.classes))
 
     return Source(title=path.name, train=train, val=val)

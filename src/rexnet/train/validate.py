@@ -1,5 +1,6 @@
 """The validation and the prediction job: a trained model on labelled images, or on any image."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -8,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 
+from rexnet import runs
+from rexnet.data import in_memory
 from rexnet.data.corrupt import checked, refuse, unusable
 from rexnet.data.decode import read_upright
 from rexnet.data.division import are_of_one, without_corrupt
 from rexnet.data.examine import Examined
-from rexnet.data.folders import is_class_folder
+from rexnet.data.folders import composed, is_class_folder
 from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages, counted, evaluation_batches
 from rexnet.data.sources import open_folder, open_images
@@ -140,26 +144,70 @@ def trained(model: str, weights: str | None) -> Network:
 def relabelled(images: Images, model: Network) -> Images:
     """Return ``images`` with the labels of ``model``, by the names of their classes.
 
-    Folders named by WordNet ids, as ImageNet's are, fit a model of ImageNet's classes.
+    Folders named by WordNet ids, as ImageNet's are, fit a model of ImageNet's classes. Of a model
+    without names numbers are the indices of its classes, and other classes are in its order.
 
     Raises:
-        UserError: The images have classes that the model does not know.
+        UserError: The images have classes that the model does not know, or whose order is not
+            known.
     """
     num_classes, classes = model.spec.num_classes, model.classes
-    if images.classes == classes or (not classes and len(images.classes) == num_classes):
+    if images.classes == classes:
         return images
-    known = {name: label for label, name in enumerate(classes)}
+    if not classes and _are_indices(images.classes, num_classes):
+        classes = tuple(map(str, range(num_classes)))
+    if images.classes == classes:
+        return images
+    if not classes and len(images.classes) == num_classes:
+        _check_order(images)
+        return images
+    known = {composed(name): label for label, name in enumerate(classes)}
     if len(classes) == len(imagenet_ids()) and classes == imagenet_classes():
         known |= {name: label for label, name in enumerate(imagenet_ids())}
-    unknown = [name for name in images.classes if name not in known]
+    unknown = [name for name in images.classes if composed(name) not in known]
     if unknown:
         few = ", ".join(classes[:3]) or f"{num_classes} without names"
         raise UserError(
             f"{images.name} has classes that the model does not know: {', '.join(unknown[:3])} "
             f"({len(unknown)} of {len(images.classes)}); the model's are {few}, ..."
         )
-    labels = np.array([known[name] for name in images.classes])[images.labels]
+    labels = np.array([known[composed(name)] for name in images.classes])[images.labels]
     return replace(images, labels=labels, classes=classes)
+
+
+def _are_indices(names: tuple[str, ...], num_classes: int) -> bool:
+    """Tell whether names are numbers from 0 to less than the number of classes."""
+    return all(
+        name.isascii() and name.isdigit() and name == str(int(name)) and int(name) < num_classes
+        for name in names
+    )
+
+
+def _check_order(images: Images) -> None:
+    """Check that the order of classes with numbers in their names, for a model without, is plain.
+
+    Raises:
+        UserError: It is another one by the numbers than by the letters.
+    """
+    if list(images.classes) != sorted(images.classes):
+        # Not the order of folders, but one that was given.
+        return
+    by_number = sorted(images.classes, key=_by_number)
+    if by_number != list(images.classes):
+        letters, numbers = next(
+            pair for pair in zip(images.classes, by_number, strict=True) if pair[0] != pair[1]
+        )
+        raise UserError(
+            f"{images.name}: the model has no names of classes, and in the place where by letters "
+            f"{letters!r} stands, by numbers {numbers!r} does; name the folders 0 to "
+            f"{len(images.classes) - 1}, the indices of the model's classes"
+        )
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Return what sorts names by the numbers in them."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part), "") if part.isdecimal() and part.isascii() else (0, part) for part in parts]
 
 
 def _images(config: ValidateConfig) -> tuple[str, tuple[Images, ...], int]:
@@ -184,16 +232,33 @@ def _images(config: ValidateConfig) -> tuple[str, tuple[Images, ...], int]:
 
 
 def _divided_alike(run: str, source: str) -> tuple[Images, Images] | None:
-    """Return the parts of ``source`` if the second is what a run was validated on."""
-    known = validated_on(Path(run))
-    if known is None:
+    """Return the parts of ``source`` if the second is what a run or a search was validated on."""
+    known, searched = validated_on(Path(run)), Path(run) / "search.json"
+    if known is None and not searched.is_file():
         return None
     try:
         parts = open_images(source)
+        if known is None:
+            return parts if _searched(Path(run), source, sum(map(len, parts))) else None
     except UserError:
         # What cannot be divided was not trained on.
         return None
     return parts if parts[1].fingerprint() == known else None
+
+
+def _searched(folder: Path, source: str, num_images: int) -> bool:
+    """Tell whether a search was on ``source``, wherever it lay then.
+
+    Raises:
+        UserError: The images cannot be read.
+    """
+    data = runs.read_json(folder / "search.json")["data"]
+    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    skips = bool(settings.get("skip_corrupt"))
+    if data["num_train"] + data["num_held_out"] != num_images and not skips:
+        return False
+    found = in_memory.load(source, settings["resolution"], skip_corrupt=skips)
+    return bool(found.fingerprint() == data["fingerprint"])
 
 
 def _sound(
