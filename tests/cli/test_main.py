@@ -6,17 +6,14 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
-from commands import contents, in_process, mistaken, refused, searching, trials_of, write_npz
-from searches import inline
-from toys import Toy, made_up_rows, write_run
+from commands import contents, in_process, mistaken, play, refused, searching, trials_of, write_npz
+from toys import made_up_rows, write_run
 
 from rexnet import NetSpec, families
 from rexnet.cli import main as cli
-from rexnet.search import job
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 
@@ -173,7 +170,7 @@ def test_ctrl_c_ends_a_search_with_the_command_to_go_on_with(monkeypatch, capsys
     assert "Traceback" not in done.stdout
     assert len(trials_of("my run")) == 2
 
-    monkeypatch.setattr(job, "run", partial(job.run, evaluate=Toy(), make_executor=inline))
+    play(monkeypatch)
     assert cli.main(shlex.split(command)[1:]) == 0
     assert cli.main(searching("whole", trials=4)) == 0
     assert trials_of("my run") == trials_of("whole")

@@ -1,19 +1,16 @@
 """A budget of time on the command line."""
 
 import dataclasses
-from functools import partial
 
 import numpy as np
 import pytest
 from clocks import QUIET, made_up, rounds_of
-from searches import inline
-from toys import Toy
+from commands import play
 
 from rexnet import NetSpec, families, runs
 from rexnet.cli import main as cli
 from rexnet.deploy import latency_design, machine, stopwatch
 from rexnet.deploy.stopwatch import Stopwatch
-from rexnet.search import job
 
 DEVICE = {
     "processor": "A toy",
@@ -26,22 +23,22 @@ DEVICE = {
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Work in an empty folder with a cache of its own, on a quiet machine."""
-    monkeypatch.setattr(machine, "examine", lambda: QUIET)
+    """Work in an empty folder with a cache of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
 
 
-@pytest.fixture
-def toy_clock(folder, monkeypatch):
-    """Make up all times."""
+def make_up(folder, monkeypatch, on=QUIET, others=None):
+    """Make up all times, on a machine with such other work."""
 
     def measure(specs, on_progress):
         for done in range(1, 2 * len(specs) + 1):
             on_progress(done, 2 * len(specs))
-        return [rounds_of(made_up(spec)) for spec in specs]
+        found = [rounds_of(made_up(spec)) for spec in specs]
+        return [dataclasses.replace(one, others=others) for one in found]
 
+    monkeypatch.setattr(machine, "examine", lambda: on)
     monkeypatch.setattr(
         stopwatch,
         "clock",
@@ -49,6 +46,12 @@ def toy_clock(folder, monkeypatch):
             device=DEVICE, folder=folder / "cache", measured=measure, on_progress=on_progress
         ),
     )
+
+
+@pytest.fixture
+def toy_clock(folder, monkeypatch):
+    """Make up all times, on a quiet machine."""
+    make_up(folder, monkeypatch)
 
 
 def refused(capsys, *arguments):
@@ -95,14 +98,7 @@ def test_a_busy_machine_is_told_before_anything_is_measured_and_in_the_answer(
     capsys, folder, monkeypatch
 ):
     busy = (machine.Process(pid=7, name="make", cores=1.9),)
-    monkeypatch.setattr(machine, "examine", lambda: dataclasses.replace(QUIET, busy=busy))
-
-    def measure(specs, on_progress):
-        found = [rounds_of(made_up(spec)) for spec in specs]
-        return [dataclasses.replace(one, others=0.9) for one in found]
-
-    watch = Stopwatch(device=DEVICE, folder=folder / "cache", measured=measure)
-    monkeypatch.setattr(stopwatch, "clock", lambda runtime, on_progress: watch)
+    make_up(folder, monkeypatch, dataclasses.replace(QUIET, busy=busy), others=0.9)
     assert cli.main(["design", "--latency", "9ms@openvino"]) == 0
     first, *_, told, _ = capsys.readouterr().out.splitlines()
     assert first.startswith("The machine is busy: make (process 7) keeps 1.9 cores busy. Times ")
@@ -144,8 +140,7 @@ def test_a_search_under_a_time_in_onnx_runtime_ends_with_measured_times(
     capsys, folder, monkeypatch
 ):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(job, "run", partial(job.run, evaluate=Toy(), make_executor=inline))
-    monkeypatch.setattr(job, "NUM_MEASURED", 2)
+    play(monkeypatch, num_measured=2)
     monkeypatch.setattr(stopwatch, "ROUNDS", 3)
     images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
     np.savez(folder / "photos.npz", images=images, labels=np.arange(40) % 10)

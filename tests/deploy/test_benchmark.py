@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from clocks import compute_beside
 
 from rexnet import UserError, families, runs
 from rexnet.cli import main as cli
@@ -154,7 +155,7 @@ def test_a_runtime_of_a_user_is_timed_beside_the_others():
 
 
 def test_other_work_while_all_is_timed_is_told(monkeypatch):
-    monkeypatch.setattr(benchmark.usage, "of_others", lambda before, after: 0.5)
+    compute_beside(monkeypatch, 0.5)
     result = measure([of_spec(SPEC)], config(runtimes=("torch",)), lambda _: None)
     assert result.protocol["others"] == 0.5
     words = "other work took 50 % of the cores' time while all was timed"

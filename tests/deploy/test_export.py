@@ -5,11 +5,13 @@ import os
 import re
 import subprocess
 import sys
+import time
 from importlib.resources import files
 
 import numpy as np
 import pytest
 import torch
+from clocks import compute_beside
 from PIL import Image
 from small_models import SPEC, read_plainly, write_detector, write_network
 from torch import nn
@@ -48,10 +50,9 @@ FORMATS = runtimes.by_format(RUNTIMES)
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """Run every test in an empty folder, on one thread, with few timed calls."""
+    """Run every test in an empty folder, on one thread, without pauses between timed calls."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(export, "ROUNDS", 2)
-    monkeypatch.setattr(timing, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     monkeypatch.setattr(timing, "WARM_SECONDS", 0)
     return tmp_path
 
@@ -286,7 +287,7 @@ def test_a_missing_runtime_is_told_with_the_command_that_installs_it(here, capsy
 @pytest.mark.numeric
 @pytest.mark.parametrize(("kind", "others"), [("onnx", 0.9), ("openvino", None)])
 def test_a_file_in_8_bits_is_made_beside_and_counted(kind, others, here, capsys, monkeypatch):
-    monkeypatch.setattr(export.usage, "of_others", lambda before, after: others)
+    compute_beside(monkeypatch, others)
     write_two_classes(here / "M")
     np.savez("T.npz", images=real_images(), labels=np.arange(40) // 20, classes=NAMES)
     command = f"export M --format {kind} --int8 --calibration T.npz --images 20".split()

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from rexnet.deploy import timing
@@ -12,8 +14,8 @@ def counted(calls, name):
 def clock(monkeypatch):
     """Let every look at the clock take a second, and no pause take any."""
     now = iter(range(10**6))
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(now))
-    monkeypatch.setattr(timing.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
 
 def test_every_contender_is_called_twice_a_round_and_timed_once():

@@ -1,11 +1,18 @@
 """Clocks that measure nothing, and a machine without other work: all is made up."""
 
+import itertools
+import os
+from collections import namedtuple
 from dataclasses import dataclass, field
+
+import psutil
 
 from rexnet.deploy.machine import Machine
 from rexnet.latency import Measured, Predictor, fitted, median_error, work
 
 GIB = 2**30
+
+Core = namedtuple("Core", ("user", "idle"))
 
 QUIET = Machine(
     versions={"python": "3.12.1", "torch": "2.14.1"},
@@ -76,3 +83,16 @@ class ToyClock:
     def measure(self, specs):
         self.measured.append([spec.spec_id for spec in specs])
         return [rounds_of(self.factor * made_up(spec) / 1.02) for spec in specs]
+
+
+def compute_beside(monkeypatch, share):
+    """Let other work take a share of all cores from now on; None: nobody counts it."""
+    seconds = itertools.count(0, 1e9)
+
+    def cpu_times(percpu):
+        if share is None:
+            return []
+        now = next(seconds)
+        return [Core(user=share * now, idle=(1 - share) * now)] * (os.cpu_count() or 1)
+
+    monkeypatch.setattr(psutil, "cpu_times", cpu_times)

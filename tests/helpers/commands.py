@@ -22,9 +22,11 @@ BUDGET = ["--budget.params", "0.08M", "--budget.macs", "10M", "--budget.count_cl
 TINY = ["--budget.params", "20k", "--budget.macs", "300k", "--budget.count_classifier", "false"]
 
 
-def play(monkeypatch):
-    monkeypatch.setattr(job, "run", partial(job.run, evaluate=Toy(), make_executor=inline))
-    monkeypatch.setattr(figures, "search_figure", lambda groups, rows, title: None)
+def play(monkeypatch, **options):
+    """Let a search train toys in this process, and draw no figures, which takes longest."""
+    monkeypatch.setattr(
+        job, "run", partial(job.run, evaluate=Toy(), make_executor=inline, **options)
+    )
     monkeypatch.setattr(figures, "render", lambda figure, kind: b"<svg></svg>")
 
 

@@ -26,7 +26,6 @@ from toys import BUDGET, PICKY, SPACE, Toy, score
 
 from rexnet import UserError, count, runs
 from rexnet.budget import Count, LatencyBudget
-from rexnet.runs import files
 from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.config import BudgetConfig
 
@@ -126,14 +125,11 @@ def copied_before_every_write(folder, copies, monkeypatch):
     """
     moments = []
 
-    def copy(what):
+    def copy(what, *without):
         if folder.exists():
-            shutil.copytree(folder, copies / str(len(moments)))
+            left_out = shutil.ignore_patterns(*without)
+            shutil.copytree(folder, copies / str(len(moments)), ignore=left_out)
             moments.append(what)
-
-    def write_bytes(path, content, write=runs.write_bytes):
-        copy(f"write {path.name}")
-        write(path, content)
 
     def append_jsonl(path, row, append=runs.append_jsonl):
         copy(f"append to {path.name}")
@@ -144,6 +140,9 @@ def copied_before_every_write(folder, copies, monkeypatch):
         append(path, row)
 
     def replace(path, target, real=Path.replace):
+        if path.parent == Path(target).parent:
+            # As it was before the file was written that now takes a place.
+            copy(f"write {Path(target).name}", path.name)
         copy(f"replace {Path(target).name}")
         return real(path, target)
 
@@ -157,8 +156,6 @@ def copied_before_every_write(folder, copies, monkeypatch):
     engine = sqlalchemy.engine.Engine
     sqlalchemy.event.listen(engine, "commit", commit)
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_bytes", write_bytes)
-        patch.setattr(runs, "write_bytes", write_bytes)
         patch.setattr(runs, "append_jsonl", append_jsonl)
         patch.setattr(Path, "replace", replace)
         patch.setattr(Path, "unlink", unlink)

@@ -226,13 +226,18 @@ def add_doctor(parser: ArgumentParser) -> None:
 
 def doctor(arguments: Namespace) -> None:
     """Print what timings on this machine depend on, and what makes them lie."""
-    from rexnet.cli.console import plain_console
-    from rexnet.deploy.doctor import findings
     from rexnet.deploy.machine import examine
 
-    machine = examine()
+    print_machine(examine(), as_json=arguments.json)
+
+
+def print_machine(machine: "Machine", *, as_json: bool = False) -> None:
+    """Print the facts of a machine and what makes timings on it lie."""
+    from rexnet.cli.console import plain_console
+    from rexnet.deploy.doctor import findings
+
     found = findings(machine)
-    if arguments.json:
+    if as_json:
         facts = dataclasses.asdict(machine)
         print(json.dumps(facts | {"findings": [dataclasses.asdict(f) for f in found]}))  # noqa: T201
         return

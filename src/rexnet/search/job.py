@@ -36,6 +36,7 @@ def run(
     evaluate: Evaluate | None = None,
     make_executor: MakeExecutor | None = None,
     sampler: Sampler = DEFAULT,
+    num_measured: int = NUM_MEASURED,
 ) -> int:
     """Run or resume a search in ``config.out`` and return how many networks this call trained.
 
@@ -46,6 +47,7 @@ def run(
         evaluate: What evaluates candidates; by default they are trained on the data.
         make_executor: What they are evaluated by; by default what the config names.
         sampler: What proposes.
+        num_measured: Networks that are measured for a budget of time.
 
     Raises:
         UserError: The config, the data or the run folder cannot be used; nothing there is harmed.
@@ -75,7 +77,7 @@ def run(
     )
     search_identity = identity(space, protocol, image_set, config.device, config.pruner, sampler)
     with runs.locked(folder):
-        limit = _limit(folder, config, space, search_identity, clock)
+        limit = _limit(folder, config, space, search_identity, clock, num_measured)
         if limit:
             search_identity["latency"] = limit.identity
         share = prepare(folder, config, search_identity)
@@ -106,6 +108,7 @@ def _limit(
     space: Space,
     search_identity: Mapping[str, Any],
     clock: Clock | None,
+    num_measured: int,
 ) -> Limit | None:
     """Return the budget of time, with the predictor of the folder or one that is made now.
 
@@ -127,7 +130,7 @@ def _limit(
         limit = Limit(budget=budget, predictor=read_predictor(folder))
         check_device(folder, limit.predictor.device, clock.device)
         return limit
-    limit = Limit(budget=budget, predictor=clock.calibrate(sample(space, NUM_MEASURED)))
+    limit = Limit(budget=budget, predictor=clock.calibrate(sample(space, num_measured)))
     check_fast_enough(space, limit)
     return limit
 
