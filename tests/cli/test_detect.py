@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from commands import mistaken, refused
@@ -54,6 +55,14 @@ def test_a_detector_goes_from_training_to_validation_and_prediction(here, capsys
     assert [row["image"] for row in rows] == images
     assert [row["picture"] for row in rows] == ["P/00.png", "P/01.png"]
     assert {path.name for path in (here / "P").iterdir()} == {"00.png", "01.png"}
+    # A folder of images that holds the pictures of an earlier call.
+    again = ["detect", "predict", "D", "scenes/val/images", "--json", "--out", "scenes/val/images"]
+    for _ in range(2):
+        assert cli.main(again) == 0
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [row["image"] for row in rows][:2] == images
+        assert rows[0]["picture"] == "scenes/val/images/00-2.png"
+        assert len(rows) == len(json.loads(Path("scenes/val/instances.json").read_text())["images"])
     assert cli.main([*predict[:-1], "1"]) == 0
     assert f"{images[0]}: nothing found" in capsys.readouterr().out
     assert "epochs" in refused(capsys, *train, "epochs=3")

@@ -6,6 +6,7 @@ import pytest
 from scenes import SETTINGS, config, write_scenes
 
 from rexnet import UserError, runs
+from rexnet.data.named import Unread
 from rexnet.detect import job
 from rexnet.detect.config import DetectValidateConfig
 from rexnet.detect.hub import load_detector
@@ -92,7 +93,8 @@ def test_predictions_are_in_pixels_of_the_image(trained, here):
         for row in found:
             assert row["class"] in model.classes
             assert all(0 <= edge <= 96 for edge in row["box"])
-    with pytest.raises(UserError, match="is a folder"):
-        list(predict(model, ["scenes"], 0.5))
-    with pytest.raises(UserError, match=r"nowhere\.png"):
-        list(predict(model, ["nowhere.png"], 0.5))
+    together = list(predict(model, [images[0], "nowhere.png", *images[1:]], 0.05))
+    assert together.pop(1) == ("nowhere.png", Unread(reason="no such file"))
+    for path, found in together:
+        (alone,) = predict(model, [path], 0.05)
+        assert [row["class"] for row in found] == [row["class"] for row in alone[1]]

@@ -12,6 +12,7 @@ from rexnet.report.detection import (
     Pictures,
     curves,
     draw,
+    is_picture,
     precision,
     write_curves,
     write_figures,
@@ -155,6 +156,25 @@ def test_links_and_files_of_others_are_left(tmp_path):
     assert names(folder, [path]) == ["x-6.png"]
     assert (tmp_path / "other.png").read_bytes() == before
     assert not (tmp_path / "nothing").exists()
+
+
+def test_many_images_of_one_name_are_each_looked_for_once(tmp_path):
+    folder = tmp_path / "out"
+    images = [image(tmp_path / str(number) / "x.jpg") for number in range(40)]
+    wanted = ["x.png", *(f"x-{number}.png" for number in range(2, 41))]
+    assert names(folder, images) == wanted
+    assert names(folder, images[::-1]) == wanted[::-1]
+    assert len(list(folder.iterdir())) == 40
+
+
+def test_pictures_are_told_from_images(tmp_path):
+    folder = tmp_path / "out"
+    mine = image(folder / "mine.png")
+    names(folder, [image(tmp_path / "x.jpg")])
+    assert is_picture(folder / "x.png", folder)
+    assert is_picture(folder / ".." / "out" / "x.png", folder)
+    assert not is_picture(Path(mine), folder)
+    assert not is_picture(folder / "x.png", tmp_path)
 
 
 def test_the_curves_show_every_epoch(tmp_path):

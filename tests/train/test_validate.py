@@ -11,6 +11,7 @@ from rexnet import NetSpec, UserError, create_model, load_model, runs, save_pret
 from rexnet.budget import Count
 from rexnet.data import in_memory
 from rexnet.data.image_sets import ArrayImages
+from rexnet.data.named import Unread
 from rexnet.data.sources import open_folder, open_images
 from rexnet.nn.hub import imagenet_classes, imagenet_ids
 from rexnet.search import job as searches
@@ -278,11 +279,6 @@ def test_predictions_are_probabilities_in_falling_order(run, here):
     assert sum(value for _, value in everything) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_folder_is_no_image(run, here):
-    with pytest.raises(UserError, match=r"^\S+ is a folder; give files of images"):
-        next(predict(load_model(run), [str(here)], 3))
-
-
 def test_predictions_are_those_of_the_network(run, here):
     model = load_model(run)
     with np.load("toys.npz") as arrays:
@@ -302,10 +298,17 @@ def test_classes_without_names_are_numbered():
     assert names == {"0", "1", "2", "3"}
 
 
-def test_a_corrupt_image_is_named(run, here):
+def test_a_corrupt_image_takes_no_place_of_others(run, here):
+    as_files(here / "files", {"bird"})
+    paths = sorted(str(path) for path in (here / "files").rglob("*.png"))
+    alone = [next(predict(load_model(run), [path], 4))[1] for path in paths[:3]]
     (here / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"corrupt image bad\.png"):
-        list(predict(load_model(run), ["bad.png"], 1))
+    found = list(predict(load_model(run), [paths[0], "bad.png", *paths[1:3]], 4))
+    assert found.pop(1) == ("bad.png", Unread(reason="cannot identify image file"))
+    for (_, classes), wanted in zip(found, alone, strict=True):
+        assert [name for name, _ in classes] == [name for name, _ in wanted]
+        for (_, value), (_, other) in zip(classes, wanted, strict=True):
+            assert value == pytest.approx(other, abs=1e-5)
 
 
 def test_a_trained_model_is_in_evaluation_mode(run):

@@ -44,7 +44,7 @@ class Command:
         name: What is typed.
         help: What it does, in a line.
         add: Declares the arguments of a verb.
-        run: Does what a verb is for, with its parsed arguments.
+        run: Does what a verb is for, with its parsed arguments; returns the exit code, None for 0.
         commands: The verbs that may follow; a verb itself has none, and a word nothing else.
         writes: What its ``--out`` names.
         beside: The argument that names the folder which a verb writes to without ``--out``.
@@ -53,7 +53,7 @@ class Command:
     name: str
     help: str
     add: Callable[[ArgumentParser], None] | None = None
-    run: Callable[[Namespace], None] | None = None
+    run: Callable[[Namespace], int | None] | None = None
     commands: "tuple[Command, ...]" = ()
     writes: Literal["folder", "file"] = "folder"
     beside: str = ""
@@ -80,8 +80,11 @@ def declare(parser: ArgumentParser, commands: Sequence[Command]) -> dict[str, Ar
     return parsers
 
 
-def run(commands: Sequence[Command], arguments: Namespace) -> None:
+def run(commands: Sequence[Command], arguments: Namespace) -> int:
     """Run the verb among ``commands`` that was asked for, if its results can be kept.
+
+    Returns:
+        The exit code.
 
     Raises:
         UserError: There is nowhere to write to.
@@ -89,8 +92,7 @@ def run(commands: Sequence[Command], arguments: Namespace) -> None:
     command = next(command for command in commands if command.name == arguments.verb)
     given = arguments[command.name]
     if command.run is None:
-        run(command.commands, given)
-        return
+        return run(command.commands, given)
     # Of several processes one writes, and others may be on machines without the folder.
     if os.environ.get("RANK", "0") == "0":
         out = given.get("out")
@@ -98,7 +100,7 @@ def run(commands: Sequence[Command], arguments: Namespace) -> None:
             out = given[command.beside] if Path(given[command.beside]).is_dir() else "runs"
         if out is not None:
             runs.check_writable(Path(out), is_file=command.writes == "file")
-    command.run(given)
+    return command.run(given) or 0
 
 
 def underscored(word: str) -> str:

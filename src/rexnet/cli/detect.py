@@ -1,6 +1,5 @@
 """``rexnet detect train``, ``validate`` and ``predict``."""
 
-import json
 import os
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from rexnet import runs
 from rexnet.cli import lookup
 from rexnet.cli.arguments import Command, add_config, config_of
 from rexnet.cli.made import outcome_of, print_next, print_paths
+from rexnet.cli.predict import add_images, check_images, images_of, tell
 from rexnet.cli.train import print_left_out, trained
 from rexnet.data.coco_layouts import find_part
 from rexnet.detect.config import DetectTrainConfig, DetectValidateConfig, detector_in
@@ -136,31 +136,39 @@ def validate(arguments: Namespace) -> None:
 def add_predict(parser: ArgumentParser) -> None:
     """Declare the arguments of a prediction."""
     parser.add_argument("detector", type=str, help="A run folder, or a folder of a detector")
-    parser.add_argument("images", type=str, nargs="+", metavar="IMAGE", help="Files of images")
+    add_images(parser)
     parser.add_argument("--score", type=float, default=0.3, help="The lowest score to be told")
     parser.add_argument("--out", type=str | None, help="A folder for pictures with the boxes")
     parser.add_argument("--json", action="store_true", help="Print a JSON object an image")
 
 
-def predict(arguments: Namespace) -> None:
+def predict(arguments: Namespace) -> int:
     """Print what is on images, and draw it if a folder is given."""
     if not 0 <= arguments.score <= 1:
         raise UserError(f"score {arguments.score} must be from 0 to 1")
+    check_images(arguments)
     detector_in(arguments.detector)
+    from rexnet.report.detection import Pictures, is_picture
+
+    out = Path(arguments.out) if arguments.out else None
+    files = images_of(arguments, lambda path: out is not None and is_picture(Path(path), out))
+    pictures = Pictures(out, files) if out else None
     from rexnet.detect.hub import load_detector
     from rexnet.detect.validate import predict as run
-    from rexnet.report.detection import Pictures
 
-    model = load_detector(arguments.detector)
-    pictures = Pictures(Path(arguments.out), arguments.images) if arguments.out else None
-    for path, found in run(model, arguments.images, arguments.score):
-        row: dict[str, Any] = {"image": path, "objects": found}
-        words = ", ".join(f"{row['class']} {100 * row['score']:.0f} %" for row in found)
-        told = f"{path}: {words or 'nothing found'}"
-        if pictures:
-            row["picture"] = str(pictures.write(path, found))
-            told += f" ({row['picture']})"
-        print(json.dumps(row) if arguments.json else told, flush=True)  # noqa: T201
+    def row(path: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+        told: dict[str, Any] = {"image": path, "objects": found}
+        return {**told, "picture": str(pictures.write(path, found))} if pictures else told
+
+    def words(row: dict[str, Any]) -> str:
+        told = ", ".join(
+            f"{found['class']} {100 * found['score']:.0f} %" for found in row["objects"]
+        )
+        picture = f" ({row['picture']})" if "picture" in row else ""
+        return f"{row['image']}: {told or 'nothing found'}{picture}"
+
+    found = run(load_detector(arguments.detector), files, arguments.score)
+    return tell(found, len(files), row, None if arguments.json else words)
 
 
 JOBS = (

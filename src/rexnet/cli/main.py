@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         with _terminated_as_by_ctrl_c():
-            run(COMMANDS, parse(arguments))
+            code = run(COMMANDS, parse(arguments))
             sys.stdout.flush()
     except UserError as error:
         rank = int(os.environ.get("RANK", 0))
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _silence_stdout()
         print(f"rexnet: error: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    return 0
+    return code
 
 
 def parse(arguments: Sequence[str]) -> Namespace:

@@ -1,6 +1,5 @@
 """``rexnet train``, ``validate`` and ``predict``."""
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from rexnet import runs
 from rexnet.cli import lookup
 from rexnet.cli.arguments import Command, add_config, config_of
 from rexnet.cli.made import outcome_of, print_next, print_paths
+from rexnet.cli.predict import add_images, check_images, images_of, tell
 from rexnet.data.sources import check_source
 from rexnet.errors import UserError
 from rexnet.nn.sources import find_trained
@@ -134,28 +134,33 @@ def validate(arguments: Namespace) -> None:
 def add_predict(parser: ArgumentParser) -> None:
     """Declare the arguments of a prediction."""
     parser.add_argument("model", type=str, help=MODEL)
-    parser.add_argument("images", type=str, nargs="+", metavar="IMAGE", help="Files of images")
+    add_images(parser)
     parser.add_argument("--weights", type=str | None, help="As in training")
     parser.add_argument("--top", type=int, default=5, help="Classes to name")
     parser.add_argument("--json", action="store_true", help="Print a JSON object an image")
 
 
-def predict(arguments: Namespace) -> None:
+def predict(arguments: Namespace) -> int:
     """Print the likeliest classes of images."""
     if not 1 <= arguments.top <= 1000:
         raise UserError(f"top {arguments.top} must be from 1 to 1000")
+    check_images(arguments)
     find_trained(arguments.model, arguments.weights)
+    files = images_of(arguments)
     from rexnet.train.validate import predict as run
     from rexnet.train.validate import trained
 
+    def row(path: str, found: list[tuple[str, float]]) -> dict[str, Any]:
+        classes = [{"class": name, "probability": value} for name, value in found]
+        return {"image": path, "classes": classes}
+
+    def words(row: dict[str, Any]) -> str:
+        told = (f"{found['class']} {100 * found['probability']:.1f} %" for found in row["classes"])
+        return f"{row['image']}: {', '.join(told)}"
+
     model = trained(arguments.model, arguments.weights)
-    for path, found in run(model, arguments.images, arguments.top):
-        if arguments.json:
-            classes = [{"class": name, "probability": value} for name, value in found]
-            print(json.dumps({"image": path, "classes": classes}), flush=True)  # noqa: T201
-        else:
-            words = ", ".join(f"{name} {100 * value:.1f} %" for name, value in found)
-            print(f"{path}: {words}", flush=True)  # noqa: T201
+    found = run(model, files, arguments.top)
+    return tell(found, len(files), row, None if arguments.json else words)
 
 
 COMMANDS = (

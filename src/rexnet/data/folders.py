@@ -107,11 +107,8 @@ def class_folders(folder: Path, known: tuple[str, ...] | None = None) -> FileIma
     names = _names(folder, tally)
     classes = tuple(names.values()) if known is None else known
     by_class = _by_class(folder, names, classes)
-    below = []
-    for name in by_class:
-        found = list(images_in(os.path.join(folder, name), tally)) if name else []
-        # Sorted as paths are, part by part: what is held out depends on the order.
-        below.append(sorted(found, key=lambda path: path.split(os.sep)))
+    # What is held out depends on the order.
+    below = [images_in(os.path.join(folder, name), tally) if name else [] for name in by_class]
     if known is None:
         full = [name for name, found in zip(by_class, below, strict=True) if found]
         _check_wrapping(folder, classes, full)

@@ -100,8 +100,8 @@ def entries(folder: str | os.PathLike[str], tally: Tally) -> list[tuple["os.DirE
     return found
 
 
-def images_in(top: str, tally: Tally) -> Iterator[str]:
-    """Yield the images in a folder and in those below, as paths from it, in no order.
+def images_in(top: str, tally: Tally) -> list[str]:
+    """Return the images in a folder and in those below, as paths from it, sorted part by part.
 
     Args:
         top: Path of the folder.
@@ -110,7 +110,8 @@ def images_in(top: str, tally: Tally) -> Iterator[str]:
     Raises:
         UserError: A folder cannot be read, or a link leads back to a folder above it.
     """
-    return _images_below(top, (os.path.realpath(top),), "", tally)
+    found = _images_below(top, (os.path.realpath(top),), "", tally)
+    return sorted(found, key=lambda path: path.split(os.sep))
 
 
 def has_images(top: str | os.PathLike[str]) -> bool:
@@ -119,7 +120,8 @@ def has_images(top: str | os.PathLike[str]) -> bool:
     Raises:
         UserError: As that of ``images_in``.
     """
-    return any(True for _ in images_in(os.fspath(top), Tally()))
+    place = os.fspath(top)
+    return any(True for _ in _images_below(place, (os.path.realpath(place),), "", Tally()))
 
 
 def is_image(entry: "os.DirEntry[str]", tally: Tally) -> bool:
@@ -143,7 +145,7 @@ def is_image(entry: "os.DirEntry[str]", tally: Tally) -> bool:
 
 
 def _images_below(folder: str, above: tuple[str, ...], prefix: str, tally: Tally) -> Iterator[str]:
-    """Yield as ``images_in`` does.
+    """Yield what ``images_in`` returns, in no order.
 
     Args:
         folder: Path of the folder.

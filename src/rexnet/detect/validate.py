@@ -4,17 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from rexnet.data.coco import CocoImages, aligned, check_boxes, read_coco
 from rexnet.data.coco_layouts import find_part
 from rexnet.data.corrupt import checked
-from rexnet.data.decode import read_upright
-from rexnet.data.loader import counted, evaluation_batches
+from rexnet.data.loader import counted, evaluation_batches, stacked
+from rexnet.data.named import Unread, in_batches
 from rexnet.detect.config import DetectValidateConfig
-from rexnet.detect.detector import Detector
+from rexnet.detect.detector import Detections, Detector
 from rexnet.detect.evaluate import average_precision, detect
 from rexnet.detect.hub import load_detector
 from rexnet.detect.job import write_detections
@@ -26,6 +27,12 @@ from rexnet.runs.progress import OnProgress, counting
 from rexnet.train.config import num_readers
 from rexnet.train.distributed import joined
 from rexnet.train.run_folder import examined, opened_validation, settings_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PREDICTED = 16
+"""Images on which is looked for objects at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,43 +100,44 @@ def validate(
 
 
 def predict(
-    model: Detector, paths: Sequence[str], score: float
-) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    model: Detector, files: Sequence[str], score: float
+) -> Iterator[tuple[str, list[dict[str, Any]] | Unread]]:
     """Yield each image's path and what is on it, the highest score first.
 
     Args:
         model: A trained detector.
-        paths: Files of images.
+        files: Files of images; one that cannot be read stops nothing.
         score: The lowest score to be told.
-
-    Raises:
-        UserError: An image cannot be read; it is named.
     """
     from torchvision.transforms.v2.functional import pil_to_tensor
 
     transform, fused = Input(model.preprocessing), fuse(model)
-    for path in paths:
-        if Path(path).is_dir():
-            raise UserError(f"{path} is a folder; give files of images, such as {path}/*")
-        picture = read_upright(path)
+
+    def prepare(picture: "Image") -> tuple[Tensor, tuple[int, int]]:
+        return transform(pil_to_tensor(picture)), picture.size
+
+    def find(prepared: list[tuple[Tensor, tuple[int, int]]]) -> list[list[dict[str, Any]]]:
+        inputs, sizes = zip(*prepared, strict=True)
         with torch.inference_mode():
-            x = transform(pil_to_tensor(picture))[None]
-            raw = fused(x.contiguous(memory_format=torch.channels_last))
-            (found,) = fused.detections(raw, score=score)
-        sides = torch.tensor([picture.width, picture.height]).repeat(2)
-        columns = (found.boxes * sides).tolist(), found.scores.tolist(), found.labels.tolist()
-        yield (
-            path,
-            [
-                {
-                    "class": model.classes[label],
-                    "category_id": model.category_ids[label],
-                    "score": round(value, 4),
-                    "box": [round(edge, 1) for edge in box],
-                }
-                for box, value, label in zip(*columns, strict=True)
-            ],
-        )
+            found = fused.detections(fused(stacked(inputs)), score=score)
+        return [_rows(model, each, size) for each, size in zip(found, sizes, strict=True)]
+
+    return in_batches(files, prepare, find, PREDICTED)
+
+
+def _rows(model: Detector, found: Detections, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Return what was found on an image of a size (width, height), in its pixels."""
+    sides = torch.tensor(size).repeat(2)
+    columns = (found.boxes * sides).tolist(), found.scores.tolist(), found.labels.tolist()
+    return [
+        {
+            "class": model.classes[label],
+            "category_id": model.category_ids[label],
+            "score": round(value, 4),
+            "box": [round(edge, 1) for edge in box],
+        }
+        for box, value, label in zip(*columns, strict=True)
+    ]
 
 
 def _places(config: DetectValidateConfig) -> tuple[str | Path, str | Path]:

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ CAPTION = 11
 
 SHOWS = "rexnet-shows"
 """Name of the text in a picture that says which image it shows."""
+
+DIGITS = 16
+"""Hex digits of the digest there."""
 
 HEAD = 1024
 """Bytes at the beginning of a picture that hold this text."""
@@ -170,6 +173,7 @@ class Pictures:
             raise UserError(f"cannot write to {folder}: {error.strerror or error}") from None
         self._folder = folder
         self._images = {_file(path) for path in images}
+        self._stems: dict[str, _Stem] = {}
 
     def write(self, path: str, found: Sequence[Mapping[str, Any]]) -> Path:
         """Write a picture with the boxes of what was found on an image, and return its path.
@@ -188,28 +192,53 @@ class Pictures:
         return target
 
     def _place(self, path: str) -> Path:
-        stem = Path(path).stem
-        names = (f"{stem}-{number}.png" for number in itertools.count(2))
-        for name in itertools.chain([f"{stem}.png"], names):
-            place = self._folder / name
-            # A link that leads nowhere is something, too.
-            if not os.path.lexists(place) or self._is_earlier(place, path):
-                return place
-        raise AssertionError
+        name = Path(path).stem
+        stem = self._stems.setdefault(name, _Stem(self._folder, name))
+        return stem.place(_digest(path), self._images)
 
-    def _is_earlier(self, place: Path, path: str) -> bool:
-        """Tell whether there is a picture of the same image, and no image to read."""
-        mark = f"{SHOWS}\0{_digest(path)}".encode()
-        try:
-            with place.open("rb") as file:
-                is_own = mark in file.read(HEAD)
-        except OSError:
-            return False
-        return is_own and not place.is_symlink() and _file(str(place)) not in self._images
+
+class _Stem:
+    """The pictures in a folder whose images have one name; each is looked at once.
+
+    Args:
+        folder: Where they are.
+        name: The name, without an ending.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        endings = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+        self._names = (folder / f"{name}{ending}.png" for ending in endings)
+        self._earlier: dict[str, Path] = {}
+
+    def place(self, digest: str, images: Container[tuple[int, int] | None]) -> Path:
+        """Return where the picture of an image goes: over its own earlier one, or a free name."""
+        while digest not in self._earlier:
+            place = next(self._names)
+            # A link that leads nowhere is something, too.
+            if not os.path.lexists(place):
+                self._earlier[digest] = place
+            elif not place.is_symlink() and _file(str(place)) not in images:
+                self._earlier.setdefault(_shown(place), place)
+        return self._earlier[digest]
+
+
+def is_picture(path: Path, folder: Path) -> bool:
+    """Tell whether a file is a picture that ``Pictures`` wrote to a folder."""
+    return os.path.realpath(path.parent) == os.path.realpath(folder) and bool(_shown(path))
+
+
+def _shown(path: Path) -> str:
+    """Return the digest of the image that a picture shows; empty if it is none of ``Pictures``."""
+    try:
+        with path.open("rb") as file:
+            _, mark, rest = file.read(HEAD).partition(f"{SHOWS}\0".encode())
+    except OSError:
+        return ""
+    return rest[:DIGITS].decode("latin-1") if mark else ""
 
 
 def _digest(path: str) -> str:
-    return hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:DIGITS]
 
 
 def _file(path: str) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """The validation and the prediction job: a trained model on labelled images, or on any image."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,20 +10,22 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from torch import Tensor
 
 from rexnet import runs
 from rexnet.data import in_memory
 from rexnet.data.corrupt import checked, refuse, unusable
-from rexnet.data.decode import read_upright
 from rexnet.data.division import are_of_one, without_corrupt
 from rexnet.data.examine import Examined
 from rexnet.data.folders import composed, is_class_folder
 from rexnet.data.image_sets import FileImages, Images
-from rexnet.data.loader import LabelledImages, counted, evaluation_batches
+from rexnet.data.loader import LabelledImages, counted, evaluation_batches, stacked
+from rexnet.data.named import Unread, in_batches
 from rexnet.data.sources import open_folder, open_images
 from rexnet.data.transforms import evaluation_transform
 from rexnet.errors import UserError, not_lost
 from rexnet.nn.create import create_model
+from rexnet.nn.fast.inference import fuse
 from rexnet.nn.hub import imagenet_classes, imagenet_ids, load_model
 from rexnet.nn.network import Network
 from rexnet.nn.sources import find_trained
@@ -39,6 +41,9 @@ from rexnet.train.run_folder import (
     settings_of,
     validated_on,
 )
+
+PREDICTED = 32
+"""Images that are predicted at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,30 +107,26 @@ def validate(config: ValidateConfig, on_progress: OnProgress) -> Validated:
 
 
 def predict(
-    model: Network, paths: list[str], num_classes: int
-) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+    model: Network, files: Sequence[str], num_classes: int
+) -> Iterator[tuple[str, list[tuple[str, float]] | Unread]]:
     """Yield each image's path and its likeliest classes with their probabilities.
 
-    Raises:
-        UserError: An image cannot be read; it is named.
+    Args:
+        model: A trained network; a copy with folded batch norms is what predicts.
+        files: Files of images; one that cannot be read stops nothing.
+        num_classes: Classes to name.
     """
-    transform = evaluation_transform(model.preprocessing)
     names = model.classes or tuple(map(str, range(model.spec.num_classes)))
-    model.eval()
-    for path in paths:
-        if Path(path).is_dir():
-            raise UserError(f"{path} is a folder; give files of images, such as {path}/*")
-        image = transform(read_upright(path))[None]
+    fused = fuse(model)
+
+    def likeliest(inputs: list[Tensor]) -> list[list[tuple[str, float]]]:
         with torch.inference_mode():
-            probabilities = model(image).float().softmax(1)[0]
+            probabilities = fused(stacked(inputs)).float().softmax(1)
         best = probabilities.topk(min(num_classes, len(names)))
-        yield (
-            path,
-            [
-                (names[index], value)
-                for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-            ],
-        )
+        rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [[(names[i], value) for i, value in zip(*row, strict=True)] for row in rows]
+
+    return in_batches(files, evaluation_transform(model.preprocessing), likeliest, PREDICTED)
 
 
 def trained(model: str, weights: str | None) -> Network:
