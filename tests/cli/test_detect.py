@@ -65,4 +65,7 @@ def test_a_detector_goes_from_training_to_validation_and_prediction(here, capsys
         assert len(rows) == len(json.loads(Path("scenes/val/instances.json").read_text())["images"])
     assert cli.main([*predict[:-1], "1"]) == 0
     assert f"{images[0]}: nothing found" in capsys.readouterr().out
-    assert "epochs" in refused(capsys, *train, "epochs=3")
+    assert "recipe.epochs is 2, not 1" in refused(capsys, *train, "epochs=1")
+    assert cli.main([*train, "--workers", "0", "--set", "epochs=3"]) == 0
+    assert "It was one of 2 epochs" in capsys.readouterr().out
+    assert json.loads(Path("D/result.json").read_text())["epochs"] == 3

@@ -67,7 +67,12 @@ def test_a_network_goes_from_a_search_to_training_validation_and_prediction(here
     best = rows[0]["classes"][0]
     wanted = f"{paths[0]}: {best['class']} {100 * best['probability']:.1f} %\n"
     assert capsys.readouterr().out == wanted
-    assert "epochs" in refused(capsys, *train, "--set", "epochs=3")
+    assert "recipe.epochs is 2, not 1" in refused(capsys, *train, "--set", "lr=0.01", "epochs=1")
+    assert cli.main([*train, "--set", "lr=0.01", "epochs=3"]) == 0
+    out = capsys.readouterr().out
+    assert "It was one of 2 epochs; from its last checkpoint on" in out
+    assert "after epoch 3: train loss" in out
+    assert "after epoch 1: train loss" not in out
 
 
 def test_corrupt_files_are_left_out_when_asked(here, capsys):

@@ -134,6 +134,32 @@ def test_a_search_is_trained_anew_as_its_line_and_on_as_its_best_network(here):
     assert model.preprocessing.mean == (0.5, 0.4, 0.3)
 
 
+def test_epochs_can_be_added_and_a_kill_among_them_harms_nothing(here):
+    one = (*QUICK, "epochs=1")
+    for out in ("more", "killed"):
+        assert trained(out=out, set=one)["epochs"] == 1
+    assert trained(out="more")["epochs"] == 3
+    assert apart(train_and_die, 0.7, "killed") == -signal.SIGKILL
+    assert runs.read_json(here / "killed" / "result.json")["epochs"] == 1
+    assert runs.read_json(here / "killed" / "train.json")["recipe"]["epochs"] == 3
+    with pytest.raises(UserError, match=r"recipe\.epochs is 3, not 1"):
+        trained(out="killed", set=one)
+    assert trained(out="killed")["epochs"] == 3
+    assert_same_end(here / "more", here / "killed")
+    # The rate of an epoch that was added is that of a training that was to have as many.
+    trained(out="whole")
+    more, whole = (end_of(here / name)[1] for name in ("more", "whole"))
+    assert [row["epoch"] for row in more] == [1, 2, 3]
+    assert [row["lr"] for row in more[1:]] == [row["lr"] for row in whole[1:]]
+
+
+def test_epochs_are_all_that_can_be_added(here):
+    trained(set=(*QUICK, "epochs=1"))
+    with pytest.raises(UserError, match=r"configuration: recipe\.lr is 0\.05, not 0\.06; give"):
+        trained(set=(*QUICK, "lr=0.06"))
+    assert runs.read_json(here / "T" / "train.json")["recipe"]["epochs"] == 1
+
+
 @pytest.mark.numeric
 def test_two_processes_train_as_one_does_and_survive_a_kill(here):
     assert together(2, train, "two") == [0, 0]

@@ -44,15 +44,14 @@ def add_train(parser: ArgumentParser) -> None:
 def train(arguments: Namespace) -> None:
     """Train a detector, then draw its curves and the page of its validation."""
     config = config_of(DetectTrainConfig, arguments)
-    lookup.check_detection(config)
+    recipe = lookup.check_detection(config)
     from rexnet.cli.console import plain_console, table
     from rexnet.detect import job
     from rexnet.report.detection import write_figures
     from rexnet.report.text import share
 
     console = plain_console()
-    run = partial(job.run, on_remark=partial(_print_remark, console))
-    result = trained(console, run, config)
+    result = trained(console, job.run, config, recipe.epochs)
     if result is None:
         return
     folder = Path(config.out)

@@ -10,13 +10,15 @@ from rexnet.data.sources import check_source
 from rexnet.detect import heads
 from rexnet.detect import recipe as detection_recipes
 from rexnet.detect.config import DetectTrainConfig
+from rexnet.detect.recipe import DetectionRecipe
 from rexnet.nn.sources import check_model, find, find_weights, resolve
 from rexnet.train import recipe as recipes
 from rexnet.train.config import TrainConfig
+from rexnet.train.recipe import Recipe
 
 
-def check_training(config: TrainConfig) -> None:
-    """Check recipe, network, images and weights of a training.
+def check_training(config: TrainConfig) -> Recipe:
+    """Check recipe, network, images and weights of a training, and return the recipe.
 
     Raises:
         UserError: One of them is not there.
@@ -29,10 +31,11 @@ def check_training(config: TrainConfig) -> None:
     # A training that goes on has its own.
     if weights is not None and not (Path(config.out) / "last.pt").exists():
         find_weights(weights, spec)
+    return recipe
 
 
-def check_detection(config: DetectTrainConfig) -> None:
-    """Check recipe, backbone, images and weights of the training of a detector.
+def check_detection(config: DetectTrainConfig) -> DetectionRecipe:
+    """Check recipe, backbone, images and weights of a detector's training; return the recipe.
 
     Raises:
         UserError: One of them is not there.
@@ -47,3 +50,4 @@ def check_detection(config: DetectTrainConfig) -> None:
     if (Path(config.out) / "last.pt").exists():
         weights = None
     check_model(config.backbone, weights)
+    return recipe

@@ -35,14 +35,14 @@ def add_train(parser: ArgumentParser) -> None:
 def train(arguments: Namespace) -> None:
     """Train a network, then draw its curves and the confusion picture."""
     config = config_of(TrainConfig, arguments)
-    lookup.check_training(config)
+    recipe = lookup.check_training(config)
     from rexnet.cli.console import plain_console, table
     from rexnet.report.text import percent
     from rexnet.report.training import write_figures
     from rexnet.train import job
 
     console = plain_console()
-    result = trained(console, job.run, config)
+    result = trained(console, job.run, config, recipe.epochs)
     if result is None:
         return
     folder = Path(config.out)
@@ -66,13 +66,20 @@ def train(arguments: Namespace) -> None:
 
 
 def trained(
-    console: "Console", run: Callable[..., dict[str, Any]], config: Any
+    console: "Console", run: Callable[..., dict[str, Any]], config: Any, epochs: int
 ) -> dict[str, Any] | None:
     """Train with a progress bar, and return the result, or None in a process that does not lead."""
     from rexnet.cli.console import Bar
+    from rexnet.train.run_folder import held_epochs
 
     leads = os.environ.get("RANK", "0") == "0"
     opening = "Ctrl-C stops the training; the same command goes on with it."
+    held = held_epochs(Path(config.out)) or epochs
+    if held < epochs:
+        opening += (
+            f"\nIt was one of {held} epochs; from its last checkpoint on the learning rate is "
+            f"that of one of {epochs}."
+        )
     with Bar(console, "training", opening) as bar:
         result = run(config, bar.update if leads else lambda progress: None)
     return result if leads else None

@@ -204,6 +204,8 @@ def opened(
 ) -> Iterator[None]:
     """Open the folder of a training, new or the same, and write what the training is.
 
+    The folder of one that differs in having fewer epochs is that of this one from then on.
+
     Args:
         folder: The run folder.
         config: The options, a dataclass.
@@ -215,7 +217,11 @@ def opened(
         UserError: The folder holds something else, or another process holds it.
     """
     settings = dataclasses.asdict(config) | {"set": list(config.set)}
-    with runs.opened(folder, MARK, identity, config=settings, packages=PACKAGES):
+    # Before a lock is left in it.
+    runs.check(folder, MARK, _with_held_epochs(folder, identity))
+    with runs.locked(folder):
+        runs.check(folder, MARK, _with_held_epochs(folder, identity))
+        runs.describe(folder, MARK, identity, config=settings, packages=PACKAGES)
         listed = zip(data.fingerprints, data.corrupt, strict=True)
         runs.write_json(folder / "images.json", dict(listed))
         if data.survey is not None:
@@ -223,6 +229,29 @@ def opened(
         if spec is not None:
             runs.write_text(folder / "spec.json", spec.to_json() + "\n")
         yield
+
+
+def held_epochs(folder: Path) -> int | None:
+    """Return how many epochs the training in a folder is to have; None if there is none.
+
+    Raises:
+        UserError: Its record is damaged.
+    """
+    path = folder / MARK
+    if not path.is_file():
+        return None
+    try:
+        return int(runs.read_json(path)["recipe"]["epochs"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path} is damaged: it names no epochs") from None
+
+
+def _with_held_epochs(folder: Path, identity: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the folder should hold: epochs may be added to those that it has."""
+    recipe, held = identity["recipe"], held_epochs(folder)
+    if held is None:
+        return identity
+    return {**identity, "recipe": {**recipe, "epochs": min(held, recipe["epochs"])}}
 
 
 @contextmanager

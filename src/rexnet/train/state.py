@@ -91,7 +91,9 @@ class State:
         checkpoint.save(path, state)
 
     def load(self, path: Path) -> None:
-        """Take over what ``save`` wrote.
+        """Take over what ``save`` wrote, but for the schedule, which the recipe says.
+
+        It may be one of more epochs than that of the checkpoint.
 
         Raises:
             UserError: The file cannot be read or is no checkpoint of this package.
@@ -101,7 +103,6 @@ class State:
         if self.ema:
             self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.losses, self.history = state["step"], state["losses"], state["history"]
         self.seconds = state["seconds"]

@@ -160,7 +160,8 @@ class Trainer(ABC):
         """Train to the end, write the model and the result, and return the result."""
         path = self.folder / "result.json"
         result = self.world.from_leader(self._known(path))
-        if result:
+        # One of fewer epochs is left until these have ended, too.
+        if result and result["epochs"] >= self._loop_recipe.epochs:
             return dict(result)
         if self._config.tensorboard and self.world.leads:
             self._writer = _board(self.folder)
