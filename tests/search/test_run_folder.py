@@ -250,3 +250,11 @@ def test_a_password_is_neither_written_nor_shown(tmp_path):
         Study(url, SPACE, 0, name="shared", owner="me")
     assert "hunter2" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a?b=1", "h#a%20", "caf\udce9", "new\nline", "S:a@b"])
+def test_a_study_stands_in_its_folder_whatever_that_is_called(name, tmp_path):
+    search(tmp_path / name, Toy(), 2)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "study.db").stat().st_size > 0
+    assert search(tmp_path / name, Toy(), 3) == 1

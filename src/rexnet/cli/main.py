@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         rank = int(os.environ.get("RANK", 0))
         process = f"process {rank + 1}: " if rank else ""
-        print(f"rexnet: error: {process}{error}", file=sys.stderr)  # noqa: T201
+        _print_error(f"{process}{error}")
         return 2
     except KeyboardInterrupt:
         command = shlex.join([program(), *arguments])
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         _silence_stdout()
-        print(f"rexnet: error: {error}", file=sys.stderr)  # noqa: T201
+        _print_error(str(error))
         return 2
     return code
 
@@ -78,6 +78,11 @@ def parse(arguments: Sequence[str]) -> Namespace:
         raise UserError(explain(str(error), arguments, COMMANDS, parsers)) from None
     except UnicodeDecodeError as error:
         raise UserError(f"cannot read {' '.join(arguments)}: no text: {error}") from None
+
+
+def _print_error(message: str) -> None:
+    # A path may hold an end of line.
+    print(f"rexnet: error: {' '.join(message.splitlines())}", file=sys.stderr)  # noqa: T201
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import uuid
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rexnet import runs
 from rexnet.data.batches import statistics
@@ -131,7 +133,11 @@ def own_study(folder: Path) -> str:
             f"{study} is missing or empty, but {trials.name} has networks: it was damaged; bring "
             "it back, or start anew with another --out"
         )
-    return f"sqlite:///{study}"
+    if re.fullmatch(r"[\w ./:@+=,~-]+", str(study)):
+        return f"sqlite:///{study}"
+    # SQLite takes one of the two encodings back, what reads URLs the other.
+    path = quote(quote(os.fsencode(os.path.abspath(study))))
+    return f"sqlite:///file:{path}?uri=true"
 
 
 def mend_of(url: str, reason: str) -> str:
