@@ -160,6 +160,18 @@ def test_a_name_goes_to_runs_at_the_resolution_that_was_asked_for(here):
     assert record["resolution"] == 64
 
 
+def test_an_export_recorded_before_there_were_options_is_the_same(here):
+    write_network(here / "M")
+    export.run(config(out="E"))
+    record = json.loads((here / "E" / "export.json").read_text())
+    old = {k: v for k, v in record.items() if k not in ("opset", "dynamic", "half")}
+    (here / "E" / "export.json").write_text(json.dumps(old))
+    with pytest.raises(UserError, match=r"another configuration: .*half"):
+        export.run(config(out="E", half=True))
+    export.run(config(out="E"))
+    assert json.loads((here / "E" / "export.json").read_text())["half"] is False
+
+
 def a_wrong_weight(module):
     with torch.no_grad():
         weight = module.blocks[1].project.conv.weight
@@ -255,6 +267,16 @@ def test_a_folder_that_cannot_be_written_to_is_told(here):
             ["M", "--format", "executorch", "--int8", "--calibration", "T"],
             "for onnx and openvino, not for executorch",
         ),
+        (["M", "--format", "onnx", "--opset", "17"], "opset 17 must be from 18 to 23"),
+        (["M", "--format", "onnx", "--dynamic", "hight"], "'hight' is not one of batch, height, w"),
+        (["M", "--format", "openvino", "--opset", "20"], "--opset is for --format onnx, not for o"),
+        (["M", "--format", "openvino", "--dynamic", "width"], "--dynamic is for --format onnx"),
+        (["M", "--format", "executorch", "--half"], "--half is for --format onnx, not for execut"),
+        (
+            ["M", "--format", "onnx", "--half", "--int8", "--calibration", "T"],
+            "--half and --int8 are two files",
+        ),
+        (["D", "--format", "onnx", "--dynamic", "width"], "a detector, whose anchors are those of"),
         (["D", "--format", "onnx", "--int8", "--calibration", "T"], "not for detectors"),
         (["M", "--format", "onnx", "--int8", "--calibration", "T"], "classes that the model does"),
         (["M", "--format", "onnx", "--int8", "--calibration", "nowhere"], "nowhere"),

@@ -113,3 +113,16 @@ def test_stirring_leaves_the_model_as_it_is():
     assert not any(part.training for part in other.modules())
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize(
+    ("free", "sizes"),
+    [
+        ((), []),
+        (("height",), [(3, 65, 32), (3, 17, 32)]),
+        (("width",), [(3, 32, 17), (3, 32, 65)]),
+        (("height", "width"), [(3, 65, 17), (3, 17, 65)]),
+    ],
+)
+def test_other_sizes_are_odd_and_change_what_is_free(free, sizes):
+    assert parity.other_sizes(SIZE, free) == sizes

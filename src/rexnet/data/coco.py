@@ -70,7 +70,8 @@ class CocoImages:
         starts: Where those of each image start in ``truth``, shape (num_images + 1,).
         num_clipped: Boxes that reached over the edges and were cut.
         num_degenerate: Boxes that were left out as they have no area in the image.
-        remarks: What was read otherwise than it is written, or is doubtful, a line each.
+        remarks: What was read otherwise than it is written, or is worth knowing, a line each.
+        doubts: What looks wrong, a line each.
     """
 
     name: str
@@ -85,6 +86,7 @@ class CocoImages:
     num_clipped: int = 0
     num_degenerate: int = 0
     remarks: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -225,9 +227,11 @@ def read_coco(
         num_clipped=boxes.num_clipped,
         num_degenerate=len(boxes.degenerate),
     )
-    counted = _counts(result, values.num_texts)
-    remarks = (*remarks, *files.remarks, *doubts, *_twice(result, files.same), *counted)
-    return dataclasses.replace(result, remarks=remarks)
+    return dataclasses.replace(
+        result,
+        remarks=(*remarks, *files.remarks, *_counts(result, values.num_texts)),
+        doubts=(*doubts, *_twice(result, files.same), *_from_one(result)),
+    )
 
 
 def check_boxes(images: CocoImages) -> None:
@@ -302,11 +306,16 @@ def _counts(images: CocoImages, num_texts: int) -> tuple[str, ...]:
     """Return in words what has no boxes, and how many numbers are text."""
     bare = int((np.diff(images.starts) == 0).sum())
     told = [f"{bare:,} of {len(images):,} images have no boxes"] if bare else []
-    boxes_of = np.bincount(images.truth.labels, minlength=len(images.classes))
-    if images.category_ids[0] == 0 and not boxes_of[0] and boxes_of[1:].all() and boxes_of.any():
-        name = images.classes[0]
-        told.append(f"category 0 {name!r} has no boxes, all others have: do they count from 1?")
     return (*told, *([f"{num_texts:,} numbers stand there as text"] if num_texts else []))
+
+
+def _from_one(images: CocoImages) -> tuple[str, ...]:
+    """Return in words whether boxes seem to count categories from 1 that are counted from 0."""
+    boxes_of = np.bincount(images.truth.labels, minlength=len(images.classes))
+    if images.category_ids[0] or boxes_of[0] or not boxes_of[1:].all() or not boxes_of.any():
+        return ()
+    name = images.classes[0]
+    return (f"category 0 {name!r} has no boxes, all others have: do they count from 1?",)
 
 
 def _header(path: str) -> tuple[tuple[int, int], int]:

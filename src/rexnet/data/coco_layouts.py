@@ -91,6 +91,26 @@ def find_part(folder: str | Path, part: str, *, or_whole: bool = False) -> tuple
     raise UserError(_nothing(folder, part, list(whole)))
 
 
+def parts_in(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """Return where the annotations and the images of each part of a folder lie.
+
+    Returns:
+        Of ``train`` and ``val``, those that are there; ``all`` for annotations of no part; nothing
+        for a folder without annotations.
+
+    Raises:
+        UserError: It is not clear where those of a part are.
+    """
+    found = {}
+    for part, names in NAMES.items():
+        own = any((folder / path.format(part=part)).is_file() for path, _ in OWN)
+        if own or any(True for name in names for _ in _pairs(folder, name, OTHERS)):
+            found[part] = find_part(folder, part)
+    if not found and any(True for _ in _pairs(folder, "", WHOLE)):
+        found["all"] = find_part(folder, "train", or_whole=True)
+    return found
+
+
 def _nothing(folder: Path, part: str, whole: list[Path]) -> str:
     """Return in words that a part was not found, with what there is instead."""
     if whole:

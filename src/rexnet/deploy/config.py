@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rexnet.deploy.runtimes import RUNTIMES, by_format
-from rexnet.errors import UserError, check_ranges
+from rexnet.errors import UserError, check_ranges, closest
 
 if TYPE_CHECKING:
     RuntimeName = str
@@ -14,6 +14,12 @@ else:
     FormatName = Literal[tuple(by_format(RUNTIMES))]
 
 Precision = Literal["float32", "bfloat16", "float16"]
+
+OPSETS = (18, 23)
+"""The versions of ONNX's operators that torch writes and ONNX Runtime reads, both included."""
+
+AXES = ("batch", "height", "width")
+"""What can be free in a file in ONNX; the number of images always is."""
 
 GPU_BATCH = 64
 """Images of a call in the GPU column of Table A1."""
@@ -38,6 +44,10 @@ class ExportConfig:
         accept: With --int8: percentage points of top-1 that 8 bits may cost; a file that costs more
             is not kept.
         threads: Threads of all that is timed (default: those of torch).
+        opset: With onnx: the version of its operators, from 18 to 23 (default: torch's own).
+        dynamic: With onnx: sizes of the images that are free, height, width or both; the number of
+            images always is.
+        half: With onnx: weights and arithmetic in float16; images and outputs stay float32.
     """
 
     model: str
@@ -50,6 +60,9 @@ class ExportConfig:
     images: int = 256
     accept: float = 1.0
     threads: int | None = None
+    opset: int | None = None
+    dynamic: tuple[str, ...] = ()
+    half: bool = False
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -63,7 +76,27 @@ class ExportConfig:
         check_ranges(self, images=(1, 100_000, "100,000"))
         if not 0 <= self.accept <= 100:
             raise UserError(f"accept {self.accept:g} must be from 0 to 100 points of top-1")
-        check_ranges(self, threads=(1, 1024, "1,024"))
+        check_ranges(self, threads=(1, 1024, "1,024"), opset=OPSETS)
+        for axis in self._dynamic:
+            if axis not in AXES:
+                hint = closest(axis, AXES)
+                raise UserError(f"--dynamic {axis!r} is not one of {', '.join(AXES)}{hint}")
+        if self.int8 and self.format == "executorch":
+            raise UserError(f"--int8 is for onnx and openvino, not for {self.format}")
+        if self.int8 and self.half:
+            raise UserError("--half and --int8 are two files: export one after the other")
+        for name in ("opset", "dynamic", "half"):
+            if getattr(self, name) and self.format != "onnx":
+                raise UserError(f"--{name} is for --format onnx, not for {self.format}")
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Which of height and width are free."""
+        return tuple(axis for axis in AXES[1:] if axis in self._dynamic)
+
+    @property
+    def _dynamic(self) -> list[str]:
+        return [axis for word in self.dynamic for axis in word.split(",")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,6 +66,27 @@ def batches(size: tuple[int, int, int]) -> list[Array]:
     return [_noise(num_images, size, seed) for seed, num_images in enumerate(BATCHES)]
 
 
+def other_sizes(size: tuple[int, int, int], free: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return sizes of images to compare where height, width or both are free: odd ones, oblong.
+
+    Args:
+        size: Channels, height and width that a file was made at.
+        free: ``height``, ``width``, both or none.
+    """
+    if not free:
+        return []
+    # A file with free sizes takes 8 pixels and more.
+    sides = size[1] + 33 - size[1] % 2, max(8, size[1] // 2) | 1
+    return [
+        (
+            size[0],
+            height if "height" in free else size[1],
+            width if "width" in free else size[2],
+        )
+        for height, width in (sides, sides[::-1])
+    ]
+
+
 def compare(ours: Run, theirs: Run, images: Sequence[Array]) -> Parity:
     """Compare what two runtimes make of batches of images, of at least two images together.
 

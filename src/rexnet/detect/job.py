@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def run(
     config: DetectTrainConfig,
     on_progress: OnProgress,
     heads: Mapping[str, type[Detector]] = HEADS,
-    on_remark: Callable[[str], None] = lambda remark: None,
+    on_survey: OnSurvey = ignore,
 ) -> dict[str, Any]:
     """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
 
@@ -46,7 +46,7 @@ def run(
         config: What to train.
         on_progress: Called while images are checked, and after every step.
         heads: The heads that a recipe may name.
-        on_remark: Called with what is odd about the annotations, before anything else is done.
+        on_survey: Called with what the images are, before anything is trained.
 
     Raises:
         UserError: The config, the data, the weights or the run folder cannot be used, or the loss
@@ -56,15 +56,7 @@ def run(
     recipe = recipe.from_scratch() if config.from_scratch else recipe
     check(recipe.head, heads)
     make_trainer = partial(_DetectorTrainer, config, heads[recipe.head], on_progress)
-
-    def opened() -> tuple[CocoImages, CocoImages]:
-        parts = open_parts(config)
-        for part in parts:
-            for remark in part.remarks:
-                on_remark(f"{part.name}: {remark}")
-        return parts
-
-    return train(config, recipe, opened, make_trainer, on_progress)
+    return train(config, recipe, partial(open_parts, config), make_trainer, on_progress, on_survey)
 
 
 def open_parts(config: DetectTrainConfig) -> tuple[CocoImages, CocoImages]:

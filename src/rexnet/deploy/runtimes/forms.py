@@ -1,5 +1,7 @@
 """The form of a model in which runtimes compute its file fastest."""
 
+import copy
+
 from torch import Tensor, nn
 
 from rexnet.detect.detector import Detector
@@ -30,3 +32,16 @@ class PlainOutputs(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images (N, 3, resolution, resolution) to the detector's ``outputs``."""
         return tuple(self.detector(x))
+
+
+class Halved(nn.Module):
+    """A copy of a module that computes in float16, from float32 and to float32."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(module).half()
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Map images (N, channels, height, width) to the outputs of the module."""
+        found = self.module(x.half())
+        return found.float() if isinstance(found, Tensor) else tuple(y.float() for y in found)
