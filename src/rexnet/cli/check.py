@@ -5,6 +5,7 @@ import json
 from jsonargparse import ArgumentParser, Namespace
 
 from rexnet.cli.arguments import Command
+from rexnet.cli.made import print_survey
 
 
 def add_check(parser: ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def check(arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps(found.to_json()))  # noqa: T201
     else:
-        plain_console().print("\n".join(found.lines()), soft_wrap=True)
+        print_survey(plain_console(), found)
     return int(bool(found.wrong))
 
 

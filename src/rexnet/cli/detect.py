@@ -1,6 +1,5 @@
 """``rexnet detect train``, ``validate`` and ``predict``."""
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rexnet import runs
 from rexnet.cli import lookup
 from rexnet.cli.arguments import Command, add_config, config_of
-from rexnet.cli.made import outcome_of, print_next, print_paths
+from rexnet.cli.made import outcome_of, print_next, print_paths, print_survey
 from rexnet.cli.predict import add_images, check_images, images_of, tell
 from rexnet.cli.train import print_left_out, trained
 from rexnet.data.coco_layouts import find_part
@@ -75,12 +74,6 @@ def train(arguments: Namespace) -> None:
     print_next(console, (("detect", "validate", folder), ("detect", "predict", folder, "IMAGE...")))
 
 
-def _print_remark(console: "Console", remark: str) -> None:
-    """Say what is odd about annotations, in the process that leads."""
-    if os.environ.get("RANK", "0") == "0":
-        console.print(remark, soft_wrap=True)
-
-
 def _print_boxes_left_out(console: "Console", result: dict[str, Any]) -> None:
     """Say how many boxes were cut or left out."""
     parts = zip(("train", "val"), result["num_clipped"], result["num_degenerate"], strict=True)
@@ -111,7 +104,7 @@ def validate(arguments: Namespace) -> None:
     console = plain_console()
     with Bar(console, "validating") as bar:
         validated, failed = outcome_of(
-            lambda: run(config, bar.update, partial(_print_remark, console))
+            lambda: run(config, bar.update, partial(print_survey, console))
         )
     result, images, folder = validated.result, validated.images, validated.folder
     if not failed:

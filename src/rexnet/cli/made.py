@@ -1,4 +1,4 @@
-"""What a verb tells at its end: what it made, and the commands that go on from there."""
+"""What verbs tell alike: what images are, what was made, the commands that go on from there."""
 
 import os
 import shlex
@@ -13,6 +13,8 @@ from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from rexnet.data.survey import Survey
 
 
 T = TypeVar("T")
@@ -31,6 +33,11 @@ def print_paths(console: "Console", title: str, paths: Sequence[Path]) -> None:
     console.print(title)
     for path in paths:
         console.print(f"  {path}", soft_wrap=True)
+
+
+def print_survey(console: "Console", found: "Survey") -> None:
+    """Say what images are, and what looks wrong with them."""
+    console.print("\n".join(found.lines()), soft_wrap=True)
 
 
 def print_next(console: "Console", commands: Sequence[Sequence[str | Path]]) -> None:

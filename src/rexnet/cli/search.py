@@ -1,12 +1,13 @@
 """``rexnet search``, ``report`` and ``fit``."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
 from rexnet.cli.arguments import Command, add_config, config_of
-from rexnet.cli.made import print_next, print_paths, print_spec
+from rexnet.cli.made import print_next, print_paths, print_spec, print_survey
 from rexnet.cli.stopwatch import clock_of, print_short_list
 from rexnet.cli.train import print_left_out
 from rexnet.data.sources import check_source
@@ -37,7 +38,7 @@ def search(arguments: Namespace) -> None:
         clock = None
         if config.budget.latency:
             clock = clock_of(config.budget.latency, bar, console)
-        num_new = job.run(config, bar.update, clock)
+        num_new = job.run(config, bar.update, clock, on_survey=partial(print_survey, console))
     if num_new == 0:
         console.print(f"The search in {config.out} is done; nothing was left to train.")
     folder = Path(config.out)

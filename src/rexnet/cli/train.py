@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rexnet import runs
 from rexnet.cli import lookup
 from rexnet.cli.arguments import Command, add_config, config_of
-from rexnet.cli.made import outcome_of, print_next, print_paths
+from rexnet.cli.made import outcome_of, print_next, print_paths, print_survey
 from rexnet.cli.predict import add_images, check_images, images_of, tell
 from rexnet.data.sources import check_source
 from rexnet.errors import UserError
@@ -81,7 +82,8 @@ def trained(
             f"that of one of {epochs}."
         )
     with Bar(console, "training", opening) as bar:
-        result = run(config, bar.update if leads else lambda progress: None)
+        on_progress = bar.update if leads else lambda progress: None
+        result = run(config, on_progress, on_survey=partial(print_survey, console))
     return result if leads else None
 
 
@@ -111,7 +113,9 @@ def validate(arguments: Namespace) -> None:
 
     console = plain_console()
     with Bar(console, "validating") as bar:
-        validated, failed = outcome_of(lambda: run(config, bar.update))
+        validated, failed = outcome_of(
+            lambda: run(config, bar.update, partial(print_survey, console))
+        )
     evaluation = validated.evaluation
     rows = []
     for row in evaluation.per_class(validated.classes):

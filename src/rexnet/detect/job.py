@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rexnet import runs
 from rexnet.data.coco import CocoImages, aligned, check_boxes, read_coco
 from rexnet.data.coco_layouts import find_part
+from rexnet.data.survey import OnSurvey, ignore
 from rexnet.detect import recipe as recipes
 from rexnet.detect.backbone import create_backbone
 from rexnet.detect.config import DetectTrainConfig
@@ -29,8 +30,9 @@ from rexnet.nn.sources import resolve
 from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 from rexnet.train.distributed import World, resolved_precision
+from rexnet.train.images import Data
 from rexnet.train.loop import Batch
-from rexnet.train.run_folder import Data, held_preprocessing
+from rexnet.train.run_folder import held_preprocessing
 from rexnet.train.trainer import Trainer, train
 
 

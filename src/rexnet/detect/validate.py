@@ -1,6 +1,6 @@
 """The validation and the prediction job of detectors."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,10 @@ from torch import Tensor
 from rexnet.data.coco import CocoImages, aligned, check_boxes, read_coco
 from rexnet.data.coco_layouts import find_part
 from rexnet.data.corrupt import checked
+from rexnet.data.findings import Seen, surveyed
 from rexnet.data.loader import counted, evaluation_batches, stacked
 from rexnet.data.named import Unread, in_batches
+from rexnet.data.survey import OnSurvey, ignore
 from rexnet.detect.config import DetectValidateConfig
 from rexnet.detect.detector import Detections, Detector
 from rexnet.detect.evaluate import average_precision, detect
@@ -26,7 +28,8 @@ from rexnet.nn.weights import digest
 from rexnet.runs.progress import OnProgress, counting
 from rexnet.train.config import num_readers
 from rexnet.train.distributed import joined
-from rexnet.train.run_folder import examined, opened_validation, settings_of
+from rexnet.train.images import examined
+from rexnet.train.run_folder import opened_validation, settings_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,14 +50,14 @@ class Validated:
 def validate(
     config: DetectValidateConfig,
     on_progress: OnProgress,
-    on_remark: Callable[[str], None] = lambda remark: None,
+    on_survey: OnSurvey = ignore,
 ) -> Validated:
     """Evaluate a detector and write ``result.json``, ``classes.jsonl`` and ``detections.json``.
 
     Args:
         config: What to evaluate.
         on_progress: Called while images are checked, and again while they are evaluated.
-        on_remark: Called with what is odd about the annotations, before anything else is done.
+        on_survey: Called with what the images are, before they are evaluated.
 
     Raises:
         UserError: The detector or the data cannot be had or do not belong together, or the folder
@@ -65,8 +68,6 @@ def validate(
     images = read_coco(annotations, folder_of_images, skip_degenerate=config.skip_corrupt)
     images = aligned(images, model.classes, model.category_ids)
     check_boxes(images)
-    for remark in images.remarks:
-        on_remark(f"{images.name}: {remark}")
     identity = {
         "model": {"backbone": model.backbone.name},
         "weights": digest(model),
@@ -78,6 +79,9 @@ def validate(
         folder = world.from_leader(place)
         on_read = counting(on_progress, "images", line=False)
         seen = examined(images, world, on_read)
+        if world.leads:
+            told = Seen(title="val", images=images, examined=seen, skipped=config.skip_corrupt)
+            on_survey(surveyed([told]))
         images, _ = checked(images, seen, config.skip_corrupt)
         batches = evaluation_batches(
             DetectionSamples(images, model.preprocessing, augment=False),
@@ -88,8 +92,7 @@ def validate(
             pin_memory=world.device.type == "cuda",
         )
         model.to(memory_format=torch.channels_last).to(world.device)
-        told = counted(batches, len(images), on_read)
-        rows = detect(model, images, told, world)
+        rows = detect(model, images, counted(batches, len(images), on_read), world)
         found = average_precision(images, rows) if world.leads else None
         result = world.from_leader(found)
         validated = Validated(images=images, result=result, folder=folder)

@@ -107,7 +107,7 @@ def _harmless() -> list[Any]:
     makers = [(scalar, f"{module}.scalar") for module in NUMPY]
     makers += [(array, f"{module}._reconstruct") for module in NUMPY]
     dtypes = [kind for kind in vars(np.dtypes).values() if isinstance(kind, type)]
-    containers = [
+    containers: list[tuple[Any, str]] = [
         (lambda *_: OrderedDict(), "collections.defaultdict"),
         (lambda *_: [], "collections.deque"),
     ]

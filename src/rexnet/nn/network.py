@@ -99,14 +99,14 @@ class Network(nn.Module):
             x: That output, or all that ``forward_features`` gives, of which it is the last.
             pre_logits: Return what the classifier would be given: (N, num_features).
         """
-        x = x if isinstance(x, Tensor) else x[max(x)]
+        last: Tensor = x if isinstance(x, Tensor) else x[max(x)]
         if self.penultimate is not None:
-            x = self.penultimate_act(self.penultimate(x))
-        x = x.mean((2, 3))
+            last = self.penultimate_act(self.penultimate(last))
+        last = last.mean((2, 3))
         if self.hidden is not None and self.hidden_norm is not None:
-            x = self.hidden_act(self.hidden_norm(self.hidden(x)))
-        x = self.dropout(x)
-        return x if pre_logits else self.classifier(x)
+            last = self.hidden_act(self.hidden_norm(self.hidden(last)))
+        last = self.dropout(last)
+        return last if pre_logits else self.classifier(last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, channels, H, W) to logits (N, num_classes)."""

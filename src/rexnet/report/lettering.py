@@ -18,7 +18,7 @@ LAST_RESORT = "Last Resort"
 """How the family begins that has a square for every character."""
 
 
-def lettered(names: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+def lettered(names: Sequence[str]) -> tuple[list[str], dict[Any, Any]]:
     """Return names as a figure shows them, and the style that has the fonts for it.
 
     A name for which this machine has no font is its number among the names, from 0.
@@ -31,7 +31,7 @@ def lettered(names: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     return shown, style
 
 
-def titled(title: str) -> tuple[str, dict[str, Any]]:
+def titled(title: str) -> tuple[str, dict[Any, Any]]:
     """Return a title as a figure shows it, and the style that has the fonts for it.
 
     A character for which this machine has no font is replaced.
@@ -56,7 +56,7 @@ def as_text(name: str) -> str:
     return " ".join(SURROGATES.sub(UNKNOWN, name).split())
 
 
-def _style(text: str) -> tuple[dict[str, Any], set[str]]:
+def _style(text: str) -> tuple[dict[Any, Any], set[str]]:
     """Return the style with fonts for a text, and the characters that they have."""
     known = set(_characters(findfont(FontProperties())))
     families = list(rcParams["font.family"])

@@ -8,8 +8,9 @@ from typing import Any
 from rexnet import runs
 from rexnet.data import in_memory
 from rexnet.data.sources import check_apart
+from rexnet.data.survey import OnSurvey, ignore
 from rexnet.latency import Clock, Limit
-from rexnet.runs.progress import Estimate, OnProgress, Progress, time_left
+from rexnet.runs.progress import Estimate, OnProgress, Progress, counting, time_left
 from rexnet.search import short_list
 from rexnet.search.candidates.evaluator import Evaluator, trainer
 from rexnet.search.config import SearchConfig
@@ -33,6 +34,7 @@ def run(
     on_progress: OnProgress,
     clock: Clock | None = None,
     *,
+    on_survey: OnSurvey = ignore,
     evaluate: Evaluate | None = None,
     make_executor: MakeExecutor | None = None,
     sampler: Sampler = DEFAULT,
@@ -43,6 +45,7 @@ def run(
     Args:
         config: The search.
         on_progress: Called about twice a second while networks are trained.
+        on_survey: Called with what the images are, before anything is trained.
         clock: What measures networks, for a config with a budget of time.
         evaluate: What evaluates candidates; by default they are trained on the data.
         make_executor: What they are evaluated by; by default what the config names.
@@ -56,7 +59,13 @@ def run(
     protocol = config.protocol()
     if Path(config.data).is_dir():
         check_apart(config.out, Path(config.data))
-    image_set = in_memory.load(config.data, config.resolution, skip_corrupt=config.skip_corrupt)
+    image_set = in_memory.load(
+        config.data,
+        config.resolution,
+        skip_corrupt=config.skip_corrupt,
+        on_read=counting(on_progress, "images looked at", last=0.0, line=False),
+        on_survey=on_survey,
+    )
     space = Space(
         num_blocks=config.blocks or 0,
         num_classes=len(image_set.classes),

@@ -15,6 +15,10 @@ WORKERS = (0, 256)
 """Fewest and most processes that read images."""
 
 
+MARK = "train.json"
+"""The file in a run folder that says what makes two trainings the same."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Train a network by a recipe; the same command goes on with a training that was stopped.

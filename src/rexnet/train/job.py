@@ -14,6 +14,7 @@ from rexnet import cost
 from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages
 from rexnet.data.sources import check_apart, open_images
+from rexnet.data.survey import OnSurvey, ignore
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
 from rexnet.nn.create import create_model
 from rexnet.nn.fast.training import Fused, can_fuse
@@ -26,18 +27,22 @@ from rexnet.train import recipe as recipes
 from rexnet.train.config import TrainConfig
 from rexnet.train.distributed import World, resolved_precision
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
+from rexnet.train.images import Data
 from rexnet.train.loop import Batch
 from rexnet.train.recipe import Recipe
-from rexnet.train.run_folder import Data, held_preprocessing
+from rexnet.train.run_folder import held_preprocessing
 from rexnet.train.trainer import Trainer, train
 
 
-def run(config: TrainConfig, on_progress: OnProgress) -> dict[str, Any]:
+def run(
+    config: TrainConfig, on_progress: OnProgress, on_survey: OnSurvey = ignore
+) -> dict[str, Any]:
     """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
 
     Args:
         config: What to train.
         on_progress: Called while images are checked, and after every step.
+        on_survey: Called with what the images are, before anything is trained.
 
     Raises:
         UserError: The config, the data, the weights or the run folder cannot be used, or the loss
@@ -55,7 +60,7 @@ def run(config: TrainConfig, on_progress: OnProgress) -> dict[str, Any]:
     # What is out of range is told before images are decoded.
     augmentation_of(recipe)
     make_trainer = partial(_Classifier, config, on_progress)
-    return train(config, recipe, open_parts, make_trainer, on_progress)
+    return train(config, recipe, open_parts, make_trainer, on_progress, on_survey)
 
 
 class _Classifier(Trainer):

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from rexnet import runs
 from rexnet.data.image_sets import C
 from rexnet.data.loader import Samples, TrainingBatches, evaluation_batches
+from rexnet.data.survey import OnSurvey
 from rexnet.errors import UserError
 from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
-from rexnet.train.config import num_readers
+from rexnet.train.config import MARK, num_readers
 from rexnet.train.distributed import World, joined, resolved_precision
+from rexnet.train.images import Data, sound
 from rexnet.train.loop import Batch, Loop, Task
 from rexnet.train.recipe import LoopRecipe
-from rexnet.train.run_folder import MARK, Data, failures, opened, sound
+from rexnet.train.run_folder import failures, opened
 from rexnet.train.state import make_optimizer
 
 R = TypeVar("R", bound=LoopRecipe)
@@ -32,6 +34,7 @@ def train(
     open_parts: Callable[[], tuple[C, C]],
     make_trainer: "Callable[[R, Data[C], World], Trainer]",
     on_progress: OnProgress,
+    on_survey: OnSurvey,
 ) -> dict[str, Any]:
     """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
 
@@ -41,6 +44,7 @@ def train(
         open_parts: Gives the images to train on and those to evaluate on.
         make_trainer: From the recipe, sound images and the processes to a model in training.
         on_progress: Called while images are checked.
+        on_survey: Called with what the images are, before anything is trained.
 
     Raises:
         UserError: The data, the model or the run folder cannot be used, or the loss became
@@ -53,7 +57,7 @@ def train(
         # An optimiser that timm does not know, too, is told before images are decoded.
         resolved_precision(recipe.precision, world.device)
         make_optimizer(nn.Linear(1, 1), dataclasses.replace(recipe, layer_decay=1.0))
-        data = sound(open_parts(), folder, world, config.skip_corrupt, on_progress)
+        data = sound(open_parts(), folder, world, config.skip_corrupt, on_progress, on_survey)
         size = min(recipe.batch_size, len(data.train))
         recipe = dataclasses.replace(recipe, batch_size=size)
         trainer = make_trainer(recipe, data, world)

@@ -17,11 +17,13 @@ from rexnet.data import in_memory
 from rexnet.data.corrupt import checked, refuse, unusable
 from rexnet.data.division import are_of_one, without_corrupt
 from rexnet.data.examine import Examined
+from rexnet.data.findings import Seen, surveyed
 from rexnet.data.folders import composed, is_class_folder
 from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages, counted, evaluation_batches, stacked
 from rexnet.data.named import Unread, in_batches
 from rexnet.data.sources import open_folder, open_images
+from rexnet.data.survey import OnSurvey, ignore
 from rexnet.data.transforms import evaluation_transform
 from rexnet.errors import UserError, not_lost
 from rexnet.nn.create import create_model
@@ -34,13 +36,8 @@ from rexnet.runs.progress import OnProgress, counting
 from rexnet.train.config import ValidateConfig, num_readers
 from rexnet.train.distributed import joined
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
-from rexnet.train.run_folder import (
-    examined,
-    held_out_before,
-    opened_validation,
-    settings_of,
-    validated_on,
-)
+from rexnet.train.images import examined, held_out_before
+from rexnet.train.run_folder import opened_validation, settings_of, validated_on
 
 PREDICTED = 32
 """Images that are predicted at a time."""
@@ -56,12 +53,15 @@ class Validated:
     folder: Path
 
 
-def validate(config: ValidateConfig, on_progress: OnProgress) -> Validated:
+def validate(
+    config: ValidateConfig, on_progress: OnProgress, on_survey: OnSurvey = ignore
+) -> Validated:
     """Evaluate a model and write ``result.json`` and ``classes.jsonl``.
 
     Args:
         config: What to evaluate.
         on_progress: Called while images are checked, and again while they are evaluated.
+        on_survey: Called with what the images are, before they are evaluated.
 
     Raises:
         UserError: The model, the weights or the data cannot be had or do not belong together, or
@@ -82,7 +82,8 @@ def validate(config: ValidateConfig, on_progress: OnProgress) -> Validated:
     with joined(config.device) as world, opened if world.leads else nullcontext(Path()) as place:
         folder = world.from_leader(place)
         on_read = counting(on_progress, "images", line=False)
-        images = _sound(config, parts, chosen, partial(examined, world=world, on_progress=on_read))
+        look = partial(examined, world=world, on_progress=on_read)
+        images = _sound(config, parts, chosen, look, on_survey if world.leads else ignore)
         readers = num_readers(
             config.workers, world.device.type, world.size, from_files=isinstance(images, FileImages)
         )
@@ -267,6 +268,7 @@ def _sound(
     parts: tuple[Images, ...],
     chosen: int,
     look: Callable[[Images], Examined],
+    on_survey: OnSurvey,
 ) -> Images:
     """Return the chosen part without corrupt images; what is held out is so as in a training.
 
@@ -274,6 +276,8 @@ def _sound(
         UserError: Images are corrupt and not to be skipped.
     """
     images, seen = parts[chosen], look(parts[chosen])
+    part = Seen(title="val", images=images, examined=seen, skipped=config.skip_corrupt)
+    on_survey(surveyed([part]))
     if len(parts) == 1:
         return checked(images, seen, config.skip_corrupt)[0]
     if not config.skip_corrupt:

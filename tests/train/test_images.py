@@ -16,7 +16,7 @@ from rexnet.data.sources import open_images
 from rexnet.train import job
 from rexnet.train.config import ValidateConfig
 from rexnet.train.distributed import World, joined
-from rexnet.train.run_folder import examined, sound
+from rexnet.train.images import examined, sound
 from rexnet.train.validate import validate
 
 ONE = (*QUICK, "epochs=1")
