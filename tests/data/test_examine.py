@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from photographs import PIXELS, picture, write_classes, write_splits
+from photographs import PIXELS, picture, refusal, write_classes, write_splits
 from PIL import Image
 
 from rexnet.data.decode import shown
@@ -118,7 +118,7 @@ def write_images(folder, pictures):
     """Write pictures, each an image and how it is saved or a file's content, each of a class."""
     for number, (image, suffix, options) in enumerate(pictures):
         path = folder / str(number) / f"photo{suffix}"
-        path.parent.mkdir()
+        path.parent.mkdir(parents=True)
         if isinstance(image, bytes):
             path.write_bytes(image)
         else:
@@ -258,3 +258,34 @@ def test_damaged_images_have_no_facts(tmp_path):
     found = examine(images, ignore)
     assert found.damage == dict.fromkeys(range(2), "cannot identify image file")
     assert not any(getattr(found, name).any() for name in ("sizes", "flat", "digests"))
+
+
+def huge(width, height):
+    """Return the content of a JPEG whose header claims another size."""
+    content = bytearray(jpeg(picture(3)))
+    place = content.index(b"\xff\xc0") + 5
+    content[place : place + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(content)
+
+
+def test_images_of_too_many_pixels_name_the_option_that_lets_them_pass(tmp_path):
+    small, content = picture(3, 100), huge(20_000, 9_000)
+    images = write_images(tmp_path, [(content, ".jpg", {}), (small, ".png", {})])
+    told = "20,000 x 9,000 pixels are more than --max-megapixels 179"
+    assert damage(images) == {0: told}
+    found = examine(images.limited(180), ignore)
+    assert found.damage == {}
+    assert found.sizes.tolist() == [[20_000, 9_000], [100, 110]]
+    message = refusal(images.read, 0)
+    assert message == f"corrupt image {images.where(0)}: {told}; repair or remove it"
+    many = write_images(tmp_path / "more", [(picture(3, 1100), ".png", {}), (small, ".png", {})])
+    assert damage(many) == {}
+    assert list(damage(many.limited(1))) == [0]
+
+
+def test_pillows_own_limit_is_none_of_ours_and_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    images = write_images(tmp_path, [(picture(3, n), ".png", {}) for n in (64, 90, 200)])
+    assert damage(images) == {}
+    assert images.read(2).size == (200, 210)
+    assert Image.MAX_IMAGE_PIXELS == 5000

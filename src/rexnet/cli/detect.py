@@ -13,6 +13,7 @@ from rexnet.cli.made import outcome_of, print_next, print_paths, print_survey
 from rexnet.cli.predict import add_images, check_images, images_of, tell
 from rexnet.cli.train import print_left_out, trained
 from rexnet.data.coco_layouts import find_part
+from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.detect.config import DetectTrainConfig, DetectValidateConfig, detector_in
 from rexnet.errors import UserError
 
@@ -131,6 +132,12 @@ def add_predict(parser: ArgumentParser) -> None:
     add_images(parser)
     parser.add_argument("--score", type=float, default=0.3, help="The lowest score to be told")
     parser.add_argument("--out", type=str | None, help="A folder for pictures with the boxes")
+    parser.add_argument(
+        "--max_megapixels",
+        type=int,
+        default=MAX_MEGAPIXELS,
+        help="Most millions of pixels of an image file",
+    )
     parser.add_argument("--json", action="store_true", help="Print a JSON object an image")
 
 
@@ -159,7 +166,7 @@ def predict(arguments: Namespace) -> int:
         picture = f" ({row['picture']})" if "picture" in row else ""
         return f"{row['image']}: {told or 'nothing found'}{picture}"
 
-    found = run(load_detector(arguments.detector), files, arguments.score)
+    found = run(load_detector(arguments.detector), files, arguments.score, arguments.max_megapixels)
     return tell(found, len(files), row, None if arguments.json else words)
 
 

@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print_anything()
     # It warns of a HOME that it may not write to, and of fonts that it makes a list of.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    # Of oddities in images that do no harm, such as EXIF it cannot read.
+    warnings.filterwarnings("ignore", module="PIL")
     try:
         with _terminated_as_by_ctrl_c():
             code = run(COMMANDS, parse(arguments))

@@ -13,6 +13,7 @@ from rexnet.cli import lookup
 from rexnet.cli.arguments import Command, add_config, config_of
 from rexnet.cli.made import outcome_of, print_next, print_paths, print_survey
 from rexnet.cli.predict import add_images, check_images, images_of, tell
+from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.data.sources import check_source
 from rexnet.errors import UserError
 from rexnet.nn.sources import find_trained
@@ -148,6 +149,12 @@ def add_predict(parser: ArgumentParser) -> None:
     add_images(parser)
     parser.add_argument("--weights", type=str | None, help="As in training")
     parser.add_argument("--top", type=int, default=5, help="Classes to name")
+    parser.add_argument(
+        "--max_megapixels",
+        type=int,
+        default=MAX_MEGAPIXELS,
+        help="Most millions of pixels of an image file",
+    )
     parser.add_argument("--json", action="store_true", help="Print a JSON object an image")
 
 
@@ -170,7 +177,7 @@ def predict(arguments: Namespace) -> int:
         return f"{row['image']}: {', '.join(told)}"
 
     model = trained(arguments.model, arguments.weights)
-    found = run(model, files, arguments.top)
+    found = run(model, files, arguments.top, arguments.max_megapixels)
     return tell(found, len(files), row, None if arguments.json else words)
 
 

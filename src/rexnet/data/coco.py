@@ -23,7 +23,7 @@ from rexnet.data.annotations import (
     read_entries,
     refuse,
 )
-from rexnet.data.decode import read_upright
+from rexnet.data.decode import MAX_MEGAPIXELS, read_upright
 from rexnet.data.image_names import find_files
 from rexnet.errors import UserError
 
@@ -70,6 +70,7 @@ class CocoImages:
         starts: Where those of each image start in ``truth``, shape (num_images + 1,).
         num_clipped: Boxes that reached over the edges and were cut.
         num_degenerate: Boxes that were left out as they have no area in the image.
+        max_megapixels: Most millions of pixels of a file.
         remarks: What was read otherwise than it is written, or is worth knowing, a line each.
         doubts: What looks wrong, a line each.
     """
@@ -85,6 +86,7 @@ class CocoImages:
     starts: NDArray[np.int64]
     num_clipped: int = 0
     num_degenerate: int = 0
+    max_megapixels: int = MAX_MEGAPIXELS
     remarks: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
 
@@ -108,7 +110,7 @@ class CocoImages:
         Raises:
             UserError: The file cannot be decoded, or has another shape than its entry says.
         """
-        picture = read_upright(self.where(index))
+        picture = read_upright(self.where(index), self.max_megapixels)
         width, height = self.sizes[index].tolist()
         if abs(math.log(picture.width * height / (picture.height * width))) > MAX_STRETCH:
             raise UserError(
@@ -156,6 +158,10 @@ class CocoImages:
         for array in arrays:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
+
+    def limited(self, max_megapixels: int) -> "CocoImages":
+        """Return the same with another limit of the pixels of a file."""
+        return dataclasses.replace(self, max_megapixels=max_megapixels)
 
     def without(self, indices: Iterable[int]) -> "CocoImages":
         """Return the same without some images."""

@@ -1,7 +1,9 @@
 """What files hold: pictures."""
 
 import io
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,12 @@ TURNS = {
 BITS_PER_SAMPLE, PHOTOMETRIC = 0x0102, 0x0106
 """TIFF tags: how many bits a value has, and what it means: 0 where white is zero."""
 
+MAX_MEGAPIXELS = 179
+"""The millions of pixels of an image from which it is refused, if no other limit is asked for."""
+
+LIMIT = threading.Lock()
+"""Held while Pillow's own limit is away, which is one for all threads."""
+
 DRAFT = 256
 """The shorter side, in pixels, from which a draft of a JPEG is an eighth of its size."""
 
@@ -56,8 +64,12 @@ class Shown:
     faint: bool
 
 
-def read_upright(path: str | Path) -> "Image":
+def read_upright(path: str | Path, max_megapixels: int | None = MAX_MEGAPIXELS) -> "Image":
     """Return the picture in a file as a viewer shows it: RGB, upright, on white.
+
+    Args:
+        path: The file.
+        max_megapixels: As that of ``shown``.
 
     Raises:
         UserError: The file cannot be read or decoded; it is named.
@@ -67,12 +79,14 @@ def read_upright(path: str | Path) -> "Image":
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     try:
-        return shown(content).picture
+        return shown(content, max_megapixels=max_megapixels).picture
     except ValueError as error:
         raise UserError(f"corrupt image {path}: {error}; repair or remove it") from None
 
 
-def shown(content: bytes, *, draft: bool = False) -> Shown:
+def shown(
+    content: bytes, *, draft: bool = False, max_megapixels: int | None = MAX_MEGAPIXELS
+) -> Shown:
     """Return the picture in a file as a viewer shows it.
 
     It is turned as EXIF or XMP says, or left as it is where they cannot be read. What is
@@ -82,28 +96,56 @@ def shown(content: bytes, *, draft: bool = False) -> Shown:
     Args:
         content: The content of the file; of a path Pillow would turn some TIFFs wrongly.
         draft: Decode a large JPEG to an eighth of its size: all of it is read, in less time.
+        max_megapixels: Most millions of pixels; None for any number.
 
     Raises:
-        ValueError: It cannot be decoded, or has values that no picture has; the message is the
-            reason alone.
+        ValueError: It cannot be decoded, is too large, or has values that no picture has; the
+            message is the reason alone.
     """
     from PIL import Image
 
+    too_large = Image.DecompressionBombError, Image.DecompressionBombWarning
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            size = picture.size
-            if draft and min(size) >= DRAFT:
-                picture.draft("RGB", (1, 1))
-            picture.load()
-            tags = getattr(picture, "tag_v2", {})
-            upright, is_turned = _upright(picture)
-            narrow, faint = upright, False
-            if upright.mode == "F" or upright.mode.startswith("I"):
-                narrow, faint = _narrowed(upright, tags)
-            opaque, transparent = _on_white(narrow)
+        try:
+            return _shown(content, draft, max_megapixels)
+        except too_large:
+            with _pillows_limit_away():
+                return _shown(content, draft, max_megapixels)
     except Exception as error:  # noqa: BLE001
         # Of damaged files Pillow raises nearly everything: struct.error, KeyError, TypeError.
         raise ValueError(_reason(error)) from None
+
+
+@contextmanager
+def _pillows_limit_away() -> Iterator[None]:
+    from PIL import Image
+
+    with LIMIT:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _shown(content: bytes, draft: bool, max_megapixels: int | None) -> Shown:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as picture:
+        size = picture.size
+        if max_megapixels is not None and size[0] * size[1] > max_megapixels * 10**6:
+            raise ValueError(
+                f"{size[0]:,} x {size[1]:,} pixels are more than --max-megapixels {max_megapixels}"
+            )
+        if draft and min(size) >= DRAFT:
+            picture.draft("RGB", (1, 1))
+        picture.load()
+        tags = getattr(picture, "tag_v2", {})
+        upright, is_turned = _upright(picture)
+        narrow, faint = upright, False
+        if upright.mode == "F" or upright.mode.startswith("I"):
+            narrow, faint = _narrowed(upright, tags)
+        opaque, transparent = _on_white(narrow)
     return Shown(
         picture=opaque,
         size=size[::-1] if is_turned else size,

@@ -144,7 +144,7 @@ def _look_at_files(images: Checkable, indices: Sequence[int]) -> Examined:
         try:
             with open(images.where(index), "rb") as file:
                 content = file.read()
-            _look_at(content, found, place)
+            _look_at(content, images.max_megapixels, found, place)
         except OSError as error:
             found.damage[place] = error.strerror or str(error)
         except ValueError as error:
@@ -152,19 +152,19 @@ def _look_at_files(images: Checkable, indices: Sequence[int]) -> Examined:
     return found
 
 
-def _look_at(content: bytes, found: Examined, place: int) -> None:
+def _look_at(content: bytes, max_megapixels: int, found: Examined, place: int) -> None:
     """Write down what an image is.
 
     Raises:
         ValueError: It is damaged; the message is the reason.
     """
-    image = shown(content, draft=True)
+    image = shown(content, draft=True, max_megapixels=max_megapixels)
     if damage := jpeg_damage(content):
         raise ValueError(damage)
     is_flat = _is_flat(image.picture)
     if is_flat and image.picture.size != image.size:
         # Fine patterns are flat in a draft.
-        is_flat = _is_flat(shown(content).picture)
+        is_flat = _is_flat(shown(content, max_megapixels=None).picture)
     found.sizes[place] = image.size
     found.flat[place] = is_flat
     found.faint[place] = image.faint

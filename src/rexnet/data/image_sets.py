@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rexnet.data.decode import read_upright
+from rexnet.data.decode import MAX_MEGAPIXELS, read_upright
 from rexnet.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,6 +58,15 @@ class ArrayImages:
         kept = _others(len(self), indices)
         return replace(self, labels=self.labels[kept], images=self.images[kept])
 
+    @property
+    def max_megapixels(self) -> int:
+        """Most millions of pixels of a file; here there are none."""
+        return MAX_MEGAPIXELS
+
+    def limited(self, max_megapixels: int) -> "ArrayImages":
+        """Return the same: a limit is for files."""
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
@@ -86,6 +95,7 @@ class FileImages:
         files: Paths from there, shape (num_images,), bytes: an array, unlike a list of strings,
             stays shared with worker processes.
         left_out: What lies there besides, by reason, the most first.
+        max_megapixels: Most millions of pixels of a file.
     """
 
     name: str
@@ -94,6 +104,7 @@ class FileImages:
     folder: Path
     files: NDArray[Any]
     left_out: tuple[LeftOut, ...] = ()
+    max_megapixels: int = MAX_MEGAPIXELS
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -104,7 +115,7 @@ class FileImages:
         Raises:
             UserError: The file cannot be decoded; it is named.
         """
-        return read_upright(self.where(index))
+        return read_upright(self.where(index), self.max_megapixels)
 
     def where(self, index: int) -> str:
         """Return the path of one image."""
@@ -131,6 +142,10 @@ class FileImages:
         kept = _others(len(self), indices)
         return replace(self, labels=self.labels[kept], files=self.files[kept])
 
+    def limited(self, max_megapixels: int) -> "FileImages":
+        """Return the same with another limit of the pixels of a file."""
+        return replace(self, max_megapixels=max_megapixels)
+
 
 Images = ArrayImages | FileImages
 
@@ -149,6 +164,13 @@ class Checkable(Protocol):
 
     def without(self, indices: Iterable[int]) -> Self:
         """Return the same without some images."""
+
+    @property
+    def max_megapixels(self) -> int:
+        """Most millions of pixels of a file."""
+
+    def limited(self, max_megapixels: int) -> Self:
+        """Return the same with another limit of the pixels of a file."""
 
 
 C = TypeVar("C", bound=Checkable)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rexnet.data.corrupt import Listed, listed_in, refuse, unusable
+from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.data.division import check_left, exchanged
 from rexnet.data.examine import Examined, examine
 from rexnet.data.findings import Seen, surveyed
@@ -61,6 +62,7 @@ def load(
     source: str,
     resolution: int | None = None,
     *,
+    max_megapixels: int = MAX_MEGAPIXELS,
     skip_corrupt: bool = False,
     on_read: Callable[[int, int], None] = lambda done, total: None,
     on_survey: OnSurvey = ignore,
@@ -72,6 +74,7 @@ def load(
             folder must hold class folders.
         resolution: Side in pixels to which images in files are cropped and resized, 32 by
             default. Those in memory keep their size.
+        max_megapixels: Most millions of pixels of a file.
         skip_corrupt: Leave corrupt files out, instead of raising an error; others are held out in
             place of those that were held out.
         on_read: Called now and then with the number of images that were looked at and of all.
@@ -90,7 +93,7 @@ def load(
             f"{path} holds splits ({', '.join(parts)}), not classes; give the folder of {hint}"
         )
     opened = open_source(source)
-    images = opened.train
+    images = opened.train.limited(max_megapixels)
     if resolution is not None and isinstance(images, ArrayImages):
         raise UserError(f"resolution {resolution} is for a folder of images, not for {source}")
     if len(images.classes) < 2:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from rexnet.data.decode import shown
+from rexnet.data.decode import MAX_MEGAPIXELS, shown
 from rexnet.data.walk import Tally, images_in
 from rexnet.errors import UserError
 
@@ -81,6 +81,7 @@ def in_batches(
     prepare: "Callable[[Image], T]",
     compute: Callable[[list[T]], Sequence[R]],
     batch_size: int,
+    max_megapixels: int = MAX_MEGAPIXELS,
 ) -> Iterator[tuple[str, R | Unread]]:
     """Yield every file with its result, in order; an image that cannot be read stops nothing.
 
@@ -91,13 +92,16 @@ def in_batches(
         prepare: What is done to a picture, RGB and upright, in a thread.
         compute: From prepared pictures to a result each.
         batch_size: Pictures that are computed at a time, at most.
+        max_megapixels: Most millions of pixels of a file.
     """
     pool = ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1))
     ahead: deque[list[tuple[str, Future[T | Unread]]]] = deque()
     try:
         for start in range(0, len(files), batch_size):
             batch = files[start : start + batch_size]
-            ahead.append([(path, pool.submit(_prepared, path, prepare)) for path in batch])
+            ahead.append(
+                [(path, pool.submit(_prepared, path, prepare, max_megapixels)) for path in batch]
+            )
             if len(ahead) > AHEAD:
                 yield from _computed(ahead.popleft(), compute)
         while ahead:
@@ -117,13 +121,13 @@ def _computed(
         yield path, value if isinstance(value, Unread) else next(results)
 
 
-def _prepared(path: str, prepare: "Callable[[Image], T]") -> T | Unread:
+def _prepared(path: str, prepare: "Callable[[Image], T]", max_megapixels: int) -> T | Unread:
     if os.path.isdir(path):
         return Unread(reason="a folder without images")
     if not os.path.exists(path):
         return Unread(reason="no such file")
     try:
-        return prepare(shown(Path(path).read_bytes()).picture)
+        return prepare(shown(Path(path).read_bytes(), max_megapixels=max_megapixels).picture)
     except OSError as error:
         return Unread(reason=error.strerror or str(error))
     except ValueError as error:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError, check_ranges
 from rexnet.nn.sources import find
-from rexnet.train.config import check_training, check_workers
+from rexnet.train.config import MEGAPIXELS, check_training, check_workers
 from rexnet.train.recipe import Device
 
 
@@ -34,6 +35,7 @@ class DetectTrainConfig:
             GPU, else one).
         skip_corrupt: Leave out images that cannot be read and boxes without area, instead of
             refusing to train.
+        max_megapixels: Most millions of pixels of an image file.
         checkpoint_seconds: Seconds between checkpoints within an epoch.
         tensorboard: Also write metrics for TensorBoard.
     """
@@ -53,6 +55,7 @@ class DetectTrainConfig:
     device: Device = "auto"
     workers: int | None = None
     skip_corrupt: bool = False
+    max_megapixels: int = MAX_MEGAPIXELS
     checkpoint_seconds: float = 120.0
     tensorboard: bool = False
 
@@ -99,6 +102,7 @@ class DetectValidateConfig:
         device: What computes: auto is a GPU if there is one.
         workers: Processes that read images (default: as in training).
         skip_corrupt: As in training.
+        max_megapixels: Most millions of pixels of an image file.
     """
 
     detector: str
@@ -110,9 +114,10 @@ class DetectValidateConfig:
     device: Device = "auto"
     workers: int | None = None
     skip_corrupt: bool = False
+    max_megapixels: int = MAX_MEGAPIXELS
 
     def __post_init__(self) -> None:
-        check_ranges(self, batch_size=(1, 10**5, "100,000"))
+        check_ranges(self, batch_size=(1, 10**5, "100,000"), max_megapixels=MEGAPIXELS)
         check_workers(self.workers)
         files = self.annotations, self.images
         if any(files) != all(files) or (self.data and any(files)):

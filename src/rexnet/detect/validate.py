@@ -12,6 +12,7 @@ from torch import Tensor
 from rexnet.data.coco import CocoImages, aligned, check_boxes, read_coco
 from rexnet.data.coco_layouts import find_part
 from rexnet.data.corrupt import checked
+from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.data.findings import Seen, surveyed
 from rexnet.data.loader import counted, evaluation_batches, stacked
 from rexnet.data.named import Unread, in_batches
@@ -66,7 +67,7 @@ def validate(
     model = load_detector(config.detector)
     annotations, folder_of_images = _places(config)
     images = read_coco(annotations, folder_of_images, skip_degenerate=config.skip_corrupt)
-    images = aligned(images, model.classes, model.category_ids)
+    images = aligned(images, model.classes, model.category_ids).limited(config.max_megapixels)
     check_boxes(images)
     identity = {
         "model": {"backbone": model.backbone.name},
@@ -103,7 +104,7 @@ def validate(
 
 
 def predict(
-    model: Detector, files: Sequence[str], score: float
+    model: Detector, files: Sequence[str], score: float, max_megapixels: int = MAX_MEGAPIXELS
 ) -> Iterator[tuple[str, list[dict[str, Any]] | Unread]]:
     """Yield each image's path and what is on it, the highest score first.
 
@@ -111,6 +112,7 @@ def predict(
         model: A trained detector.
         files: Files of images; one that cannot be read stops nothing.
         score: The lowest score to be told.
+        max_megapixels: Most millions of pixels of an image.
     """
     from torchvision.transforms.v2.functional import pil_to_tensor
 
@@ -125,7 +127,7 @@ def predict(
             found = fused.detections(fused(stacked(inputs)), score=score)
         return [_rows(model, each, size) for each, size in zip(found, sizes, strict=True)]
 
-    return in_batches(files, prepare, find, PREDICTED)
+    return in_batches(files, prepare, find, PREDICTED, max_megapixels)
 
 
 def _rows(model: Detector, found: Detections, size: tuple[int, int]) -> list[dict[str, Any]]:

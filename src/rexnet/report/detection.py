@@ -186,7 +186,7 @@ class Pictures:
         ]
         words, buffer = PngInfo(), BytesIO()
         words.add_text(SHOWS, _digest(path))
-        draw(read_upright(path), boxes).save(buffer, "PNG", pnginfo=words)
+        draw(read_upright(path, max_megapixels=None), boxes).save(buffer, "PNG", pnginfo=words)
         target = self._place(path)
         runs.write_bytes(target, buffer.getvalue())
         return target
@@ -254,7 +254,7 @@ def _pictures(
     rows: Sequence[Mapping[str, Any]], numbers: Mapping[str, int]
 ) -> Iterator[dict[str, Any]]:
     for row in rows:
-        upright = read_upright(row["path"])
+        upright = read_upright(row["path"], max_megapixels=None)
         upright.thumbnail((SIDE, SIDE))
         scale = upright.width / row["size"][0], upright.height / row["size"][1]
 

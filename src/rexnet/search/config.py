@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rexnet.budget import Budget, Count, LatencyBudget
+from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.errors import UserError, check_range, check_ranges
 from rexnet.paper import TABLE_3
 from rexnet.search.candidates.protocol import Protocol
@@ -77,6 +78,7 @@ class SearchConfig:
         seed: Seed of the proposals and the trainings.
         resolution: Side in pixels to which the images of a folder are resized (default: 32).
         skip_corrupt: Leave out images that cannot be read, instead of refusing.
+        max_megapixels: Most millions of pixels of an image file.
         device: What trains: cpu, one thread a network; or cuda, several networks on one GPU.
         executor: Where networks are trained: in processes of this machine, or as tasks of a Ray
             cluster.
@@ -102,6 +104,7 @@ class SearchConfig:
     seed: int = 0
     resolution: int | None = None
     skip_corrupt: bool = False
+    max_megapixels: int = MAX_MEGAPIXELS
     device: Literal["cpu", "cuda"] = "cpu"
     executor: ExecutorName = "local"
     address: str | None = None
@@ -125,7 +128,7 @@ class SearchConfig:
                 "--budget.latency is of one device, and --storage is for searches on several: "
                 "leave out one of them"
             )
-        check_ranges(self, resolution=(8, 512, "512 pixels"))
+        check_ranges(self, resolution=(8, 512, "512 pixels"), max_megapixels=(1, 10**4, "10,000"))
 
     def resolved(self) -> "SearchConfig":
         """Return the config with every default filled in.

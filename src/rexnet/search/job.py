@@ -62,6 +62,7 @@ def run(
     image_set = in_memory.load(
         config.data,
         config.resolution,
+        max_megapixels=config.max_megapixels,
         skip_corrupt=config.skip_corrupt,
         on_read=counting(on_progress, "images looked at", last=0.0, line=False),
         on_survey=on_survey,

@@ -48,20 +48,21 @@ def opened(
 
     from rexnet.data.sources import open_images
     from rexnet.train import job, recipe
-    from rexnet.train import run_folder as folders
     from rexnet.train.distributed import on_gpu
+    from rexnet.train.images import Data
+    from rexnet.train.run_folder import opened_study
 
     how, (train, val) = recipe.load(config.recipe, config.set), open_images(config.data)
     how = dataclasses.replace(how, batch_size=min(how.batch_size, len(train)))
     prints = train.fingerprint(), val.fingerprint()
-    data = folders.Data(train=train, val=val, fingerprints=prints, corrupt=([], []))
+    data = Data(train=train, val=val, fingerprints=prints, corrupt=([], []))
     device = torch.device("cuda" if on_gpu(config.device) else "cpu")
     common = job.common(how, data, None, device)
     trainings = {}
     for (name, seed), place in _places(specs, config).items():
         spec = dataclasses.replace(job.adapted(specs[name], how), num_classes=len(train.classes))
         trainings[place] = {**common, "model": {"spec_id": spec.spec_id}, "seed": seed}
-    with folders.opened_study(Path(config.out), mark, {**common, **more}, trainings):
+    with opened_study(Path(config.out), mark, {**common, **more}, trainings):
         yield
 
 

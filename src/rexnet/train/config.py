@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.errors import UserError, check_range, check_ranges
 from rexnet.nn.sources import find
 from rexnet.train.recipe import Device, Recipe
@@ -13,6 +14,9 @@ Part = Literal["auto", "val", "train", "all"]
 
 WORKERS = (0, 256)
 """Fewest and most processes that read images."""
+
+MEGAPIXELS = (1, 10**4, "10,000")
+"""Smallest and largest limit of the millions of pixels of an image."""
 
 
 MARK = "train.json"
@@ -37,6 +41,7 @@ class TrainConfig:
         workers: Processes that read images, for each process that trains (default: one a core on a
             GPU, else none for images in memory and one for files).
         skip_corrupt: Leave out images that cannot be read, instead of refusing to train.
+        max_megapixels: Most millions of pixels of an image file.
         checkpoint_seconds: Seconds between checkpoints within an epoch.
         tensorboard: Also write metrics for TensorBoard.
     """
@@ -51,6 +56,7 @@ class TrainConfig:
     device: Device = "auto"
     workers: int | None = None
     skip_corrupt: bool = False
+    max_megapixels: int = MAX_MEGAPIXELS
     checkpoint_seconds: float = 120.0
     tensorboard: bool = False
 
@@ -90,6 +96,7 @@ class ValidateConfig:
         device: What computes: auto is a GPU if there is one.
         workers: Processes that read images (default: as in training).
         skip_corrupt: Leave out images that cannot be read, instead of refusing.
+        max_megapixels: Most millions of pixels of an image file.
     """
 
     model: str
@@ -101,9 +108,10 @@ class ValidateConfig:
     device: Device = "auto"
     workers: int | None = None
     skip_corrupt: bool = False
+    max_megapixels: int = MAX_MEGAPIXELS
 
     def __post_init__(self) -> None:
-        check_ranges(self, batch_size=(1, 10**5, "100,000"))
+        check_ranges(self, batch_size=(1, 10**5, "100,000"), max_megapixels=MEGAPIXELS)
         check_workers(self.workers)
 
 
@@ -111,7 +119,7 @@ def check_training(config: Any, names: Sequence[str]) -> None:
     """Check what the options of all trainings share.
 
     Args:
-        config: Has ``seed``, ``workers`` and ``checkpoint_seconds``.
+        config: Has ``seed``, ``workers``, ``max_megapixels`` and ``checkpoint_seconds``.
         names: Fields that must not be empty.
 
     Raises:
@@ -124,6 +132,7 @@ def check_training(config: Any, names: Sequence[str]) -> None:
         config,
         seed=(0, 2**32 - 1),
         workers=WORKERS,
+        max_megapixels=MEGAPIXELS,
         checkpoint_seconds=(0, 86_400, "86,400"),
     )
 

@@ -39,7 +39,8 @@ def train(
     """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
 
     Args:
-        config: The options: ``out``, ``device``, ``skip_corrupt`` and those of ``Trainer``.
+        config: The options: ``out``, ``device``, ``skip_corrupt``, ``max_megapixels`` and those
+            of ``Trainer``.
         recipe: How to train; its batch is cut to the images there are.
         open_parts: Gives the images to train on and those to evaluate on.
         make_trainer: From the recipe, sound images and the processes to a model in training.
@@ -57,7 +58,8 @@ def train(
         # An optimiser that timm does not know, too, is told before images are decoded.
         resolved_precision(recipe.precision, world.device)
         make_optimizer(nn.Linear(1, 1), dataclasses.replace(recipe, layer_decay=1.0))
-        data = sound(open_parts(), folder, world, config.skip_corrupt, on_progress, on_survey)
+        train, val = (part.limited(config.max_megapixels) for part in open_parts())
+        data = sound((train, val), folder, world, config.skip_corrupt, on_progress, on_survey)
         size = min(recipe.batch_size, len(data.train))
         recipe = dataclasses.replace(recipe, batch_size=size)
         trainer = make_trainer(recipe, data, world)

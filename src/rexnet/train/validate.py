@@ -15,6 +15,7 @@ from torch import Tensor
 from rexnet import runs
 from rexnet.data import in_memory
 from rexnet.data.corrupt import checked, refuse, unusable
+from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.data.division import are_of_one, without_corrupt
 from rexnet.data.examine import Examined
 from rexnet.data.findings import Seen, surveyed
@@ -75,7 +76,7 @@ def validate(
         "weights": digest(model),
         "data": {"name": images.name, "fingerprint": images.fingerprint()},
     }
-    parts = tuple(relabelled(part, model) for part in parts)
+    parts = tuple(relabelled(part, model).limited(config.max_megapixels) for part in parts)
     opened = opened_validation(
         config.model, config.out, source, identity, is_own=config.weights is None
     )
@@ -108,7 +109,7 @@ def validate(
 
 
 def predict(
-    model: Network, files: Sequence[str], num_classes: int
+    model: Network, files: Sequence[str], num_classes: int, max_megapixels: int = MAX_MEGAPIXELS
 ) -> Iterator[tuple[str, list[tuple[str, float]] | Unread]]:
     """Yield each image's path and its likeliest classes with their probabilities.
 
@@ -116,6 +117,7 @@ def predict(
         model: A trained network; a copy with folded batch norms is what predicts.
         files: Files of images; one that cannot be read stops nothing.
         num_classes: Classes to name.
+        max_megapixels: Most millions of pixels of an image.
     """
     names = model.classes or tuple(map(str, range(model.spec.num_classes)))
     fused = fuse(model)
@@ -127,7 +129,8 @@ def predict(
         rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [[(names[i], value) for i, value in zip(*row, strict=True)] for row in rows]
 
-    return in_batches(files, evaluation_transform(model.preprocessing), likeliest, PREDICTED)
+    prepare = evaluation_transform(model.preprocessing)
+    return in_batches(files, prepare, likeliest, PREDICTED, max_megapixels)
 
 
 def trained(model: str, weights: str | None) -> Network:
