@@ -5,6 +5,7 @@ from PIL import ExifTags, Image
 
 from rexnet import UserError
 from rexnet.data.coco import aligned, check_boxes
+from rexnet.data.decode import decoded
 
 pytestmark = pytest.mark.usefixtures("two_images")
 
@@ -87,6 +88,14 @@ def write_turned(path, orientation):
     picture.save(path, exif=exif)
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 8])
+def test_the_size_in_the_header_is_that_of_the_picture(ending, orientation):
+    write_turned(f"images/a.{ending}", orientation)
+    images = read(document(box(), images=[image(5, f"a.{ending}", width=20, height=40)]))
+    assert images.shown_size(0) == decoded(images.where(0)).size
+
+
 def test_files_of_another_shape_than_their_entries_are_told_with_the_cause():
     write_turned("images/a.png", 6)
     Image.new("RGB", (20, 40)).save("images/b.png")
@@ -113,7 +122,10 @@ def test_a_resized_copy_fits_and_what_cannot_be_read_is_another_matter():
 
 def test_one_file_under_two_ids_is_told_or_refused():
     entries = [image(5, "a.png"), image(2, "./a.png")]
-    images = read(document(box(), box(2, image_id=2), images=entries))
+    boxes = [
+        box(1, image_id=id_, bbox=[x, 3, 10, 8]) for x, id_ in ((2, 5), (9, 5), (9, 2), (2, 2))
+    ]
+    images = read(document(*boxes, images=entries))
     assert any("1 images are files that another entry has" in line for line in images.remarks)
     with pytest.raises(UserError, match=r"images 5 and 2 are one file, images/a\.png, with other"):
         read(document(box(), images=entries))

@@ -142,7 +142,7 @@ class CocoImages:
         told = f"it shows {width} x {height} pixels, its entry says {other} x {high}"
         if abs(math.log(width * other / (height * high))) > MAX_STRETCH:
             return told
-        if _header(self.where(index))[1] in SIDEWAYS:
+        if _is_sideways(self.where(index)):
             return (
                 f"{told}: the size before its EXIF orientation turns it; take the orientation out "
                 "of the file, or turn the entry and its boxes"
@@ -296,8 +296,11 @@ def _twice(images: CocoImages, same: Sequence[tuple[int, int]]) -> tuple[str, ..
         UserError: Their boxes differ: to each, those of the other are no objects.
     """
     for first, second in same:
-        one, other = images.of(first), images.of(second)
-        if not all(map(np.array_equal, vars(one).values(), vars(other).values())):
+        one, other = (
+            sorted(np.column_stack([*vars(images.of(i)).values()]).tolist())
+            for i in (first, second)
+        )
+        if one != other:
             raise UserError(
                 f"{images.name}: images {images.image_ids[first]} and {images.image_ids[second]} "
                 f"are one file, {images.where(first)}, with other boxes; give all its boxes to one "
@@ -324,8 +327,8 @@ def _from_one(images: CocoImages) -> tuple[str, ...]:
     return (f"category 0 {name!r} has no boxes, all others have: do they count from 1?",)
 
 
-def _header(path: str) -> tuple[tuple[int, int], int]:
-    """Return width and height of a file as they are stored, and its EXIF orientation."""
+def _is_sideways(path: str) -> bool:
+    """Tell whether the EXIF orientation of a file swaps width and height."""
     from PIL import ExifTags, Image
 
     try:
@@ -333,7 +336,7 @@ def _header(path: str) -> tuple[tuple[int, int], int]:
             # Pillow warns of oddities, such as EXIF it cannot read, that do no harm.
             warnings.simplefilter("ignore")
             with Image.open(path) as picture:
-                return picture.size, picture.getexif().get(ExifTags.Base.Orientation, 1)
+                return picture.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
     # Whatever is wrong with a file is told when it is decoded.
     except Exception:  # noqa: BLE001 (for a damaged file Pillow raises almost anything)
-        return (0, 0), 1
+        return False
