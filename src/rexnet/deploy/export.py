@@ -178,7 +178,7 @@ def _identity(config: ExportConfig, model: Model) -> dict[str, Any]:
         "resolution": model.preprocessing.resolution,
         "calibration": config.calibration,
         "opset": config.opset,
-        "dynamic": config.free,
+        "dynamic": list(config.free),
         "half": config.half,
     }
     return identity | ({"num_calibration_images": config.images} if config.int8 else {})
@@ -250,7 +250,7 @@ def _write_verified(
     """
     sizes = [model.size, *parity.other_sizes(model.size, config.free)]
     images = [parity.batches(size) for size in sizes]
-    limit = parity.LIMITS["float16" if config.half else "float32"]
+    limit = parity.HALF_LIMIT if config.half else parity.LIMIT
     on_progress(Progress(share=0.0, words=f"writing {path.name}"))
     found = _agreement(runtime, model, path, threads, images, limit)
     result: dict[str, Any] = {
@@ -297,6 +297,7 @@ def _agreement(
             f"{path.name} does not give what {model.name} gives: outputs for {height} x {width} "
             f"pixels differ by {found.difference:.2g} of their spread over images, above "
             f"{limit:g}; nothing was kept; try another --format"
+            f"{', or without --half' if limit == parity.HALF_LIMIT else ''}"
         )
     return replace(found, is_faint=any(one.is_faint for one in each))
 

@@ -93,8 +93,8 @@ def test_options_of_onnx_are_verified_and_recorded(dynamic, half, here):
     save_pretrained(model, here / "M")
     options = {"opset": 21, "dynamic": dynamic, "half": half}
     result = export.run(ExportConfig(**COMMON, **options))
-    assert {name: result[name] for name in options} == options | {"dynamic": dynamic}
-    assert result["parity"]["limit"] == (0.05 if half else 0.001)
+    assert {name: result[name] for name in options} == options | {"dynamic": list(dynamic)}
+    assert result["parity"]["limit"] == (0.2 if half else 0.001)
     assert result["parity"]["difference"] < (0.05 if half else 1e-4)
     assert ("sizes" in result["parity"]) == bool(dynamic)
     sides = {"height": 47, "width": 90}
