@@ -88,12 +88,11 @@ def test_a_search_s_own_folder_of_images_is_known_however_it_is_written(source, 
 
 
 def test_a_search_s_images_are_known_when_they_have_moved(here):
-    save_pretrained(create_model("toy.json"), here / "S")
     as_files(here / "images")
-    runs.write_text(here / "S" / "config.yaml", "data: images\nresolution: null\n")
-    data = {"fingerprint": in_memory.load("images").fingerprint()}
-    counts = {"num_train": 44, "num_held_out": 4}
-    runs.write_json(here / "S" / "search.json", {"data": {**data, **counts}})
+    budget = BudgetConfig(params=Count("40k"), macs=Count("2M"), count_classifier=False)
+    settings = {"blocks": 3, "trials": 1, "epochs": 1, "workers": 1, "batch_size": 8}
+    config = SearchConfig(data="images", resolution=16, budget=budget, out="S", **settings)
+    searches.run(config, lambda progress: None)
     (here / "images").rename(here / "moved")
     assert validated(model="S", data="moved").evaluation.num_images == 4
     (here / "moved" / "cat" / "36.png").write_bytes((here / "moved/cat/37.png").read_bytes())
