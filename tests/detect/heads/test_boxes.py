@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tests.helpers.raw_outputs import PLACES, encoded, random_raw, targets
+from raw_outputs import PLACES, encoded, random_raw, targets
 from torchvision.models.detection import _utils
 from torchvision.ops import nms
 
