@@ -162,6 +162,6 @@ def test_an_empty_root_of_all_categories_is_left_out_and_told():
 def test_a_first_category_that_alone_has_no_boxes_is_told():
     categories = [{"id": number, "name": f"{number}"} for number in range(3)]
     images = read(document(box(category_id=1), box(2, category_id=2), categories=categories))
-    assert any("do they count from 1?" in remark for remark in images.remarks)
+    assert any("do they count from 1?" in doubt for doubt in images.doubts)
     images = read(document(box(category_id=0), box(2, category_id=2), categories=categories))
-    assert not any("count from 1" in remark for remark in images.remarks)
+    assert not any("count from 1" in doubt for doubt in images.doubts)

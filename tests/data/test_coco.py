@@ -5,6 +5,7 @@ from PIL import ExifTags, Image
 
 from rexnet import UserError
 from rexnet.data.coco import aligned, check_boxes
+from rexnet.data.examine import examine
 
 pytestmark = pytest.mark.usefixtures("two_images")
 
@@ -117,7 +118,7 @@ def test_one_file_under_two_ids_is_told_or_refused():
         box(1, image_id=id_, bbox=[x, 3, 10, 8]) for x, id_ in ((2, 5), (9, 5), (9, 2), (2, 2))
     ]
     images = read(document(*boxes, images=entries))
-    assert any("1 images are files that another entry has" in line for line in images.remarks)
+    assert any("1 images are files that another entry has" in line for line in images.doubts)
     with pytest.raises(UserError, match=r"images 5 and 2 are one file, images/a\.png, with other"):
         read(document(box(), images=entries))
 

@@ -10,13 +10,10 @@ import pytest
 from photographs import PIXELS, picture, refusal, write_classes, write_npz, write_splits
 from PIL import Image
 
-from rexnet.data.image_sets import ArrayImages
 from rexnet.data.in_memory import load
 from rexnet.data.sources import (
     SOURCES,
-    Source,
     check_source,
-    held_out,
     open_images,
     open_source,
 )
@@ -339,31 +336,6 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", guarded)
     message = refusal(open_images, str(tmp_path))
     assert message == f"cannot read {tmp_path / 'train' / 'dog'}: Permission denied"
-
-
-def images_of(labels, classes):
-    """Return images with such labels, all the same."""
-    pixels = np.broadcast_to(PIXELS[0], (len(labels), 32, 32, 3))
-    return ArrayImages(name="x", classes=classes, labels=labels, images=pixels)
-
-
-def test_what_is_held_out_is_drawn_class_by_class():
-    # Earlier runs held out the same images.
-    labels = np.random.default_rng(3).integers(0, 60, 2000)
-    generator, wanted = np.random.default_rng(0), np.zeros(2000, dtype=bool)
-    for label in range(60):
-        where = np.flatnonzero(labels == label)
-        wanted[generator.permutation(where)[: max(1, round(0.1 * len(where)))]] = True
-    names = tuple(map(str, range(60)))
-    found = held_out(Source(title="x", train=images_of(labels, names)), "x")
-    np.testing.assert_array_equal(found, wanted)
-
-
-@pytest.mark.parametrize("count", [2, 5, 14, 15, 100])
-def test_a_tenth_of_a_class_is_held_out_and_at_least_one(count):
-    labels = np.arange(2 * count) % 2
-    found = held_out(Source(title="x", train=images_of(labels, ("a", "b"))), "x")
-    assert np.bincount(labels[found]).tolist() == [max(1, round(count / 10))] * 2
 
 
 @pytest.mark.parametrize("label", [-1, 2, 77])

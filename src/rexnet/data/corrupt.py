@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from rexnet.data.coco import CocoImages
-from rexnet.data.division import check_left
 from rexnet.data.examine import Examined
+from rexnet.data.held_out import check_left
 from rexnet.data.image_sets import C, Checkable, FileImages
 from rexnet.errors import UserError
 

@@ -18,6 +18,9 @@ SMALL = 8
 LONG = 3.0
 """An image is long if one side is so many times the other: a square crop sees its middle alone."""
 
+NAMED = 5
+"""Classes that a note names."""
+
 MANY = 0.1
 """The share of long images from which they are told of."""
 
@@ -80,7 +83,7 @@ def surveyed(parts: Sequence[Seen]) -> Survey:
         notes += _notes(part)
         if isinstance(part.images, FileImages):
             left_out += [
-                f"{found.count:,} {found.reason}, such as {found.example}"
+                f"{found.reason}: {found.count:,}, such as {found.example}"
                 for found in part.images.left_out
             ]
         elif isinstance(part.images, CocoImages):
@@ -190,10 +193,14 @@ def _notes(part: Seen) -> list[str]:
     if copies.any():
         told.append(part.told(copies, "are copies of others there"))
     counts = np.bincount(images.labels, minlength=len(images.classes))
-    empty = [images.classes[label] for label in np.flatnonzero(counts == 0)]
-    if empty:
-        told.append(f"{part.title} has no images of {len(empty):,} classes, such as {empty[0]}")
-    return told
+    return [*told, *_empty(f"{part.title} has no images", images.classes, counts)]
+
+
+def _empty(words: str, classes: Sequence[str], counts: NDArray[np.int64]) -> list[str]:
+    """Return in words which classes have nothing."""
+    empty = [classes[label] for label in np.flatnonzero(counts == 0)]
+    few = ", ".join(empty[:NAMED]) + (", ..." if len(empty) > NAMED else "")
+    return [f"{words} of {few} ({len(empty):,} of {len(classes):,} classes)"] if empty else []
 
 
 def _changed_boxes(title: str, images: CocoImages) -> list[str]:
@@ -204,10 +211,7 @@ def _changed_boxes(title: str, images: CocoImages) -> list[str]:
     if images.num_degenerate:
         told.append(f"{images.num_degenerate:,} boxes of {title} have no area and are left out")
     counts = np.bincount(images.truth.labels, minlength=len(images.classes))
-    empty = [images.classes[label] for label in np.flatnonzero(counts == 0)]
-    if empty:
-        told.append(f"{title} has no boxes of {len(empty):,} categories, such as {empty[0]}")
-    return told
+    return [*told, *_empty(f"{title} has no boxes", images.classes, counts)]
 
 
 def _firsts(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -252,6 +256,6 @@ def _two_labels(parts: Sequence[Seen], kept: Sequence[NDArray[np.bool_]]) -> lis
     pair = order[pairs[0]], order[pairs[0] + 1]
     one, two = (parts[owners[place]].images.where(int(numbers[place])) for place in pair)
     return [
-        f"{len(np.unique(digests[pairs])):,} pictures are in two classes, such as {one} and {two}: "
-        "one of the labels is wrong"
+        f"pictures that are in two classes: {len(np.unique(digests[pairs])):,}, such as {one} and "
+        f"{two}; one of the labels is wrong"
     ]

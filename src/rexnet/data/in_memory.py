@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from rexnet.data.corrupt import Listed, listed_in, refuse, unusable
 from rexnet.data.decode import MAX_MEGAPIXELS
-from rexnet.data.division import check_left, exchanged
 from rexnet.data.examine import Examined, examine
 from rexnet.data.findings import Seen, surveyed
 from rexnet.data.folders import parts_in
+from rexnet.data.held_out import check_left, exchanged
 from rexnet.data.image_sets import ArrayImages, Images
 from rexnet.data.sources import SOURCES, held_out, open_source
 from rexnet.data.survey import OnSurvey, Survey, ignore

@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rexnet.data.folders import chosen_parts, class_folders, is_class_folder, parts_in
+from rexnet.data.held_out import tenth
 from rexnet.data.image_sets import ArrayImages, FileImages, Images, per_class
 from rexnet.data.npz import Arrays, check_start, read_npz
 from rexnet.data.sample import NUM_TRAIN, read_sample
 from rexnet.errors import UserError
-
-HELD_OUT = 0.1
-"""The share of every class that is held out of a source without a validation part."""
 
 FOLDER = "/"
 """What stands for a folder in ``SOURCES``."""
@@ -85,11 +83,8 @@ def open_images(source: str) -> tuple[Images, Images]:
 def held_out(opened: Source, name: str) -> NDArray[np.bool_]:
     """Return which images of ``opened.train`` are held out.
 
-    Of every class it is a tenth and at least one image, chosen by a fixed seed, unless the source
-    says itself which.
-
     Args:
-        opened: The source.
+        opened: The source, which may say so itself; else a tenth of every class is.
         name: What its images are called in an error.
 
     Returns:
@@ -100,21 +95,7 @@ def held_out(opened: Source, name: str) -> NDArray[np.bool_]:
     """
     if opened.held_out is not None:
         return opened.held_out
-    labels = opened.train.labels
-    generator = np.random.default_rng(0)
-    found = np.zeros(len(labels), dtype=bool)
-    # Class by class, each in the order of its images.
-    order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], np.arange(len(opened.train.classes) + 1))
-    for label, title in enumerate(opened.train.classes):
-        where = order[starts[label] : starts[label + 1]]
-        if len(where) < 2:
-            raise UserError(
-                f"{name}: class {title!r} has {len(where)} images; every class needs at least 2"
-            )
-        number = max(1, round(HELD_OUT * len(where)))
-        found[generator.permutation(where)[:number]] = True
-    return found
+    return tenth(opened.train.labels, opened.train.classes, name)
 
 
 def check_source(source: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Generic, cast
 
 from rexnet import runs
 from rexnet.data.corrupt import Listed, check_boxes_left, listed_in, refuse, unusable
-from rexnet.data.division import without_corrupt
 from rexnet.data.examine import Examined, examine, woven
 from rexnet.data.findings import AnyImages, Seen, surveyed
+from rexnet.data.held_out import without_corrupt
 from rexnet.data.image_sets import C, Checkable
 from rexnet.data.survey import OnSurvey, Survey, ignore
 from rexnet.errors import UserError

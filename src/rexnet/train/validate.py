@@ -16,10 +16,10 @@ from rexnet import runs
 from rexnet.data import in_memory
 from rexnet.data.corrupt import checked, refuse, unusable
 from rexnet.data.decode import MAX_MEGAPIXELS
-from rexnet.data.division import are_of_one, without_corrupt
 from rexnet.data.examine import Examined
 from rexnet.data.findings import Seen, surveyed
 from rexnet.data.folders import composed, is_class_folder
+from rexnet.data.held_out import are_of_one, without_corrupt
 from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages, counted, evaluation_batches, stacked
 from rexnet.data.named import Unread, in_batches

@@ -1,4 +1,4 @@
-"""What is left of two parts without corrupt images: others are held out in the place of some."""
+"""Which images are held out, and which others where some of those are corrupt."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -8,6 +8,39 @@ from numpy.typing import NDArray
 
 from rexnet.data.image_sets import C, FileImages, Images, per_class
 from rexnet.errors import UserError
+
+HELD_OUT = 0.1
+"""The share of every class that is held out of images without a part to validate on."""
+
+
+def tenth(labels: NDArray[np.int64], classes: Sequence[str], name: str) -> NDArray[np.bool_]:
+    """Return a tenth of every class and at least one image, chosen by a fixed seed.
+
+    Args:
+        labels: Shape (num_images,).
+        classes: Names of the classes.
+        name: What the images are called in an error.
+
+    Returns:
+        Shape (num_images,): True for an image that is held out.
+
+    Raises:
+        UserError: A class has fewer than 2 images.
+    """
+    generator = np.random.default_rng(0)
+    found = np.zeros(len(labels), dtype=bool)
+    # Class by class, each in the order of its images.
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], np.arange(len(classes) + 1))
+    for label, title in enumerate(classes):
+        where = order[starts[label] : starts[label + 1]]
+        if len(where) < 2:
+            raise UserError(
+                f"{name}: class {title!r} has {len(where)} images; every class needs at least 2"
+            )
+        number = max(1, round(HELD_OUT * len(where)))
+        found[generator.permutation(where)[:number]] = True
+    return found
 
 
 def exchanged(

@@ -4,12 +4,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from photographs import refusal, write_classes, write_splits
 
-from rexnet.data.division import are_of_one, exchanged, without_corrupt
+from rexnet.data.held_out import are_of_one, exchanged, tenth, without_corrupt
 from rexnet.data.sources import open_images
 
 
 def places(images):
     return {images.where(index) for index in range(len(images))}
+
+
+def test_what_is_held_out_is_drawn_class_by_class():
+    # Earlier runs held out the same images.
+    labels = np.random.default_rng(3).integers(0, 60, 2000)
+    generator, wanted = np.random.default_rng(0), np.zeros(2000, dtype=bool)
+    for label in range(60):
+        where = np.flatnonzero(labels == label)
+        wanted[generator.permutation(where)[: max(1, round(0.1 * len(where)))]] = True
+    names = tuple(map(str, range(60)))
+    found = tenth(labels, names, "x")
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("count", [2, 5, 14, 15, 100])
+def test_a_tenth_of_a_class_is_held_out_and_at_least_one(count):
+    labels = np.arange(2 * count) % 2
+    found = tenth(labels, ("a", "b"), "x")
+    assert np.bincount(labels[found]).tolist() == [max(1, round(count / 10))] * 2
 
 
 @given(data=st.data())

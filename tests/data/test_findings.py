@@ -1,0 +1,130 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from annotations_to_read import box, document, image, read
+from photographs import picture
+from PIL import Image
+
+from rexnet.data.examine import examine
+from rexnet.data.findings import Seen, surveyed
+from rexnet.data.folders import class_folders
+from rexnet.data.image_sets import ArrayImages
+from rexnet.data.survey import Survey
+
+
+def seen(title, images, **changes):
+    return Seen(
+        title=title, images=images, examined=examine(images, lambda done, total: None), **changes
+    )
+
+
+def arrays(labels, seed=0, **changes):
+    pixels = np.random.default_rng(seed).integers(0, 256, (len(labels), 8, 8, 3), dtype=np.uint8)
+    fields = {"name": "arrays", "classes": ("cat", "dog"), "images": pixels} | changes
+    return ArrayImages(labels=np.array(labels), **fields)
+
+
+def in_folders(folder, **classes):
+    """Write pictures by class and number, and return the images of the folder."""
+    for name, pictures in classes.items():
+        (folder / name).mkdir(parents=True)
+        for number, found in enumerate(pictures):
+            found.save(folder / name / f"{number}.png")
+    return class_folders(folder)
+
+
+def test_sound_images_have_nothing_wrong():
+    found = surveyed([seen("train", arrays([0, 0, 1, 1])), seen("val", arrays([0, 1], seed=1))])
+    assert (found.left_out, found.notes, found.wrong) == ((), (), ())
+    assert found.classes == ("cat", "dog")
+    assert [part.num_of_class for part in found.parts] == [(2, 2), (1, 1)]
+    assert Survey.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_pictures_in_both_parts_are_told_whatever_their_names():
+    train = arrays([0, 0, 1, 1])
+    val = arrays([1, 0], seed=1)
+    val.images[1] = train.images[1]
+    (line,) = surveyed([seen("train", train), seen("val", val)]).wrong
+    assert line == (
+        "1 of 2 images of val are in train too, so results on them say little, such as image 1 of "
+        "arrays, which is image 1 of arrays"
+    )
+
+
+def test_a_picture_in_two_classes_has_a_wrong_label():
+    train = arrays([0, 0, 1, 1])
+    train.images[3] = train.images[0]
+    found = surveyed([seen("train", train)])
+    (line,) = found.wrong
+    assert line.startswith(
+        "pictures that are in two classes: 1, such as image 0 of arrays and image 3"
+    )
+    (note,) = found.notes
+    assert note.startswith("1 of 4 images of train are copies of others there, such as image 3")
+
+
+def test_images_of_one_colour_are_no_copies():
+    train = arrays([0, 0, 1, 1])
+    train.images[1:3] = 7
+    (line,) = surveyed([seen("train", train)]).wrong
+    assert line.startswith("2 of 4 images of train are of a single colour, such as image 1")
+
+
+def test_files_are_told_by_what_is_wrong_with_them(tmp_path):
+    clear = Image.new("RGBA", (32, 32))
+    clear.paste((0, 0, 0, 255), (8, 8, 20, 20))
+    faint = Image.fromarray(np.arange(32 * 32, dtype=np.uint16).reshape(32, 32))
+    photo = picture(0)
+    images = in_folders(
+        tmp_path,
+        cat=[photo, clear, photo.rotate(90)],
+        dog=[faint, photo.resize((200, 40)), photo.resize((6, 6)), photo.rotate(180)],
+    )
+    path = tmp_path / "dog" / "3.png"
+    path.write_bytes(path.read_bytes()[:100])
+    found = surveyed([seen("train", images)])
+    told = [line.split(", such as")[0] for line in found.wrong]
+    assert told == [
+        "1 of 7 images of train cannot be read",
+        "1 of 7 images of train use so little of the range of their bits that they look blank",
+        "1 of 7 images of train are less than 8 pixels high or wide",
+        "1 of 7 images of train are more than 3 times as long as wide, and only their middle is "
+        "looked at",
+    ]
+    assert found.wrong[0].endswith(f"such as {path}")
+    assert "have transparent parts, which are shown on white" in found.notes[0]
+    assert found.parts[0].num_of_class == (3, 3)
+    assert found.parts[0].sizes[0] == (6, 6)
+    skipped = surveyed([seen("train", images, skipped=True)])
+    assert skipped.left_out == found.wrong[:1]
+    assert skipped.wrong == found.wrong[1:]
+
+
+def test_classes_that_differ_in_case_and_classes_without_images():
+    train = arrays([0, 0, 1, 1], classes=("Cat", "cat "))
+    found = surveyed([seen("train", train), seen("val", arrays([0], seed=1))])
+    assert found.wrong == ("classes 'Cat' and 'cat ' differ in case or spaces alone",)
+    assert found.notes == ("val has no images of dog (1 of 2 classes)",)
+
+
+def test_what_lies_beside_is_told_as_left_out(tmp_path):
+    in_folders(tmp_path, cat=[picture(0)], dog=[picture(1)])
+    (tmp_path / "cat" / "read.me").write_text("x")
+    found = surveyed([seen("train", class_folders(tmp_path))])
+    assert found.left_out == (f"files ending in .me: 1, such as {tmp_path}/cat/read.me",)
+
+
+@pytest.mark.usefixtures("two_images")
+def test_boxes_are_told_with_doubts_and_misfits():
+    images = read(document(box(1), images=[image(5, "a.png", width=99), image(2, "b.png")]))
+    images = dataclasses.replace(images, num_clipped=2, remarks=("odd",), doubts=("wrong",))
+    found = surveyed([seen("val", images)])
+    assert found.parts[0].num_images == 1
+    assert found.parts[0].num_boxes == 1
+    assert found.wrong[0].startswith("1 of 2 images of val have another shape than their boxes")
+    assert "val: wrong" in found.wrong
+    assert "val: odd" in found.notes
+    assert "2 boxes of val reach over an edge and are cut" in found.notes
