@@ -21,9 +21,9 @@ from rexnet import runs
 from rexnet.errors import UserError
 from rexnet.runs.progress import Estimate, OnProgress, Progress, time_left
 from rexnet.train import checkpoint
+from rexnet.train.checkpoint import State
 from rexnet.train.distributed import World, resolved_precision
 from rexnet.train.recipe import LoopRecipe
-from rexnet.train.state import State
 
 Batch = tuple[Any, Any]
 

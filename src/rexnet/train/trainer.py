@@ -23,7 +23,7 @@ from rexnet.train.images import Data, sound
 from rexnet.train.loop import Batch, Loop, Task
 from rexnet.train.recipe import LoopRecipe
 from rexnet.train.run_folder import failures, opened
-from rexnet.train.state import make_optimizer
+from rexnet.train.schedule import make_optimizer
 
 R = TypeVar("R", bound=LoopRecipe)
 

@@ -6,53 +6,9 @@ from torch import nn
 
 from rexnet import UserError
 from rexnet.train.recipe import LoopRecipe, Recipe
-from rexnet.train.state import State, make_optimizer, make_scheduler
+from rexnet.train.schedule import make_optimizer, make_scheduler
 
 pytestmark = pytest.mark.numeric
-
-CPU = torch.device("cpu")
-
-
-def state(**changes):
-    torch.manual_seed(0)
-    recipe = LoopRecipe(**{"epochs": 2, "warmup_epochs": 1, "ema": 0.5} | changes)
-    return State(nn.Linear(2, 2), recipe, steps_per_epoch=3, seed=5, device=CPU)
-
-
-def step(state):
-    """Take one step of a training."""
-    state.scheduler.step_update(state.step)
-    state.model(torch.ones(4, 2)).square().sum().backward()
-    state.optimizer.step()
-    state.optimizer.zero_grad()
-    state.step += 1
-    if state.ema:
-        state.ema.update(state.model, step=state.step)
-
-
-def test_what_is_saved_goes_on_as_if_it_had_not_been(tmp_path):
-    one = state()
-    step(one)
-    step(one)
-    one.losses, one.seconds, one.history = [0.5, 0.25], 7.5, [{"epoch": 1, "top1": 0.5}]
-    one.save(tmp_path / "last.pt")
-    other = state()
-    with torch.no_grad():
-        other.model.weight.fill_(9)
-    other.load(tmp_path / "last.pt")
-    assert (other.step, other.losses, other.seconds) == (2, [0.5, 0.25], 7.5)
-    assert other.history == one.history
-    for found in (one, other):
-        step(found)
-    assert other.lr == one.lr
-    assert torch.equal(other.model.weight, one.model.weight)
-    assert torch.equal(other.kept.weight, one.kept.weight)
-
-
-def test_the_moving_average_is_kept_if_there_is_one():
-    with_average, without = state(), state(ema=0.0)
-    assert with_average.kept is not with_average.model
-    assert without.kept is without.model
 
 
 def test_a_warm_up_may_start_above_zero():
