@@ -27,7 +27,7 @@ def specs(draw, max_blocks=5, max_width=24, in_channels=COLOUR):
         penultimate_act=draw(ACTIVATIONS),
         hidden_width=draw(st.just(0) | st.integers(1, 2 * max_width)),
         hidden_act=draw(ACTIVATIONS),
-        num_classes=draw(st.integers(0, 20)),
+        num_classes=draw(st.integers(1, 20)),
         dropout=draw(st.floats(0, 1, exclude_max=True)),
         resolution=draw(st.integers(8, 40)),
         in_channels=draw(in_channels),
