@@ -6,8 +6,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from rexnet.data.coco import read_coco
-from rexnet.data.coco_layouts import find_part
+from rexnet.data.coco.images import read_coco
+from rexnet.data.coco.layouts import find_part
 from rexnet.detect.evaluate import METRICS, average_precision, by_image, ground_truth
 
 pytestmark = pytest.mark.numeric

@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from rexnet.data.coco import read_coco
-from rexnet.data.coco_layouts import find_part
+from rexnet.data.coco.images import read_coco
+from rexnet.data.coco.layouts import find_part
 from rexnet.data.loader import TrainingBatches, evaluation_batches
 from rexnet.detect.samples import DetectionSamples
 from rexnet.preprocessing import Preprocessing

@@ -4,7 +4,7 @@ import json
 
 from PIL import Image
 
-from rexnet.data.coco import read_coco
+from rexnet.data.coco.images import read_coco
 
 SIZE = (40, 20)
 """Width and height of every image."""

@@ -5,8 +5,8 @@ import zipfile
 import coco_mini
 from PIL import Image
 
-from rexnet.data.coco import read_coco
-from rexnet.data.coco_layouts import find_part
+from rexnet.data.coco.images import read_coco
+from rexnet.data.coco.layouts import find_part
 
 
 def archive(path):

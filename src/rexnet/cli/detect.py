@@ -12,7 +12,7 @@ from rexnet.cli.arguments import Command, add_config, config_of
 from rexnet.cli.made import outcome_of, print_next, print_paths, print_survey
 from rexnet.cli.predict import add_images, check_images, images_of, tell
 from rexnet.cli.train import print_left_out, trained
-from rexnet.data.coco_layouts import find_part
+from rexnet.data.coco.layouts import find_part
 from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.detect.config import DetectTrainConfig, DetectValidateConfig, detector_in
 from rexnet.errors import UserError

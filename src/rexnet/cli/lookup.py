@@ -5,7 +5,7 @@ The jobs look it up again; they are also called without a command line.
 
 from pathlib import Path
 
-from rexnet.data.coco_layouts import find_part
+from rexnet.data.coco.layouts import find_part
 from rexnet.data.sources import check_source
 from rexnet.detect import heads
 from rexnet.detect import recipe as detection_recipes

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from rexnet.data.coco import CocoImages, aligned, read_coco
-from rexnet.data.coco_layouts import parts_in
+from rexnet.data.coco.images import CocoImages, aligned, read_coco
+from rexnet.data.coco.layouts import parts_in
 from rexnet.data.examine import examine
 from rexnet.data.findings import AnyImages, Seen, surveyed
 from rexnet.data.sources import SOURCES, open_images

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from rexnet.data.coco import CocoImages
+from rexnet.data.coco.images import CocoImages
 from rexnet.data.examine import Examined
 from rexnet.data.held_out import check_left
 from rexnet.data.image_sets import C, Checkable, FileImages

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rexnet.data.coco import CocoImages
+from rexnet.data.coco.images import CocoImages
 from rexnet.data.examine import Examined
 from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.survey import Part, Survey, images_of
@@ -198,7 +198,7 @@ def _notes(part: Seen) -> list[str]:
 
 def _empty(words: str, classes: Sequence[str], counts: NDArray[np.int64]) -> list[str]:
     """Return in words which classes have nothing."""
-    empty = [classes[label] for label in np.flatnonzero(counts == 0)]
+    empty = [classes[label] for label in np.flatnonzero(counts == 0).tolist()]
     few = ", ".join(empty[:NAMED]) + (", ..." if len(empty) > NAMED else "")
     return [f"{words} of {few} ({len(empty):,} of {len(classes):,} classes)"] if empty else []
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from rexnet import runs
-from rexnet.data.coco import CocoImages, aligned, check_boxes, read_coco
-from rexnet.data.coco_layouts import find_part
+from rexnet.data.coco.images import CocoImages, aligned, check_boxes, read_coco
+from rexnet.data.coco.layouts import find_part
 from rexnet.data.survey import OnSurvey, ignore
 from rexnet.detect import recipe as recipes
 from rexnet.detect.backbone import create_backbone

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rexnet.data.coco import CocoImages
+from rexnet.data.coco.images import CocoImages
 from rexnet.data.loader import stacked
 from rexnet.preprocessing import Preprocessing
 

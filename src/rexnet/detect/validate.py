@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rexnet.data.coco import CocoImages, aligned, check_boxes, read_coco
-from rexnet.data.coco_layouts import find_part
+from rexnet.data.coco.images import CocoImages, aligned, check_boxes, read_coco
+from rexnet.data.coco.layouts import find_part
 from rexnet.data.corrupt import checked
 from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.data.findings import Seen, surveyed

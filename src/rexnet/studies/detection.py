@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rexnet import runs
-from rexnet.data.coco_layouts import find_part
+from rexnet.data.coco.layouts import find_part
 from rexnet.detect import recipe
 from rexnet.detect.config import DetectTrainConfig
 from rexnet.errors import UserError

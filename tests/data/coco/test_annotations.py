@@ -5,7 +5,7 @@ import pytest
 from annotations_to_read import box, document, image, read
 
 from rexnet import UserError
-from rexnet.data.coco import read_coco
+from rexnet.data.coco.images import read_coco
 
 pytestmark = pytest.mark.usefixtures("two_images")
 

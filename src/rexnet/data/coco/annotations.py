@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rexnet.data.other_formats import CONVERT, OF_ENDINGS, format_of, format_of_folder
+from rexnet.data.coco.other_formats import CONVERT, OF_ENDINGS, format_of, format_of_folder
 from rexnet.errors import UserError
 
 NAMED = 5

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from rexnet.data.other_formats import format_of_folder
+from rexnet.data.coco.other_formats import format_of_folder
 from rexnet.errors import UserError
 
 NAMES = {

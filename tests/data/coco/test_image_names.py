@@ -4,7 +4,7 @@ import pytest
 from annotations_to_read import write_images
 
 from rexnet import UserError
-from rexnet.data.image_names import find_files
+from rexnet.data.coco.image_names import find_files
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
 from rexnet import UserError
-from rexnet.data.coco_layouts import find_part
+from rexnet.data.coco.layouts import find_part
 
 LAYOUTS = {
     "COCO": ("annotations/instances_val2017.json", "val2017"),

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rexnet.data import plausible
-from rexnet.data.annotations import (
+from rexnet.data.coco import plausible
+from rexnet.data.coco.annotations import (
     MEND,
     Boxes,
     Values,
@@ -23,8 +23,8 @@ from rexnet.data.annotations import (
     read_entries,
     refuse,
 )
+from rexnet.data.coco.image_names import find_files
 from rexnet.data.decode import MAX_MEGAPIXELS, read_upright
-from rexnet.data.image_names import find_files
 from rexnet.errors import UserError
 
 if TYPE_CHECKING:

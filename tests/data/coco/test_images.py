@@ -4,7 +4,7 @@ from annotations_to_read import box, document, image, read
 from PIL import ExifTags, Image
 
 from rexnet import UserError
-from rexnet.data.coco import aligned, check_boxes
+from rexnet.data.coco.images import aligned, check_boxes
 from rexnet.data.examine import examine
 
 pytestmark = pytest.mark.usefixtures("two_images")

@@ -1,6 +1,6 @@
 import pytest
 
-from rexnet.data.other_formats import format_of, format_of_folder
+from rexnet.data.coco.other_formats import format_of, format_of_folder
 
 DOCUMENTS = {
     "LabelMe": {"version": "5", "shapes": [], "imagePath": "a.jpg"},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rexnet import UserError
-from rexnet.data.plausible import Written, check
+from rexnet.data.coco.plausible import Written, check
 
 SIDES = (320.0, 240.0)
 
