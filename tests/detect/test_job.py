@@ -190,7 +190,7 @@ def test_files_may_be_named_one_by_one(here):
 
 def test_a_corrupt_image_is_named_or_left_out(here):
     (here / "scenes/train/images/05.png").write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"1 of 16 images are corrupt: .*05\.png"):
+    with pytest.raises(UserError, match=r"1 of 32 images are corrupt: .*05\.png"):
         trained()
     result = trained(skip_corrupt=True)
     assert (result["num_train"], result["num_corrupt"]) == (15, 1)
@@ -205,7 +205,7 @@ def turn(path):
 
 def test_images_of_another_shape_than_their_entries_are_told_first_and_can_be_left_out(here):
     turn(here / "scenes/val/images/05.png")
-    with pytest.raises(UserError, match=r"1 of 16 images have another shape .*05\.png") as error:
+    with pytest.raises(UserError, match=r"1 of 32 images have another shape .*05\.png") as error:
         trained()
     assert "--skip-corrupt" in str(error.value)
     assert not (here / "D").exists()
@@ -229,16 +229,18 @@ def test_a_part_of_another_name_is_found_and_what_is_left_out_of_it_is_told(here
         others = [row | {"supercategory": "things"} for row in document["categories"]]
         document["categories"] = [{"id": 0, "name": "things", "supercategory": "none"}, *others]
         path.write_text(json.dumps(document))
-    told = []
 
-    def stop(progress):
+    def stop(found):
+        assert found.notes[0].startswith("train: category 0 'things' is left out")
+        assert found.notes[1] == "train: 1 of 16 images have no boxes"
+        assert [part.place for part in found.parts] == [
+            "scenes/train/instances.json",
+            "scenes/Valid/instances.json",
+        ]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        job.run(config(), stop, on_remark=told.append)
-    assert told[0].startswith("scenes/train/instances.json: category 0 'things' is left out")
-    assert told[1] == "scenes/train/instances.json: 1 of 16 images have no boxes"
-    assert len(told) == 4
+        job.run(config(), lambda progress: None, stop)
 
 
 def test_without_any_box_nothing_can_be_learnt(here):

@@ -133,16 +133,15 @@ def _part(part: Seen) -> Part:
     sizes = part.examined.sizes[sound]
     is_boxes = isinstance(images, CocoImages)
     labels = _labels(images, sound)
-    quantiles = [np.quantile(sizes, q, axis=0, method="nearest") for q in (0, 0.5, 1)]
+    of_sizes = (0, 0.5, 1) if len(sizes) else ()
+    quantiles = [np.quantile(sizes, q, axis=0, method="nearest") for q in of_sizes]
     return Part(
         title=part.title,
         place=images.name if len(_own_name(part)) == len(images.name) else "",
         num_images=int(sound.sum()),
         num_boxes=len(labels) if is_boxes else None,
         num_of_class=tuple(np.bincount(labels, minlength=len(images.classes)).tolist()),
-        sizes=tuple((int(width), int(height)) for width, height in quantiles)
-        if sound.any()
-        else (),
+        sizes=tuple((int(width), int(height)) for width, height in quantiles),
     )
 
 

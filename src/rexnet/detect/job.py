@@ -39,16 +39,17 @@ from rexnet.train.trainer import Trainer, train
 def run(
     config: DetectTrainConfig,
     on_progress: OnProgress,
-    heads: Mapping[str, type[Detector]] = HEADS,
     on_survey: OnSurvey = ignore,
+    *,
+    heads: Mapping[str, type[Detector]] = HEADS,
 ) -> dict[str, Any]:
     """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
 
     Args:
         config: What to train.
         on_progress: Called while images are checked, and after every step.
-        heads: The heads that a recipe may name.
         on_survey: Called with what the images are, before anything is trained.
+        heads: The heads that a recipe may name.
 
     Raises:
         UserError: The config, the data, the weights or the run folder cannot be used, or the loss
