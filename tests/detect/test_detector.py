@@ -50,7 +50,7 @@ TOY = {"one_box": OneBox}
 
 def trained(*changes, heads=TOY):
     settings = (*SETTINGS, "epochs=1", "head=one_box", *changes)
-    return job.run(config(set=settings), lambda progress: None, heads)
+    return job.run(config(set=settings), lambda progress: None, heads=heads)
 
 
 def test_a_head_from_outside_is_trained_written_and_read(here):
