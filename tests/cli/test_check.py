@@ -12,7 +12,7 @@ def test_what_looks_wrong_is_printed_with_exit_code_1(tmp_path, capsys):
     assert lines[0] == f"Images: {tmp_path}"
     assert lines[1] == "  classes      2: cat, dog"
     assert lines[2].startswith(f"  train        5 images of {tmp_path}/train, 2 (dog) to 3 (cat)")
-    assert any("3 of 3 images of val are in train too" in line for line in lines)
+    assert any("in train too, so results on them say little: 3 of 3" in line for line in lines)
     assert main(["check", str(tmp_path), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert [part["num_images"] for part in found["parts"]] == [5, 3]

@@ -49,7 +49,7 @@ def test_pictures_in_both_parts_are_told_whatever_their_names():
     val.images[1] = train.images[1]
     (line,) = surveyed([seen("train", train), seen("val", val)]).wrong
     assert line == (
-        "1 of 2 images of val are in train too, so results on them say little, such as image 1 of "
+        "in train too, so results on them say little: 1 of 2 images of val, such as image 1 of "
         "arrays, which is image 1 of arrays"
     )
 
@@ -63,14 +63,14 @@ def test_a_picture_in_two_classes_has_a_wrong_label():
         "pictures that are in two classes: 1, such as image 0 of arrays and image 3"
     )
     (note,) = found.notes
-    assert note.startswith("1 of 4 images of train are copies of others there, such as image 3")
+    assert note.startswith("copies of others there: 1 of 4 images of train, such as image 3")
 
 
 def test_images_of_one_colour_are_no_copies():
     train = arrays([0, 0, 1, 1])
     train.images[1:3] = 7
     (line,) = surveyed([seen("train", train)]).wrong
-    assert line.startswith("2 of 4 images of train are of a single colour, such as image 1")
+    assert line.startswith("of a single colour: 2 of 4 images of train, such as image 1")
 
 
 def test_files_are_told_by_what_is_wrong_with_them(tmp_path):
@@ -88,14 +88,14 @@ def test_files_are_told_by_what_is_wrong_with_them(tmp_path):
     found = surveyed([seen("train", images)])
     told = [line.split(", such as")[0] for line in found.wrong]
     assert told == [
-        "1 of 7 images of train cannot be read",
-        "1 of 7 images of train use so little of the range of their bits that they look blank",
-        "1 of 7 images of train are less than 8 pixels high or wide",
-        "1 of 7 images of train are more than 3 times as long as wide, and only their middle is "
-        "looked at",
+        "cannot be read: 1 of 7 images of train",
+        "so little of the range of their bits is used that they look blank: 1 of 7 images of train",
+        "less than 8 pixels high or wide: 1 of 7 images of train",
+        "more than 3 times as long as wide, and only the middle is looked at: 1 of 7 images of "
+        "train",
     ]
     assert found.wrong[0].endswith(f"such as {path}")
-    assert "have transparent parts, which are shown on white" in found.notes[0]
+    assert "with transparent parts, which are shown on white" in found.notes[0]
     assert found.parts[0].num_of_class == (3, 3)
     assert found.parts[0].sizes[0] == (6, 6)
     skipped = surveyed([seen("train", images, skipped=True)])
@@ -124,7 +124,9 @@ def test_boxes_are_told_with_doubts_and_misfits():
     found = surveyed([seen("val", images)])
     assert found.parts[0].num_images == 1
     assert found.parts[0].num_boxes == 1
-    assert found.wrong[0].startswith("1 of 2 images of val have another shape than their boxes")
+    assert found.wrong[0].startswith(
+        "of another shape than their boxes were drawn in: 1 of 2 images of val"
+    )
     assert "val: wrong" in found.wrong
     assert "val: odd" in found.notes
-    assert "2 boxes of val reach over an edge and are cut" in found.notes
+    assert "boxes of val that reach over an edge and are cut: 2" in found.notes

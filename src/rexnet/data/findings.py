@@ -63,9 +63,8 @@ class Seen:
     def told(self, which: NDArray[np.bool_], words: str) -> str:
         """Return how many images of the part are so, and which is the first of them."""
         count, first = int(which.sum()), self.images.where(int(which.argmax()))
-        return (
-            f"{count:,} of {images_of(len(self.images))} of {self.title} {words}, such as {first}"
-        )
+        whole = f"{count:,} of {images_of(len(self.images))} of {self.title}"
+        return f"{words}: {whole}, such as {first}"
 
 
 def surveyed(parts: Sequence[Seen]) -> Survey:
@@ -113,7 +112,7 @@ def _unusable(part: Seen) -> list[str]:
     """Return which images of a part cannot be used."""
     found = [
         (part.unreadable, "cannot be read"),
-        (part.misfits, "have another shape than their boxes were drawn in"),
+        (part.misfits, "of another shape than their boxes were drawn in"),
     ]
     return [part.told(which, words) for which, words in found if which.any()]
 
@@ -157,14 +156,17 @@ def _wrong_pictures(part: Seen) -> list[str]:
     seen, sound = part.examined, part.sound
     shorter, longer = seen.sizes.min(axis=1), seen.sizes.max(axis=1)
     found = [
-        (seen.flat, "are of a single colour"),
-        (seen.faint & ~seen.flat, "use so little of the range of their bits that they look blank"),
-        (sound & (shorter < SMALL), f"are less than {SMALL} pixels high or wide"),
+        (seen.flat, "of a single colour"),
+        (
+            seen.faint & ~seen.flat,
+            "so little of the range of their bits is used that they look blank",
+        ),
+        (sound & (shorter < SMALL), f"less than {SMALL} pixels high or wide"),
     ]
     told = [part.told(which, words) for which, words in found if which.any()]
     is_long = sound & (longer > LONG * shorter)
     if is_long.mean() > MANY and not isinstance(part.images, CocoImages):
-        words = f"are more than {LONG:g} times as long as wide, and only their middle is looked at"
+        words = f"more than {LONG:g} times as long as wide, and only the middle is looked at"
         told.append(part.told(is_long, words))
     return told
 
@@ -185,12 +187,12 @@ def _notes(part: Seen) -> list[str]:
     seen, images = part.examined, part.images
     told = []
     if seen.transparent.any():
-        told.append(part.told(seen.transparent, "have transparent parts, which are shown on white"))
+        told.append(part.told(seen.transparent, "with transparent parts, which are shown on white"))
     if isinstance(images, CocoImages):
         return [*told, *_changed_boxes(part.title, images)]
     copies = part.sound & ~seen.flat & ~_firsts(seen.digests)
     if copies.any():
-        told.append(part.told(copies, "are copies of others there"))
+        told.append(part.told(copies, "copies of others there"))
     counts = np.bincount(images.labels, minlength=len(images.classes))
     return [*told, *_empty(f"{part.title} has no images", images.classes, counts)]
 
@@ -206,9 +208,11 @@ def _changed_boxes(title: str, images: CocoImages) -> list[str]:
     """Return what is done with boxes of a part."""
     told = []
     if images.num_clipped:
-        told.append(f"{images.num_clipped:,} boxes of {title} reach over an edge and are cut")
+        told.append(f"boxes of {title} that reach over an edge and are cut: {images.num_clipped:,}")
     if images.num_degenerate:
-        told.append(f"{images.num_degenerate:,} boxes of {title} have no area and are left out")
+        told.append(
+            f"boxes of {title} that have no area and are left out: {images.num_degenerate:,}"
+        )
     counts = np.bincount(images.truth.labels, minlength=len(images.classes))
     return [*told, *_empty(f"{title} has no boxes", images.classes, counts)]
 
@@ -232,7 +236,7 @@ def _copies(parts: Sequence[Seen]) -> list[str]:
         if both.any():
             first = part.examined.digests[both.argmax()]
             copy = train.images.where(int((train.examined.digests == first).argmax()))
-            words = f"are in {train.title} too, so results on them say little"
+            words = f"in {train.title} too, so results on them say little"
             told.append(f"{part.told(both, words)}, which is {copy}")
     if isinstance(train.images, CocoImages):
         return told
