@@ -88,14 +88,14 @@ def surveyed(parts: Sequence[Seen]) -> Survey:
         elif isinstance(part.images, CocoImages):
             wrong += [f"{part.title}: {doubt}" for doubt in part.images.doubts]
             notes += [f"{part.title}: {remark}" for remark in part.images.remarks]
-    train = parts[0].images
+    train, name = parts[0].images, _common(parts)
     wrong += _copies(parts)
     if not isinstance(train, CocoImages):
         wrong += _wrong_classes(train)
     return Survey(
-        name=_common(parts),
+        name=name,
         classes=train.classes,
-        parts=tuple(map(_part, parts)),
+        parts=tuple(_part(part, name) for part in parts),
         left_out=tuple(dict.fromkeys(left_out)),
         notes=tuple(dict.fromkeys(notes)),
         wrong=tuple(dict.fromkeys(wrong)),
@@ -127,7 +127,7 @@ def _common(parts: Sequence[Seen]) -> str:
     return names.pop() if len(names) == 1 else os.path.commonpath(names)
 
 
-def _part(part: Seen) -> Part:
+def _part(part: Seen, name: str) -> Part:
     images, sound = part.images, part.sound
     sizes = part.examined.sizes[sound]
     is_boxes = isinstance(images, CocoImages)
@@ -136,7 +136,7 @@ def _part(part: Seen) -> Part:
     quantiles = [np.quantile(sizes, q, axis=0, method="nearest") for q in of_sizes]
     return Part(
         title=part.title,
-        place=images.name if len(_own_name(part)) == len(images.name) else "",
+        place="" if _own_name(part) == name else images.name,
         num_images=int(sound.sum()),
         num_boxes=len(labels) if is_boxes else None,
         num_of_class=tuple(np.bincount(labels, minlength=len(images.classes)).tolist()),
