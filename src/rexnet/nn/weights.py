@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rexnet.errors import UserError
-from rexnet.nn.checkpoints import read_tensors
 from rexnet.nn.network import Network
+from rexnet.nn.weight_files import read_tensors
 from rexnet.runs import write_bytes
 from rexnet.spec import NetSpec
 

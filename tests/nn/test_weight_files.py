@@ -13,8 +13,8 @@ from timm.models import load_checkpoint
 from timm.utils import CheckpointSaver, ModelEmaV3
 
 from rexnet import UserError, create_model, families
-from rexnet.nn.checkpoints import read_tensors
 from rexnet.nn.sources import find
+from rexnet.nn.weight_files import read_tensors
 
 NAME, WIDTH = "rexnet_0.3", {"width_mult": 0.3, "num_classes": 5}
 
