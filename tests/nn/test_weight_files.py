@@ -138,7 +138,7 @@ class Settings:
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        (lambda t: {"state_dict": t, "cfg": Settings()}, "test_checkpoints.Settings"),
+        (lambda t: {"state_dict": t, "cfg": Settings()}, "test_weight_files.Settings"),
         (lambda t: {"model": t, "run": os.getcwd}, "posix.getcwd"),
         (lambda t: torch.nn.Sequential(collections.OrderedDict(stem=Stem(t))), "torch.nn.modules"),
     ],
