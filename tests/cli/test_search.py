@@ -152,7 +152,7 @@ def a_corrupt_image(folder):
     write_images(folder, ["cat", "dog"])
     path = folder / "dog" / "1.png"
     path.write_bytes(path.read_bytes()[:50])
-    return ["corrupt image data/dog/1.png", "repair or remove it"]
+    return ["1 of 6 images are corrupt: data/dog/1.png (", "repair or remove them"]
 
 
 @pytest.mark.parametrize("write", [no_classes, one_class, an_empty_class, a_corrupt_image])

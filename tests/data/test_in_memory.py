@@ -181,7 +181,7 @@ def test_a_class_with_one_image_is_refused(tmp_path):
 def test_a_corrupt_image_is_named(tmp_path):
     path = write_folder(tmp_path) / "dog" / "007.png"
     path.write_bytes(path.read_bytes()[:60])
-    assert refusal(load, str(tmp_path)).startswith(f"corrupt image {path}: ")
+    assert refusal(load, str(tmp_path)).startswith(f"1 of 20 images are corrupt: {path} (")
 
 
 def test_a_gap_in_the_labels_is_a_class_without_images(tmp_path):

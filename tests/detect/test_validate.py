@@ -80,7 +80,9 @@ def test_images_that_are_of_no_part_are_validated_on_and_oddities_told(trained, 
     settings = DetectValidateConfig(detector="D", data="scenes", device="cpu", workers=0)
     found = validate(settings, lambda progress: None, told.append)
     assert found.result["ap"] == pytest.approx(trained["ap"], abs=1e-6)
-    assert told == ["scenes/result.json: 1 of 16 images have no boxes"]
+    (survey,) = told
+    assert survey.name == "scenes/result.json"
+    assert "val: 1 of 16 images have no boxes" in survey.notes
 
 
 def test_predictions_are_in_pixels_of_the_image(trained, here):

@@ -26,6 +26,7 @@ MADE = {
     "model",
     "result.json",
     "spec.json",
+    "survey.json",
     "train.json",
     "validation",
 }
