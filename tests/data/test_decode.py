@@ -276,6 +276,20 @@ def test_a_picture_that_is_cut_short_is_named(tmp_path, suffix, kept):
     assert message.endswith("; repair or remove it")
 
 
+def test_planes_of_16_bits_are_no_noise(tmp_path):
+    path = tmp_path / "scan.tif"
+    picture(7).save(path)
+    content = bytearray(path.read_bytes())
+    # Every colour is a plane of its own, and has three times 16 bits.
+    planes = content.index(struct.pack("<HHI", 0x011C, 3, 1))
+    content[planes + 8] = 2
+    bits = content.index(struct.pack("<HHI", 0x0102, 3, 3))
+    (place,) = struct.unpack_from("<I", content, bits + 8)
+    content[place : place + 6] = struct.pack("<3H", 16, 16, 16)
+    path.write_bytes(content)
+    assert "planes of 16 bits" in refusal(read_upright, path)
+
+
 def test_a_text_named_as_a_picture_is_a_corrupt_image(tmp_path):
     path = tmp_path / "photo.png"
     path.write_text("no picture", encoding="utf-8")

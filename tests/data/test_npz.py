@@ -95,7 +95,13 @@ def test_a_compressed_npz_with_flipped_bits_is_refused(tmp_path, place):
 
 def test_an_npz_of_python_objects_is_refused_unread(tmp_path):
     path = write_npz(tmp_path / "photos.npz", images=np.array([1, "a", None], dtype=object))
-    assert f"cannot read {path}: Object arrays cannot be loaded" in refusal(read_npz, path)
+    assert f"cannot read {path}: it holds Python objects" in refusal(read_npz, path)
+
+
+def test_what_is_no_npz_is_not_called_a_pickle(tmp_path):
+    path = tmp_path / "photos.npz"
+    path.write_text("photos")
+    assert refusal(read_npz, path) == f"cannot read {path}: it is no .npz file"
 
 
 def test_a_single_array_named_npz_is_refused(tmp_path):
@@ -103,6 +109,13 @@ def test_a_single_array_named_npz_is_refused(tmp_path):
     with path.open("wb") as file:
         np.save(file, PIXELS[:40])
     assert str(path) in refusal(read_npz, path)
+
+
+def test_names_of_classes_may_be_bytes_and_must_differ(tmp_path):
+    names = np.array(["café".encode(), b"tea"])
+    assert read_npz(write_npz(tmp_path / "a.npz", classes=names))[2] == ("café", "tea")
+    path = write_npz(tmp_path / "b.npz", classes=["cat", "cat"])
+    assert "two classes are called 'cat'" in refusal(read_npz, path)
 
 
 def test_class_names_that_are_no_list_are_refused(tmp_path):

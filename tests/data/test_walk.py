@@ -1,4 +1,5 @@
 import io
+import os
 import shutil
 
 import numpy as np
@@ -119,6 +120,13 @@ def test_a_link_that_leads_in_a_circle_is_named(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "again").symlink_to(tmp_path)
     assert f"link {tmp_path / 'a' / 'again'} leads back" in refusal(walked, tmp_path)
+
+
+def test_a_pipe_is_left_out_and_a_link_to_itself_cannot_be_read(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").symlink_to("b.jpg")
+    (tmp_path / "c.jpg").symlink_to("gone.jpg")
+    assert walked(tmp_path) == (["b.jpg", "c.jpg"], {"pipes and devices": 1})
 
 
 def test_photographs_of_all_endings_are_trained_and_searched_on(tmp_path):

@@ -30,8 +30,9 @@ TURNS = {
 }
 """What turns a picture upright, by its orientation."""
 
-BITS_PER_SAMPLE, PHOTOMETRIC = 0x0102, 0x0106
-"""TIFF tags: how many bits a value has, and what it means: 0 where white is zero."""
+BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, PLANAR = 0x0102, 0x0103, 0x0106, 0x011C
+"""TIFF tags: how many bits a value has, how it is packed (1: it is not), what it means (0 where white
+is zero), and whether each colour is a plane of its own (2)."""
 
 MAX_MEGAPIXELS = 179
 """The millions of pixels of an image from which it is refused, if no other limit is asked for."""
@@ -139,8 +140,9 @@ def _shown(content: bytes, draft: bool, max_megapixels: int | None) -> Shown:
             )
         if draft and min(size) >= DRAFT:
             picture.draft("RGB", (1, 1))
-        picture.load()
         tags = getattr(picture, "tag_v2", {})
+        _check_planes(tags)
+        picture.load()
         upright, is_turned = _upright(picture)
         narrow, faint = upright, False
         if upright.mode == "F" or upright.mode.startswith("I"):
@@ -152,6 +154,21 @@ def _shown(content: bytes, draft: bool, max_megapixels: int | None) -> Shown:
         transparent=transparent,
         faint=faint,
     )
+
+
+def _check_planes(tags: Mapping[int, Any]) -> None:
+    """Refuse a TIFF of which Pillow makes noise: it takes each half of a value for a pixel.
+
+    Raises:
+        ValueError: It is one.
+    """
+    bits = tags.get(BITS_PER_SAMPLE, (1,))
+    is_plain = tags.get(PLANAR, 1) == 2 and tags.get(COMPRESSION, 1) == 1
+    if is_plain and len(bits) > 1 and max(bits) > 8:
+        raise ValueError(
+            f"planes of {max(bits)} bits without compression cannot be read; save its colours "
+            "interleaved"
+        )
 
 
 def _upright(picture: "Image") -> tuple["Image", bool]:

@@ -2,6 +2,7 @@
 
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def read_npz(path: Path, prefix: str = "") -> Arrays:
     except TypeError:
         raise UserError(f"{path} is a single array; it must hold images and labels") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
+        raise UserError(f"cannot read {path}: {_reason(path, error)}") from None
     for key in keys:
         if key not in arrays:
             raise UserError(
@@ -52,7 +53,27 @@ def read_npz(path: Path, prefix: str = "") -> Arrays:
     if classes.ndim != 1:
         raise UserError(f"{path}: classes must be a list of names, one a class")
     check_start(path.name, labels, len(classes), keys[1])
-    return images, labels, tuple(map(str, classes))
+    names = _names(classes)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"{path}: two classes are called {twice!r}; give each a name of its own")
+    return images, labels, names
+
+
+def _names(classes: NDArray[Any]) -> tuple[str, ...]:
+    # Bytes are what HDF5 makes of names.
+    return tuple(
+        name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in classes
+    )
+
+
+def _reason(path: Path, error: Exception) -> str:
+    # Numpy takes what it does not know for a pickle, and advises to run it.
+    if isinstance(error, ValueError) and "pickle" in str(error):
+        if zipfile.is_zipfile(path):
+            return "it holds Python objects, not numbers and names alone; save arrays of those"
+        return "it is no .npz file"
+    return f"{error}; it is damaged" if isinstance(error, zipfile.BadZipFile) else str(error)
 
 
 def check_start(name: str, labels: NDArray[Any], num_classes: int, key: str = "labels") -> None:

@@ -94,7 +94,7 @@ def entries(folder: str | os.PathLike[str], tally: Tally) -> list[tuple["os.DirE
                 if entry.name.startswith(".") or entry.name.lower() in SYSTEM:
                     tally.add("hidden files and folders", entry.path)
                 else:
-                    found.append((entry, entry.is_dir()))
+                    found.append((entry, _is_folder(entry)))
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
     return found
@@ -131,6 +131,9 @@ def is_image(entry: "os.DirEntry[str]", tally: Tally) -> bool:
         entry: The file.
         tally: Counts it if it is not.
     """
+    if _is_pipe(entry):
+        tally.add("pipes and devices", entry.path)
+        return False
     ending = os.path.splitext(entry.name)[1].lower()
     if ending in endings():
         return True
@@ -171,13 +174,26 @@ def _images_below(folder: str, above: tuple[str, ...], prefix: str, tally: Tally
         tally.add("folders without images", folder)
 
 
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link to itself: a file that cannot be read.
+        return False
+
+
+def _is_pipe(entry: "os.DirEntry[str]") -> bool:
+    """Tell whether what is no folder is there and no file: a pipe would be waited for."""
+    try:
+        return not entry.is_file() and os.path.exists(entry.path)
+    except OSError:
+        return False
+
+
 def _starts_as_picture(path: str) -> bool:
     """Tell whether Pillow knows a file by its first bytes; nothing is decoded."""
     from PIL import Image
 
-    # A pipe would be waited for.
-    if not os.path.isfile(path):
-        return False
     endings()
     formats = [kind for kind in STARTS if kind in Image.OPEN]
     with warnings.catch_warnings():
