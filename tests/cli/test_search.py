@@ -179,7 +179,7 @@ def test_a_folder_of_images_that_cannot_be_used_is_refused(write, capsys, tmp_pa
         ({"images": np.zeros((40, 8, 8, 3))}, ["images are float64", "must be uint8"]),
         ({"images": np.zeros((40, 8, 9, 3), np.uint8)}, ["8 x 9 pixels", "must be square"]),
         ({"labels": np.zeros(40, int)}, ["1 classes", "at least 2"]),
-        ({"labels": np.arange(40) // 39}, ["class '1' has 1 images", "at least 2"]),
+        ({"labels": np.arange(40) // 39}, ["class '1' has 1 image", "at least 2"]),
     ],
 )
 def test_an_npz_that_cannot_be_used_is_refused(arrays, wanted, capsys, tmp_path):

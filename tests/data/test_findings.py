@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 from annotations_to_read import box, document, image, read
-from photographs import picture
+from photographs import picture, write_classes
 from PIL import Image
 
 from rexnet.data.examine import examine
@@ -94,7 +94,7 @@ def test_files_are_told_by_what_is_wrong_with_them(tmp_path):
         "more than 3 times as long as wide, and only the middle is looked at: 1 of 7 images of "
         "train",
     ]
-    assert found.wrong[0].endswith(f"such as {path}")
+    assert f": 1 of 7 images of train, such as {path} (" in found.wrong[0]
     assert "with transparent parts, which are shown on white" in found.notes[0]
     assert found.parts[0].num_of_class == (3, 3)
     assert found.parts[0].sizes[0] == (6, 6)
@@ -108,6 +108,25 @@ def test_classes_that_differ_in_case_and_classes_without_images():
     found = surveyed([seen("train", train), seen("val", arrays([0], seed=1))])
     assert found.wrong == ("classes 'Cat' and 'cat ' differ in case or spaces alone",)
     assert found.notes == ("val has no images of dog (1 of 2 classes)",)
+
+
+def test_folders_below_the_class_folders_may_be_the_classes(tmp_path):
+    for name in ("2023/cat", "2023/dog", "2024/cat"):
+        write_classes(tmp_path / "years", {name: 1})
+    (note,) = surveyed([seen("train", class_folders(tmp_path / "years"))]).notes[-1:]
+    assert "such as 2023/cat and 2024/cat; if cat is the class" in note
+    # A folder of the same name in each class, or images beside, say nothing.
+    write_classes(tmp_path / "plain", {"cat/images": 1, "dog/images": 1})
+    write_classes(tmp_path / "beside", {"cat": 1, "cat/old": 1, "dog/old": 1, "dog/new": 1})
+    for name in ("plain", "beside"):
+        told = surveyed([seen("train", class_folders(tmp_path / name))]).notes
+        assert not any("folders below" in note for note in told)
+
+
+def test_names_cannot_move_the_cursor():
+    found = surveyed([seen("train", arrays([0, 1], classes=("a\nb", "c\x1b[2J")))])
+    assert found.classes == ("a\nb", "c\x1b[2J")
+    assert found.lines()[1].endswith("2: a?b, c?[2J")
 
 
 def test_what_lies_beside_is_told_as_left_out(tmp_path):

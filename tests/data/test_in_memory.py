@@ -175,7 +175,7 @@ def test_a_class_with_one_image_is_refused(tmp_path):
     write_folder(tmp_path / "pets")
     write_folder(tmp_path / "pets" / "birds", ("bird",), count=1)
     message = refusal(load, str(tmp_path / "pets"))
-    assert message == "pets: class 'birds' has 1 images; every class needs at least 2"
+    assert message == "pets: class 'birds' has 1 image; every class needs at least 2"
 
 
 def test_a_corrupt_image_is_named(tmp_path):
@@ -198,7 +198,7 @@ def test_an_npz_with_fewer_than_two_classes_is_refused(tmp_path, count):
 
 def test_a_class_of_an_npz_with_one_image_is_refused(tmp_path):
     path = write_npz(tmp_path / "photos.npz", labels=np.arange(40) // 39)
-    assert "class '1' has 1 images; every class needs at least 2" in refusal(load, str(path))
+    assert "class '1' has 1 image; every class needs at least 2" in refusal(load, str(path))
 
 
 def test_a_download_that_fails_says_where_to_put_the_files(tmp_path, monkeypatch):

@@ -304,6 +304,18 @@ def test_a_validation_folder_without_images_is_refused(tmp_path):
     assert f"{tmp_path / 'val'} has no images" in refusal(open_images, str(tmp_path))
 
 
+def test_an_error_of_missing_images_tells_what_is_left_out(tmp_path):
+    write_splits(tmp_path / "kaggle", val={})
+    write_classes(tmp_path / "kaggle", {"val": 3})
+    message = refusal(open_images, str(tmp_path / "kaggle"))
+    assert "(left out: images beside the class folders: 3, such as" in message
+    write_classes(tmp_path / "phone", {"cat": 3, "dog": 0})
+    (tmp_path / "phone" / "dog" / "a.heic").write_bytes(b"x")
+    for job in (open_images, load):
+        message = refusal(job, str(tmp_path / "phone"))
+        assert "(left out: files ending in .heic: 1, such as" in message
+
+
 def test_a_validation_class_that_is_not_trained_on_is_named(tmp_path):
     write_splits(tmp_path, val={"cat": 1, "owl": 1})
     message = refusal(open_images, str(tmp_path))

@@ -28,7 +28,9 @@ def test_a_name_without_a_font_is_its_number_and_bytes_that_are_no_text_are_repl
     assert caption_font("çà été 50", 11).getlength("ç") > 0
 
 
-@pytest.mark.parametrize("names", [NAMES, ["猫", "🐈‍⬛", "a\tb", "قط", "$x$", "a\nb", ""]])
+@pytest.mark.parametrize(
+    "names", [NAMES, ["猫", "🐈‍⬛", "a\tb", "قط", "$x$", "a\nb", ""], ["a" * 250, "b" * 250]]
+)
 def test_any_name_can_be_drawn(names):
     # A character without a font is a warning, and so an error.
     assert Image.open(BytesIO(render(confusion(confused(names)), "png"))).width > 100

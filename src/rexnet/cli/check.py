@@ -6,12 +6,19 @@ from jsonargparse import ArgumentParser, Namespace
 
 from rexnet.cli.arguments import Command
 from rexnet.cli.made import print_survey
+from rexnet.data.decode import MAX_MEGAPIXELS
 
 
 def add_check(parser: ArgumentParser) -> None:
     """Declare the arguments of a check."""
     words = "What --data takes in a training or a search, or a folder with COCO annotations"
     parser.add_argument("data", type=str, help=words)
+    parser.add_argument(
+        "--max_megapixels",
+        type=int,
+        default=MAX_MEGAPIXELS,
+        help="Most millions of pixels of an image file",
+    )
     parser.add_argument("--json", action="store_true", help="Print a JSON object")
 
 
@@ -21,7 +28,7 @@ def check(arguments: Namespace) -> int:
     from rexnet.data.check import run
 
     with Bar(plain_console(stderr=True), "checking") as bar:
-        found = run(arguments.data, bar.update)
+        found = run(arguments.data, bar.update, arguments.max_megapixels)
     if arguments.json:
         print(json.dumps(found.to_json()))  # noqa: T201
     else:

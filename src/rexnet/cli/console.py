@@ -8,6 +8,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
+from rexnet.data.survey import in_one_line
 from rexnet.runs.progress import Progress
 
 WIDE = 1000
@@ -33,7 +34,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "")
         # A name that is cut off cannot be copied.
         result.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        result.add_row(*row)
+        result.add_row(*map(in_one_line, row))
     return result
 
 

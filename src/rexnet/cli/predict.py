@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jsonargparse import ArgumentParser, Namespace
 
 from rexnet.data.named import Unread, files_of, names_in
+from rexnet.data.survey import in_one_line
 from rexnet.errors import UserError
 from rexnet.runs.progress import Estimate, Progress, time_left
 
@@ -101,14 +102,14 @@ def tell(
         for number, (path, value) in enumerate(found, 1):
             if isinstance(value, Unread):
                 unread += 1
-                failure = f"cannot read {path}: {value.reason}"
+                failure = in_one_line(f"cannot read {path}: {value.reason}")
                 # Of a single image it is the error that the command ends with.
                 if num_images > 1:
                     console.print(failure, soft_wrap=True)
                 line = None if words else json.dumps({"image": path, "error": value.reason})
             else:
                 told = row(path, value)
-                line = words(told) if words else json.dumps(told)
+                line = in_one_line(words(told)) if words else json.dumps(told)
             if line is not None:
                 print(line, file=out, flush=True)
             show(number)

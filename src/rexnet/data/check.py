@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rexnet.data.coco.images import CocoImages, aligned, read_coco
 from rexnet.data.coco.layouts import parts_in
+from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.data.examine import examine
 from rexnet.data.findings import AnyImages, Seen, surveyed
 from rexnet.data.sources import SOURCES, open_images
@@ -11,18 +12,19 @@ from rexnet.data.survey import Survey
 from rexnet.runs.progress import OnProgress, counting
 
 
-def run(source: str, on_progress: OnProgress) -> Survey:
+def run(source: str, on_progress: OnProgress, max_megapixels: int = MAX_MEGAPIXELS) -> Survey:
     """Read every image of a source once and return what they are.
 
     Args:
         source: What ``open_images`` takes, or a folder with annotations in the COCO format.
         on_progress: Called while images are read.
+        max_megapixels: Most millions of pixels of a file.
 
     Raises:
         UserError: There is no such source, or it cannot be used at all.
     """
     on_read = counting(on_progress, "images looked at")
-    parts = _opened(source)
+    parts = [(title, part.limited(max_megapixels)) for title, part in _opened(source)]
     return surveyed(
         [Seen(title=title, images=part, examined=examine(part, on_read)) for title, part in parts]
     )

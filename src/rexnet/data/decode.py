@@ -31,8 +31,8 @@ TURNS = {
 """What turns a picture upright, by its orientation."""
 
 BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, PLANAR = 0x0102, 0x0103, 0x0106, 0x011C
-"""TIFF tags: how many bits a value has, how it is packed (1: it is not), what it means (0 where white
-is zero), and whether each colour is a plane of its own (2)."""
+"""TIFF tags: how many bits a value has, how it is packed (1: it is not), what it means (0 where
+white is zero), and whether each colour is a plane of its own (2)."""
 
 MAX_MEGAPIXELS = 179
 """The millions of pixels of an image from which it is refused, if no other limit is asked for."""

@@ -92,6 +92,8 @@ def surveyed(parts: Sequence[Seen]) -> Survey:
     wrong += _copies(parts)
     if not isinstance(train, CocoImages):
         wrong += _wrong_classes(train)
+    if isinstance(train, FileImages):
+        notes += _deeper(train)
     return Survey(
         name=name,
         classes=train.classes,
@@ -114,7 +116,10 @@ def _unusable(part: Seen) -> list[str]:
         (part.unreadable, "cannot be read"),
         (part.misfits, "of another shape than their boxes were drawn in"),
     ]
-    return [part.told(which, words) for which, words in found if which.any()]
+    told = [part.told(which, words) for which, words in found if which.any()]
+    if part.examined.damage:
+        told[0] += f" ({part.examined.damage[min(part.examined.damage)]})"
+    return told
 
 
 def _own_name(part: Seen) -> str:
@@ -180,6 +185,27 @@ def _wrong_classes(train: Images) -> list[str]:
         if other != name:
             told.append(f"classes {other!r} and {name!r} differ in case or spaces alone")
     return told
+
+
+def _deeper(train: FileImages) -> list[str]:
+    """Return that folders below the class folders may be the classes, if they may.
+
+    All images lie in such, and some of their names, not all the same, are in several classes.
+    """
+    places = {tuple(os.fsdecode(file).split(os.sep)[:-1][:2]) for file in train.files.tolist()}
+    if any(len(place) < 2 for place in places):
+        return []
+    owners: dict[str, list[str]] = {}
+    for name, inner in sorted(places):
+        owners.setdefault(inner, []).append(name)
+    shared = [(inner, names) for inner, names in owners.items() if len(names) > 1]
+    if not shared or len(owners) < 2:
+        return []
+    inner, (one, other, *_) = shared[0]
+    return [
+        f"all images lie in folders below the class folders, such as {one}{os.sep}{inner} and "
+        f"{other}{os.sep}{inner}; if {inner} is the class, put them into one folder"
+    ]
 
 
 def _notes(part: Seen) -> list[str]:

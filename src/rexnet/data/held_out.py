@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rexnet.data.image_sets import C, FileImages, Images, per_class
+from rexnet.data.survey import images_of
 from rexnet.errors import UserError
 
 HELD_OUT = 0.1
@@ -36,7 +37,7 @@ def tenth(labels: NDArray[np.int64], classes: Sequence[str], name: str) -> NDArr
         where = order[starts[label] : starts[label + 1]]
         if len(where) < 2:
             raise UserError(
-                f"{name}: class {title!r} has {len(where)} images; every class needs at least 2"
+                f"{name}: class {title!r} has {images_of(len(where))}; every class needs at least 2"
             )
         number = max(1, round(HELD_OUT * len(where)))
         found[generator.permutation(where)[:number]] = True

@@ -13,6 +13,7 @@ from rexnet.data.held_out import tenth
 from rexnet.data.image_sets import ArrayImages, FileImages, Images, per_class
 from rexnet.data.npz import Arrays, check_start, read_npz
 from rexnet.data.sample import NUM_TRAIN, read_sample
+from rexnet.data.walk import EMPTY, HIDDEN
 from rexnet.errors import UserError
 
 FOLDER = "/"
@@ -74,9 +75,10 @@ def open_images(source: str) -> tuple[Images, Images]:
         raise UserError(f"{train.name} has {len(train.classes)} classes; it needs at least 2")
     for title, count in zip(train.classes, per_class(train), strict=True):
         if not count:
-            raise UserError(f"{train.name}: class {title!r} has no images; add some or remove it")
+            words = f"class {title!r} has no images; add some or remove it"
+            raise UserError(f"{train.name}: {words}{_beside(train)}")
     if not len(val):
-        raise UserError(f"{val.name} has no images; add some or remove it")
+        raise UserError(f"{val.name} has no images; add some or remove it{_beside(val)}")
     return train, val
 
 
@@ -95,7 +97,21 @@ def held_out(opened: Source, name: str) -> NDArray[np.bool_]:
     """
     if opened.held_out is not None:
         return opened.held_out
-    return tenth(opened.train.labels, opened.train.classes, name)
+    try:
+        return tenth(opened.train.labels, opened.train.classes, name)
+    except UserError as error:
+        raise UserError(f"{error}{_beside(opened.train)}") from None
+
+
+def _beside(images: Images) -> str:
+    """Return in words what lies beside images and is not read; empty if nothing does."""
+    found = images.left_out if isinstance(images, FileImages) else ()
+    told = [
+        f"{left.reason}: {left.count:,}, such as {left.example}"
+        for left in found
+        if left.reason not in (HIDDEN, EMPTY)
+    ]
+    return f" (left out: {'; '.join(told[:2])})" if told else ""
 
 
 def check_source(source: str) -> None:

@@ -1,6 +1,7 @@
 """What a set of images is, in a few lines for people."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,10 @@ import numpy as np
 
 FIRST = 10
 """Classes that are named."""
+
+
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What a terminal does not show, but acts on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +89,9 @@ class Survey:
         titles = ["", *(title for title, _ in rows)]
         told = zip(titles, rows, strict=False)
         return [
-            f"Images: {self.name}",
+            f"Images: {in_one_line(self.name)}",
             *(
-                f"  {'' if title == before else title:<13}{words}"
+                f"  {'' if title == before else title:<13}{in_one_line(words)}"
                 for before, (title, words) in told
             ),
         ]
@@ -98,6 +103,11 @@ OnSurvey = Callable[[Survey], None]
 
 def ignore(found: Survey) -> None:
     """Do nothing with what images are."""
+
+
+def in_one_line(text: str) -> str:
+    """Return a text as a terminal can show it: names may hold ends of lines and escapes."""
+    return CONTROLS.sub("?", text)
 
 
 def images_of(count: int) -> str:

@@ -36,6 +36,10 @@ LENGTHENED = re.compile(r"(\.[a-z0-9]+)[^a-z0-9~]")
 """An ending with more behind it, such as .jpg_large; .jpg~ is an older version of a file."""
 
 
+HIDDEN, EMPTY = "hidden files and folders", "folders without images"
+"""Reasons for which something is left out that says nothing of the images."""
+
+
 class Tally:
     """What a walk leaves out, counted by reason."""
 
@@ -92,7 +96,7 @@ def entries(folder: str | os.PathLike[str], tally: Tally) -> list[tuple["os.DirE
         with os.scandir(folder) as scanned:
             for entry in scanned:
                 if entry.name.startswith(".") or entry.name.lower() in SYSTEM:
-                    tally.add("hidden files and folders", entry.path)
+                    tally.add(HIDDEN, entry.path)
                 else:
                     found.append((entry, _is_folder(entry)))
     except OSError as error:
@@ -171,7 +175,7 @@ def _images_below(folder: str, above: tuple[str, ...], prefix: str, tally: Tally
         below = f"{prefix}{entry.name}{os.sep}"
         yield from _images_below(entry.path, (*above, place), below, tally)
     if is_empty:
-        tally.add("folders without images", folder)
+        tally.add(EMPTY, folder)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

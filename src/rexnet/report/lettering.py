@@ -14,6 +14,9 @@ SURROGATES = re.compile("[\ud800-\udfff]")
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
+LONGEST = 40
+"""Characters of a name that a figure has room for."""
+
 LAST_RESORT = "Last Resort"
 """How the family begins that has a square for every character."""
 
@@ -21,9 +24,10 @@ LAST_RESORT = "Last Resort"
 def lettered(names: Sequence[str]) -> tuple[list[str], dict[Any, Any]]:
     """Return names as a figure shows them, and the style that has the fonts for it.
 
-    A name for which this machine has no font is its number among the names, from 0.
+    A name for which this machine has no font is its number among the names, from 0. The middle of a
+    long one is left out.
     """
-    names = [as_text(name) for name in names]
+    names = [_shortened(as_text(name)) for name in names]
     style, known = _style("".join(names))
     shown = [
         name if name and known >= set(name) else str(number) for number, name in enumerate(names)
@@ -54,6 +58,11 @@ def caption_font(caption: str, size: int) -> Any:
 def as_text(name: str) -> str:
     """Return a name in a line, with a replacement for each byte that is no text."""
     return " ".join(SURROGATES.sub(UNKNOWN, name).split())
+
+
+def _shortened(name: str) -> str:
+    half = LONGEST // 2
+    return name if len(name) <= LONGEST else f"{name[:half]}...{name[3 - half :]}"
 
 
 def _style(text: str) -> tuple[dict[Any, Any], set[str]]:
