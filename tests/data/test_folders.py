@@ -206,3 +206,27 @@ def test_classes_may_have_any_names(tmp_path):
     assert len(images) == 2 * len(names)
     assert images.read(len(images) - 1).size == (64, 74)
     assert len(images.fingerprint()) == 16
+
+
+def test_parts_and_archives_that_are_not_used_are_told(tmp_path):
+    write_splits(tmp_path)
+    for name in ("Train", "test", "beside"):
+        write_classes(tmp_path / name, {"cat": 1, "dog": 1})
+    (tmp_path / "train" / "owl.zip").write_bytes(b"x")
+    told = {left.reason: left.count for left in open_images(str(tmp_path))[0].left_out}
+    assert told == {"files ending in .zip": 1, "folders of images that are not used": 3}
+    (tmp_path / "packed").mkdir()
+    archive = (tmp_path / "train" / "owl.zip").rename(tmp_path / "packed" / "owl.zip")
+    assert refusal(open_images, str(archive.parent)).endswith(f"; unpack {archive}")
+
+
+def test_an_error_of_missing_images_tells_what_is_left_out(tmp_path):
+    write_splits(tmp_path / "kaggle", val={})
+    write_classes(tmp_path / "kaggle", {"val": 3})
+    message = refusal(open_images, str(tmp_path / "kaggle"))
+    assert "(left out: images beside the class folders: 3, such as" in message
+    write_classes(tmp_path / "phone", {"cat": 3, "dog": 0})
+    (tmp_path / "phone" / "dog" / "a.heic").write_bytes(b"x")
+    for job in (open_images, load):
+        message = refusal(job, str(tmp_path / "phone"))
+        assert "(left out: files ending in .heic: 1, such as" in message

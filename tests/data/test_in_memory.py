@@ -178,6 +178,14 @@ def test_a_class_with_one_image_is_refused(tmp_path):
     assert message == "pets: class 'birds' has 1 image; every class needs at least 2"
 
 
+def test_a_search_tells_what_its_images_are_by_one_name(tmp_path):
+    path = write_npz(tmp_path / "photos.npz", val_images=PIXELS[:4], val_labels=np.arange(4) % 2)
+    told = []
+    load(str(path), on_survey=told.append)
+    assert told[0].lines()[0] == "Images: photos.npz"
+    assert {part.place for part in told[0].parts} == {""}
+
+
 def test_a_corrupt_image_is_named(tmp_path):
     path = write_folder(tmp_path) / "dog" / "007.png"
     path.write_bytes(path.read_bytes()[:60])

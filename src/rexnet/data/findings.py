@@ -129,7 +129,7 @@ def _own_name(part: Seen) -> str:
 def _common(parts: Sequence[Seen]) -> str:
     """Return what a set is called: as its one part, or by the folder of all."""
     names = {_own_name(part) for part in parts}
-    return names.pop() if len(names) == 1 else os.path.commonpath(names)
+    return os.path.commonpath(names) or _own_name(parts[0])
 
 
 def _part(part: Seen, name: str) -> Part:

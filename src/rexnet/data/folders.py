@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from rexnet.data.image_sets import FileImages
-from rexnet.data.walk import Tally, entries, folders_in, has_images, images_in, is_image
+from rexnet.data.walk import (
+    ARCHIVES,
+    Tally,
+    entries,
+    folders_in,
+    has_images,
+    images_in,
+    is_image,
+)
 from rexnet.errors import UserError
 
 VALIDATION = ("val", "validation", "valid", "test")
@@ -177,6 +185,11 @@ def _has_own_images(folder: Path) -> bool:
     return any(is_image(entry, Tally()) for entry in files)
 
 
+def _archives(folder: Path) -> list[str]:
+    found = (entry for entry, is_folder in entries(folder, Tally()) if not is_folder)
+    return sorted(entry.path for entry in found if entry.name.lower().endswith(ARCHIVES))
+
+
 def _names(folder: Path, tally: Tally) -> dict[str, str]:
     """Return the names of the class folders, composed and as they are; count what lies beside.
 
@@ -244,6 +257,8 @@ def _check_wrapping(folder: Path, classes: tuple[str, ...], full: list[str]) -> 
         message += f"; those of {full[0]} lie deeper: give {inner}"
     elif not classes and _has_own_images(folder):
         message += "; its own images are in no class"
+    elif not classes and (packed := _archives(folder)):
+        message += f"; unpack {packed[0]}"
     raise UserError(message)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -128,11 +128,12 @@ def _usable(
 
 def _survey(images: Images, part: NDArray[np.bool_], seen: Examined, *, skipped: bool) -> Survey:
     """Return what images are, those to train on and those held out of them."""
+    name = images.name.removesuffix(" (train)")
     return surveyed(
         [
             Seen(
                 title=title,
-                images=images.without(np.flatnonzero(~mine)),
+                images=replace(images.without(np.flatnonzero(~mine)), name=f"{name} ({title})"),
                 examined=seen.of(np.flatnonzero(mine)),
                 skipped=skipped,
             )

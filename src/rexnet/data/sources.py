@@ -13,7 +13,7 @@ from rexnet.data.held_out import tenth
 from rexnet.data.image_sets import ArrayImages, FileImages, Images, per_class
 from rexnet.data.npz import Arrays, check_start, read_npz
 from rexnet.data.sample import NUM_TRAIN, read_sample
-from rexnet.data.walk import EMPTY, HIDDEN
+from rexnet.data.walk import ARCHIVES, EMPTY, HIDDEN, Tally, folders_in, has_images
 from rexnet.errors import UserError
 
 FOLDER = "/"
@@ -171,7 +171,8 @@ def _kind(source: str) -> str:
         *(f"a {key} file" for key in SOURCES if key.startswith(".")),
     ]
     if path.exists():
-        raise UserError(f"{path} is a file; give {_any_of(others)}")
+        unpack = "unpack it, and " if path.name.lower().endswith(ARCHIVES) else ""
+        raise UserError(f"{path} is a file; {unpack}give {_any_of(others)}")
     raise UserError(f"no images at {source!r}: give {_any_of([*named, *others])}")
 
 
@@ -268,6 +269,11 @@ def _open_folder(source: str) -> Source:
         return Source(title=path.name, train=class_folders(path))
     training, validation = chosen_parts(path, parts)
     train = class_folders(path / training)
+    unused = Tally()
+    for name in folders_in(path):
+        if name not in (training, validation) and has_images(path / name):
+            unused.add("folders of images that are not used", str(path / name))
+    train = replace(train, left_out=train.left_out + unused.left_out())
     val = partial(class_folders, path / validation, train.classes)
     return Source(title=path.name, train=train, val=val)
 

@@ -23,6 +23,9 @@ SYSTEM = {
 }
 """Names that systems give to files and folders of their own, in small letters."""
 
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+"""Endings of files that images may be packed in."""
+
 NO_PICTURES = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 """Formats that Pillow opens, maybe by another program, and that hold no photographs."""
 
