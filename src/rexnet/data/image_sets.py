@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rexnet.data.decode import MAX_MEGAPIXELS, read_upright
-from rexnet.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -122,17 +121,10 @@ class FileImages:
         return os.path.join(self.folder, os.fsdecode(self.files[index]))
 
     def fingerprint(self) -> str:
-        """Return sixteen hex digits that depend on names, sizes in bytes, labels and classes.
-
-        Raises:
-            UserError: A file is gone.
-        """
+        """Return sixteen hex digits that depend on names, sizes in bytes, labels and classes."""
         digest = hashlib.sha256(repr(self.classes).encode())
         digest.update(b"\0".join(self.files.tolist()))
-        try:
-            sizes = [os.stat(self.where(index)).st_size for index in range(len(self))]
-        except OSError as error:
-            raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
+        sizes = [_size(self.where(index)) for index in range(len(self))]
         digest.update(np.array(sizes, np.int64).data)
         digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()[:16]
@@ -145,6 +137,14 @@ class FileImages:
     def limited(self, max_megapixels: int) -> "FileImages":
         """Return the same with another limit of the pixels of a file."""
         return replace(self, max_megapixels=max_megapixels)
+
+
+def _size(path: str) -> int:
+    """Return the size of a file in bytes; -1 if it is gone, which is told when it is read."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 Images = ArrayImages | FileImages
