@@ -13,6 +13,8 @@ from rexnet.data.folders import class_folders
 from rexnet.data.image_sets import ArrayImages
 from rexnet.data.survey import Survey
 
+PHOTO = np.asarray(picture(0))
+
 
 def seen(title, images, **changes):
     return Seen(
@@ -71,6 +73,29 @@ def test_images_of_one_colour_are_no_copies():
     train.images[1:3] = 7
     (line,) = surveyed([seen("train", train)]).wrong
     assert line.startswith("of a single colour: 2 of 4 images of train, such as image 1")
+
+
+def test_pictures_that_look_blank_are_told_by_why(tmp_path):
+    values = np.asarray(picture(0).convert("L"))
+    white = Image.new("RGBA", values.shape[::-1], "white")
+    white.putalpha(Image.fromarray(values))
+    images = in_folders(
+        tmp_path,
+        cat=[Image.fromarray(values > 127).convert("RGB"), Image.new("L", (32, 32), 9), white],
+        # Whole numbers of 8 bits in 16, and from 0 to 1 in 8.
+        dog=[Image.fromarray(values.astype(np.uint16)), Image.fromarray(values // 128)],
+    )
+    found = surveyed([seen("train", images)])
+    assert [line.split(", such as")[0] for line in found.wrong] == [
+        "1 of 5 images of train are of a single colour",
+        "1 of 5 images of train are of a single colour on white",
+        "2 of 5 images of train use so little of the range of their bits that they look blank",
+    ]
+    assert not any("copies" in note for note in found.notes)
+    (line,) = surveyed(
+        [seen("train", arrays([0, 1], images=np.uint8([PHOTO // 128, PHOTO // 99])))]
+    ).wrong
+    assert line.startswith("2 of 2 images of train use so little")
 
 
 def test_files_are_told_by_what_is_wrong_with_them(tmp_path):

@@ -220,7 +220,7 @@ def _narrowed(picture: "Image", tags: Mapping[int, Any]) -> tuple["Image", bool]
     clear = picture.info.get("transparency")
     if clear is not None:
         narrow.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
-    return narrow, bool(high - low < FAINT * top)
+    return narrow, bool(low < high and high - low < FAINT * top)
 
 
 def _on_white(picture: "Image") -> tuple["Image", bool]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rexnet.data.decode import shown
+from rexnet.data.decode import FAINT, shown
 from rexnet.data.image_sets import ArrayImages, Checkable
 from rexnet.data.jpeg import jpeg_damage
 
@@ -25,9 +25,9 @@ class Examined:
     Attributes:
         damage: Why an image cannot be read, by its index.
         sizes: Width and height as shown, shape (num_images, 2), int32; 0 of a damaged one.
-        flat: Whether all pixels are of one colour, shape (num_images,), bool.
-        faint: Whether its values have more than 8 bits and use so few of them that it looks black,
-            white or grey, shape (num_images,), bool.
+        flat: Whether all pixels are shown in one colour, shape (num_images,), bool.
+        faint: Whether its values differ, but use so little of the range of their bits that it looks
+            blank, shape (num_images,), bool.
         transparent: Whether a pixel was transparent, shape (num_images,), bool.
         digests: The same for two images if and, but for a chance of 1 in 10^19, only if they show
             the same, shape (num_images,), uint64; 0 of a damaged one. JPEGs from 256 pixels on are
@@ -133,7 +133,9 @@ def _look_at_arrays(images: ArrayImages, indices: Sequence[int]) -> Examined:
     side = pixels.shape[1]
     found.sizes[:] = side
     colors = pixels.reshape(len(pixels), -1, 3)
-    found.flat[:] = (colors == colors[:, :1]).all((1, 2))
+    ranges = np.ptp(colors, axis=1).max(1)
+    found.flat[:] = ranges == 0
+    found.faint[:] = (ranges > 0) & (ranges < FAINT * 255)
     found.digests[:] = [_digest((side, side), image.tobytes()) for image in pixels]
     return found
 
@@ -161,19 +163,20 @@ def _look_at(content: bytes, max_megapixels: int, found: Examined, place: int) -
     image = shown(content, draft=True, max_megapixels=max_megapixels)
     if damage := jpeg_damage(content):
         raise ValueError(damage)
-    is_flat = _is_flat(image.picture)
-    if is_flat and image.picture.size != image.size:
+    most = _range(image.picture)
+    if most < FAINT * 255 and image.picture.size != image.size:
         # Fine patterns are flat in a draft.
-        is_flat = _is_flat(shown(content, max_megapixels=None).picture)
+        most = _range(shown(content, max_megapixels=None).picture)
     found.sizes[place] = image.size
-    found.flat[place] = is_flat
-    found.faint[place] = image.faint
+    found.flat[place] = most == 0
+    found.faint[place] = image.faint or 0 < most < FAINT * 255
     found.transparent[place] = image.transparent
     found.digests[place] = _digest(image.size, image.picture.tobytes())
 
 
-def _is_flat(picture: Any) -> bool:
-    return all(low == high for low, high in picture.getextrema())
+def _range(picture: Any) -> int:
+    """Return by how much the values of a picture differ, in the colour in which they do most."""
+    return max(high - low for low, high in picture.getextrema())
 
 
 def _digest(size: tuple[int, int], pixels: bytes) -> int:

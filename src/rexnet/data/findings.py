@@ -161,11 +161,9 @@ def _wrong_pictures(part: Seen) -> list[str]:
     seen, sound = part.examined, part.sound
     shorter, longer = seen.sizes.min(axis=1), seen.sizes.max(axis=1)
     found = [
-        (seen.flat, "of a single colour"),
-        (
-            seen.faint & ~seen.flat,
-            "so little of the range of their bits is used that they look blank",
-        ),
+        (seen.flat & ~seen.faint & ~seen.transparent, "of a single colour"),
+        (seen.flat & ~seen.faint & seen.transparent, "of a single colour on white"),
+        (seen.faint, "so little of the range of their bits is used that they look blank"),
         (sound & (shorter < SMALL), f"less than {SMALL} pixels high or wide"),
     ]
     told = [part.told(which, words) for which, words in found if which.any()]
