@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,6 +215,18 @@ def test_what_a_viewer_shows_as_nothing_is_told(tmp_path):
     assert np.flatnonzero(found.flat).tolist() == [0, 5]
     assert np.flatnonzero(found.transparent).tolist() == [0, 1]
     assert np.flatnonzero(found.faint).tolist() == [2, 4]
+
+
+def test_damage_of_a_small_png_is_found_by_its_checksums(tmp_path):
+    images = write_images(tmp_path, [(Image.fromarray(PIXELS[n]), ".png", {}) for n in range(8)])
+    for index in range(8):
+        path = Path(images.where(index))
+        content = bytearray(path.read_bytes())
+        half = len(content) // 2
+        # Zeros are pixels to a decoder.
+        content[half + 5 * index : half + 5 * index + 40] = bytes(40)
+        path.write_bytes(content)
+    assert len(examine(images, ignore).damage) == 8
 
 
 def test_images_in_memory_are_examined_as_their_files_are(tmp_path):

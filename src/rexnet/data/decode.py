@@ -44,7 +44,7 @@ DRAFT = 256
 """The shorter side, in pixels, from which a draft of a JPEG is an eighth of its size."""
 
 FAINT = 1 / 16
-"""The share of the range, of values of more than 8 bits, below which a picture is faint."""
+"""The share of the range of its values below which a picture is faint: it looks blank."""
 
 
 @dataclass(frozen=True, kw_only=True)

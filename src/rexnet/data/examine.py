@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rexnet.data.decode import FAINT, shown
 from rexnet.data.image_sets import ArrayImages, Checkable
-from rexnet.data.jpeg import jpeg_damage
+from rexnet.data.jpeg import jpeg_damage, png_damage
 
 CHUNK = 64
 """Images examined by one task of a thread."""
@@ -161,7 +161,7 @@ def _look_at(content: bytes, max_megapixels: int, found: Examined, place: int) -
         ValueError: It is damaged; the message is the reason.
     """
     image = shown(content, draft=True, max_megapixels=max_megapixels)
-    if damage := jpeg_damage(content):
+    if damage := jpeg_damage(content) or png_damage(content):
         raise ValueError(damage)
     most = _range(image.picture)
     if most < FAINT * 255 and image.picture.size != image.size:

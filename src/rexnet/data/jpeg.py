@@ -1,6 +1,7 @@
-"""Damage of JPEG files that decoders read over."""
+"""Damage of JPEG and PNG files that decoders read over."""
 
 import re
+import zlib
 
 MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 """A JPEG marker; what the entropy-coded data may hold, FF00 and restarts, is none."""
@@ -9,6 +10,28 @@ END_OF_IMAGE = 0xD9
 
 SEGMENTS = {*range(0xC0, 0xD0), *range(0xDA, 0xF0), 0xFE}
 """Codes of the markers that a JPEG may hold between its start and its end."""
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def png_damage(content: bytes) -> str:
+    """Return what is wrong with the pixels of a PNG by their checksums; empty if nothing."""
+    if not content.startswith(PNG):
+        return ""
+    view, place = memoryview(content), len(PNG)
+    while place + 8 <= len(content):
+        end = place + 8 + int.from_bytes(view[place : place + 4], "big")
+        kind = content[place + 4 : place + 8]
+        if kind == b"IEND":
+            return ""
+        # Viewers do not mind what is wrong with texts.
+        if kind == b"IDAT" and zlib.crc32(view[place + 4 : end]) != int.from_bytes(
+            view[end : end + 4], "big"
+        ):
+            return f"the checksum of the PNG's pixels at byte {place} is wrong"
+        place = end + 4
+    return ""
 
 
 def jpeg_damage(content: bytes) -> str:
