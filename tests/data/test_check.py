@@ -1,5 +1,8 @@
+import pytest
+from photographs import picture
 from scenes import write_scenes
 
+from rexnet import UserError
 from rexnet.data.check import run
 
 
@@ -20,3 +23,13 @@ def test_annotations_of_no_part_are_one_part(tmp_path):
     found = run(str(tmp_path / "scenes" / "train"), lambda progress: None)
     assert [part.title for part in found.parts] == ["all"]
     assert found.parts[0].num_images == 16
+
+
+def test_boxes_in_another_format_are_told_beside_the_lack_of_classes(tmp_path):
+    (tmp_path / "train").mkdir()
+    picture(0).save(tmp_path / "train" / "a.png")
+    with pytest.raises(UserError, match="not classes; it needs train and one of val"):
+        run(str(tmp_path), lambda progress: None)
+    (tmp_path / "train" / "a.xml").write_text("<annotation/>")
+    with pytest.raises(UserError, match=r"not classes.*; if these .* \.xml, maybe Pascal VOC"):
+        run(str(tmp_path), lambda progress: None)

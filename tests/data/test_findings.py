@@ -87,15 +87,15 @@ def test_pictures_that_look_blank_are_told_by_why(tmp_path):
     )
     found = surveyed([seen("train", images)])
     assert [line.split(", such as")[0] for line in found.wrong] == [
-        "1 of 5 images of train are of a single colour",
-        "1 of 5 images of train are of a single colour on white",
-        "2 of 5 images of train use so little of the range of their bits that they look blank",
+        "of a single colour: 1 of 5 images of train",
+        "of a single colour on white: 1 of 5 images of train",
+        "so little of the range of their bits is used that they look blank: 2 of 5 images of train",
     ]
     assert not any("copies" in note for note in found.notes)
     (line,) = surveyed(
         [seen("train", arrays([0, 1], images=np.uint8([PHOTO // 128, PHOTO // 99])))]
     ).wrong
-    assert line.startswith("2 of 2 images of train use so little")
+    assert line.startswith("so little of the range of their bits is used that they look blank: 2")
 
 
 def test_files_are_told_by_what_is_wrong_with_them(tmp_path):
@@ -163,7 +163,8 @@ def test_what_lies_beside_is_told_as_left_out(tmp_path):
 
 @pytest.mark.usefixtures("two_images")
 def test_boxes_are_told_with_doubts_and_misfits():
-    images = read(document(box(1), images=[image(5, "a.png", width=99), image(2, "b.png")]))
+    two = [image(5, "a.png", width=99), image(2, "b.png")]
+    images = read(document(box(1), box(2, image_id=2), images=two))
     images = dataclasses.replace(images, num_clipped=2, remarks=("odd",), doubts=("wrong",))
     found = surveyed([seen("val", images)])
     assert found.parts[0].num_images == 1
@@ -171,6 +172,38 @@ def test_boxes_are_told_with_doubts_and_misfits():
     assert found.wrong[0].startswith(
         "of another shape than their boxes were drawn in: 1 of 2 images of val"
     )
+    assert found.wrong[0].endswith("a.png (it shows 40 x 20 pixels, its entry says 99 x 20)")
     assert "val: wrong" in found.wrong
     assert "val: odd" in found.notes
     assert "boxes of val that reach over an edge and are cut: 2" in found.notes
+
+
+@pytest.mark.usefixtures("two_images")
+def test_what_nothing_can_be_learnt_of_looks_wrong():
+    images = read(document(box(1, iscrowd=1), box(2, bbox=[9, 9, 0, 0])), skip_degenerate=True)
+    wanted = "boxes of train that have no area: 1"
+    found = surveyed([seen("train", images)])
+    assert found.wrong[0] == wanted
+    assert "train has no boxes that can be used, so nothing can be learnt of it" in found.wrong
+    assert wanted in surveyed([seen("train", images, skipped=True)]).left_out
+
+
+@pytest.mark.usefixtures("two_images")
+@pytest.mark.parametrize(("bbox", "wrong"), [([1, 2, 6, 4], False), ([20, 2, 6, 4], True)])
+def test_copies_with_other_boxes_look_wrong(bbox, wrong):
+    for name in "ab":
+        picture(0).resize((40, 20)).save(f"images/{name}.png")
+    boxes = box(1, bbox=[1, 2, 6, 4]), box(2, image_id=2, bbox=bbox)
+    images = read(document(*boxes, images=[image(5, "a.png"), image(2, "b.png")]))
+    found = surveyed([seen("train", images)])
+    assert found.notes[0].startswith("copies of others there: 1 of 2 images of train")
+    assert ["with other boxes" in line for line in found.wrong] == [True] * wrong
+
+
+@pytest.mark.usefixtures("two_images")
+def test_categories_that_differ_in_case_look_wrong():
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "Cat"}]
+    images = read(document(box(1, category_id=2), categories=categories))
+    assert "classes 'cat' and 'Cat' differ in case or spaces alone" in (
+        surveyed([seen("train", images)]).wrong
+    )

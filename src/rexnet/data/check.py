@@ -4,11 +4,13 @@ from pathlib import Path
 
 from rexnet.data.coco.images import CocoImages, aligned, read_coco
 from rexnet.data.coco.layouts import parts_in
+from rexnet.data.coco.other_formats import format_of_folder
 from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.data.examine import examine
 from rexnet.data.findings import AnyImages, Seen, surveyed
 from rexnet.data.sources import SOURCES, open_images
 from rexnet.data.survey import Survey
+from rexnet.errors import UserError
 from rexnet.runs.progress import OnProgress, counting
 
 
@@ -35,7 +37,13 @@ def _opened(source: str) -> list[tuple[str, AnyImages]]:
     path = Path(source)
     places = parts_in(path) if source not in SOURCES and path.is_dir() else {}
     if not places:
-        return list(zip(("train", "val"), open_images(source), strict=True))
+        try:
+            return list(zip(("train", "val"), open_images(source), strict=True))
+        except UserError as error:
+            boxes = format_of_folder(path) if path.is_dir() else ""
+            if not boxes:
+                raise
+            raise UserError(f"{error}; if these are images with boxes: {path} {boxes}") from None
     found: list[tuple[str, AnyImages]] = []
     first: CocoImages | None = None
     for title, (annotations, folder) in places.items():

@@ -51,9 +51,12 @@ class Seen:
     @property
     def misfits(self) -> NDArray[np.bool_]:
         """Whether each image has another shape than its boxes were drawn in."""
+        return _at(self.why_misfits(), len(self.images))
+
+    def why_misfits(self) -> dict[int, str]:
+        """Return why images have another shape than their boxes were drawn in, by their indices."""
         images = self.images
-        found = images.misfits(self.examined.sizes) if isinstance(images, CocoImages) else {}
-        return _at(found, len(images))
+        return images.misfits(self.examined.sizes) if isinstance(images, CocoImages) else {}
 
     @property
     def sound(self) -> NDArray[np.bool_]:
@@ -87,11 +90,10 @@ def surveyed(parts: Sequence[Seen]) -> Survey:
             ]
         elif isinstance(part.images, CocoImages):
             wrong += [f"{part.title}: {doubt}" for doubt in part.images.doubts]
+            wrong += _copies_with_other_boxes(part, part.images)
             notes += [f"{part.title}: {remark}" for remark in part.images.remarks]
     train, name = parts[0].images, _common(parts)
-    wrong += _copies(parts)
-    if not isinstance(train, CocoImages):
-        wrong += _wrong_classes(train)
+    wrong += [*_copies(parts), *_wrong_classes(train.classes)]
     if isinstance(train, FileImages):
         notes += _deeper(train)
     return Survey(
@@ -111,14 +113,16 @@ def _at(indices: Iterable[int], count: int) -> NDArray[np.bool_]:
 
 
 def _unusable(part: Seen) -> list[str]:
-    """Return which images of a part cannot be used."""
+    """Return which images of a part, or boxes on them, cannot be used, and why the first cannot."""
     found = [
-        (part.unreadable, "cannot be read"),
-        (part.misfits, "of another shape than their boxes were drawn in"),
+        (part.examined.damage, "cannot be read"),
+        (part.why_misfits(), "of another shape than their boxes were drawn in"),
     ]
-    told = [part.told(which, words) for which, words in found if which.any()]
-    if part.examined.damage:
-        told[0] += f" ({part.examined.damage[min(part.examined.damage)]})"
+    count = len(part.images)
+    told = [f"{part.told(_at(why, count), words)} ({why[min(why)]})" for why, words in found if why]
+    degenerate = part.images.num_degenerate if isinstance(part.images, CocoImages) else 0
+    if degenerate:
+        told.append(f"boxes of {part.title} that have no area: {degenerate:,}")
     return told
 
 
@@ -150,9 +154,10 @@ def _part(part: Seen, name: str) -> Part:
 
 
 def _labels(images: AnyImages, sound: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the labels of the images that can be used, or of all boxes but crowds."""
+    """Return the labels of the images that can be used, or of all boxes on them but crowds."""
     if isinstance(images, CocoImages):
-        return images.truth.labels[~images.truth.crowd]
+        used = np.repeat(sound, np.diff(images.starts)) & ~images.truth.crowd
+        return images.truth.labels[used]
     return images.labels[sound]
 
 
@@ -171,14 +176,16 @@ def _wrong_pictures(part: Seen) -> list[str]:
     if is_long.mean() > MANY and not isinstance(part.images, CocoImages):
         words = f"more than {LONG:g} times as long as wide, and only the middle is looked at"
         told.append(part.told(is_long, words))
+    if isinstance(part.images, CocoImages) and not len(_labels(part.images, sound)):
+        told.append(f"{part.title} has no boxes that can be used, so nothing can be learnt of it")
     return told
 
 
-def _wrong_classes(train: Images) -> list[str]:
+def _wrong_classes(classes: Sequence[str]) -> list[str]:
     """Return what is wrong with the names of the classes."""
     names: dict[str, str] = {}
     told = []
-    for name in train.classes:
+    for name in classes:
         other = names.setdefault(" ".join(name.casefold().split()), name)
         if other != name:
             told.append(f"classes {other!r} and {name!r} differ in case or spaces alone")
@@ -212,11 +219,11 @@ def _notes(part: Seen) -> list[str]:
     told = []
     if seen.transparent.any():
         told.append(part.told(seen.transparent, "with transparent parts, which are shown on white"))
-    if isinstance(images, CocoImages):
-        return [*told, *_changed_boxes(part.title, images)]
     copies = part.sound & ~seen.flat & ~_firsts(seen.digests)
     if copies.any():
         told.append(part.told(copies, "copies of others there"))
+    if isinstance(images, CocoImages):
+        return [*told, *_changed_boxes(part.title, images)]
     counts = np.bincount(images.labels, minlength=len(images.classes))
     return [*told, *_empty(f"{part.title} has no images", images.classes, counts)]
 
@@ -233,12 +240,30 @@ def _changed_boxes(title: str, images: CocoImages) -> list[str]:
     told = []
     if images.num_clipped:
         told.append(f"boxes of {title} that reach over an edge and are cut: {images.num_clipped:,}")
-    if images.num_degenerate:
-        told.append(
-            f"boxes of {title} that have no area and are left out: {images.num_degenerate:,}"
-        )
     counts = np.bincount(images.truth.labels, minlength=len(images.classes))
     return [*told, *_empty(f"{title} has no boxes", images.classes, counts)]
+
+
+def _copies_with_other_boxes(part: Seen, images: CocoImages) -> list[str]:
+    """Return in words which copies of a picture have other boxes than the first: not all are drawn.
+
+    Boxes are compared in shares of their images, as copies may be of other sizes.
+    """
+    seen = part.examined
+    others = np.zeros(len(images), np.bool_)
+    _, firsts, numbers = np.unique(seen.digests, return_index=True, return_inverse=True)
+    copies = np.flatnonzero(part.sound & ~seen.flat & ~_firsts(seen.digests))
+    for copy in copies.tolist():
+        others[copy] = _shares(images, int(firsts[numbers[copy]])) != _shares(images, copy)
+    words = "copies of others there, but with other boxes"
+    return [part.told(others, words)] if others.any() else []
+
+
+def _shares(images: CocoImages, index: int) -> list[list[float]]:
+    """Return labels and boxes of an image, in percent of its sides, in an order of their own."""
+    found = images.of(index)
+    percent = np.rint(100 * found.boxes / np.tile(images.sizes[index], 2))
+    return sorted(np.column_stack([found.labels, percent]).tolist())
 
 
 def _firsts(values: NDArray[np.uint64]) -> NDArray[np.bool_]:

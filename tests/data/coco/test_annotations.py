@@ -18,6 +18,8 @@ FLAWS = {
     "no JSON": ("{", "is no JSON"),
     "empty": (b" \n", "is no JSON: it is empty"),
     "XML": ("<annotation/>", "is no JSON but XML, maybe Pascal VOC's; convert it"),
+    "page": ("<!DOCTYPE html>", "is no JSON but a page of the web"),
+    "pointer": ("version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS; fetch"),
     "latin-1": ('{"images": "é"}'.encode("latin-1"), "its text is not in UTF-8 (byte 12)"),
     "too deep": ("[" * 10**6, "it is nested too deep"),
     "no object": ("[]", "it holds a list, no object"),

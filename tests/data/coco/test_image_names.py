@@ -13,6 +13,7 @@ def folder(two_images):
     below = two_images / "images" / "more"
     below.mkdir()
     (below / "a.png").write_bytes(b"")
+    (below / "\xfc.png").write_bytes(b"")
     (below / "my photo.JPG").write_bytes(b"")
     return Path("images")
 
@@ -38,6 +39,8 @@ SPELT = {
     "another Windows": (r"C:\Users\tom\b.png", "b.png"),
     "above": ("../../label-studio/media/b.png", "b.png"),
     "address": ("https://example.org/set/images/more/my%20photo.JPG?x=1", "more/my photo.JPG"),
+    "letter and mark": ("more/u\u0308.png", "more/\xfc.png"),
+    "space": ("more/my%20photo.JPG", "more/my photo.JPG"),
     "local files": ("/data/local-files/?d=images/b.png", "b.png"),
 }
 

@@ -103,3 +103,21 @@ def test_boxes_that_stand_twice_and_thin_ones_are_counted():
         "7 of 53 boxes are at most a pixel wide or high",
     )
     assert told(twice, per_image=1000, labels=np.arange(53) >= 50)[0].startswith("7 of 53")
+    boxes[2:4, 2] = 5
+    assert told(boxes) == ()
+
+
+def test_shares_among_pixels_and_areas_of_nothing_are_told():
+    mixed = np.concatenate([boxes_of(50), boxes_of(5, 1) / np.tile(SIDES, 2)])
+    (remark,) = told(mixed)
+    assert remark.endswith("; 5 of them seem to be shares of their images")
+    areas = np.array([0, -1, *[5.0] * 48])
+    assert told(boxes_of(50), areas) == ("the area of 2 of 50 boxes is written as 0 or less",)
+    assert told(np.zeros((30, 4)), labels=np.arange(30.0)) == ()
+
+
+def test_percent_is_told_from_smaller_images():
+    boxes = boxes_of(200) / np.tile(SIDES, 2) * 100
+    boxes[0] = [50, 50, 50, 50]
+    (remark,) = told(boxes)
+    assert remark.endswith(", or in percent of them")

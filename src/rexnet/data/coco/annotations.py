@@ -1,5 +1,6 @@
 """Annotations in the COCO format: a file of JSON read, and every entry of it checked."""
 
+import itertools
 import json
 import math
 from collections import Counter
@@ -15,7 +16,10 @@ from rexnet.data.coco.other_formats import CONVERT, OF_ENDINGS, format_of, forma
 from rexnet.errors import UserError
 
 NAMED = 5
-"""Flaws that an error names."""
+"""Flaws that an error names at most."""
+
+LONGEST = 300
+"""Letters of the flaws that an error names, but for the first."""
 
 ROUNDING = 0.5
 """Pixels that a box may reach over an edge and not be counted as clipped."""
@@ -87,6 +91,10 @@ def _no_json(path: Path, content: bytes, error: Exception) -> str:
     """Return in words why a file is no JSON."""
     if not content.strip():
         return f"{path} is no JSON: it is empty"
+    if content.startswith(b"version https://git-lfs"):
+        return f"{path} is no JSON but a pointer of Git LFS; fetch the file: git lfs pull"
+    if content.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+        return f"{path} is no JSON but a page of the web; download the file itself"
     if content.lstrip().startswith(b"<"):
         return f"{path} is no JSON but XML, maybe Pascal VOC's; {CONVERT}"
     if isinstance(error, UnicodeDecodeError):
@@ -104,8 +112,10 @@ def refuse(flaws: Sequence[str], path: Path, remedy: str) -> None:
         UserError: Something is; the first few flaws are named.
     """
     if flaws:
-        more = f" and {len(flaws) - NAMED} more" if len(flaws) > NAMED else ""
-        raise UserError(f"{path}: {'; '.join(flaws[:NAMED])}{more}; {remedy}")
+        lengths = itertools.accumulate(map(len, flaws[:NAMED]))
+        named = max(1, sum(length <= LONGEST for length in lengths))
+        more = f" and {len(flaws) - named} more" if len(flaws) > named else ""
+        raise UserError(f"{path}: {'; '.join(flaws[:named])}{more}; {remedy}")
 
 
 class Values:

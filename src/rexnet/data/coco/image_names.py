@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import stat
+import unicodedata
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -42,9 +43,10 @@ class Found:
 def find_files(names: Sequence[str], folder: Path, path: Path) -> Found:
     """Find the files that annotations name.
 
-    A name counts as it is written. If there is no such file, backslashes are read as slashes; the
-    last folders of ``folder`` are left out where the name repeats them; and of a path of another
-    machine, or an address, the part below ``folder`` or the name of the file alone is taken.
+    A name counts as it is written. If there is no such file, an accent may be one letter or two
+    signs; backslashes are read as slashes, %20 as a space; the last folders of ``folder`` are left
+    out where the name repeats them; and of a path of another machine, or an address, the part
+    below ``folder`` or the name of the file alone is taken.
 
     Args:
         names: What the entries say.
@@ -96,6 +98,9 @@ def _there(name: str, folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
 
 def _spellings(name: str, folder: Path) -> Iterator[str]:
     """Yield how else a file may be meant, the likeliest first."""
+    # Macs write an accent as a letter and a mark, others as one letter.
+    for form in ("NFC", "NFD"):
+        yield unicodedata.normalize(form, name)
     plain = name.replace("\\", "/")
     elsewhere = bool(ELSEWHERE.match(plain))
     if URL.match(plain) or "?d=" in plain:
@@ -107,6 +112,7 @@ def _spellings(name: str, folder: Path) -> Iterator[str]:
         return
     if not elsewhere:
         yield "/".join(parts)
+        yield urllib.parse.unquote("/".join(parts))
     above = Path(os.path.abspath(folder)).parts
     for count in range(min(len(parts), len(above)) - 1, 0, -1):
         if tuple(parts[:count]) == above[-count:]:

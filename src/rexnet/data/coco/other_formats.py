@@ -37,7 +37,7 @@ def format_of(document: Any) -> str:
         return "GeoJSON"
     if "frames" in document or "openlabel" in document:
         return "frames (BDD100K, Scalabel or OpenLABEL)"
-    if "samples" in document:
+    if "samples" in document or document.keys() == {"classes", "labels"}:
         return "FiftyOne's own"
     return ""
 

@@ -35,6 +35,9 @@ WITHIN = 0.6
 MANY = 20
 """Boxes, in a quarter as many images, of which one should reach so far."""
 
+THIN_FEW = 2
+"""Such boxes that are no reason to tell of them, however few there are in all."""
+
 THIN_OFTEN = 0.01
 """The share of boxes of a pixel's width or height that is told: in COCO it is 0.001."""
 
@@ -83,9 +86,20 @@ def check(written: Written, path: Path) -> tuple[str, ...]:
         remarks.append(f"{twice} of {count} boxes stand there twice, and count twice")
     low = written.boxes[:, 2:].min(axis=1)
     thin = int(((low > 0) & (low <= PIXEL)).sum())
-    if thin > THIN_OFTEN * count:
-        remarks.append(f"{thin} of {count} boxes are at most a pixel wide or high")
+    if thin > THIN_OFTEN * count and (thin > THIN_FEW or thin == count):
+        shares = int((_as_shares(written.boxes) & (low > 0)).sum())
+        more = f"; {shares} of them seem to be shares of their images" if shares > THIN_FEW else ""
+        remarks.append(f"{thin} of {count} boxes are at most a pixel wide or high{more}")
+    flat = int((written.areas <= 0).sum())
+    if flat:
+        remarks.append(f"the area of {flat} of {count} boxes is written as 0 or less")
     return tuple(remarks)
+
+
+def _as_shares(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return of which boxes all numbers are from 0 to 1, but for rounding."""
+    low: NDArray[np.float64] = boxes.min(axis=1)
+    return (low >= -0.001) & (boxes.max(axis=1) <= 1.001)
 
 
 def _refuse_shares(written: Written, path: Path) -> None:
@@ -95,10 +109,11 @@ def _refuse_shares(written: Written, path: Path) -> None:
         UserError: Nearly all numbers are from 0 to 1, in images of many pixels.
     """
     boxes = written.boxes
-    small = ((boxes >= -0.001) & (boxes <= 1.001)).all(axis=1)
+    small = _as_shares(boxes)
     large = written.sides.min(axis=1) >= SMALLEST
     fractions = bool((boxes[small] % 1 != 0).any())
-    if min(small.mean(), large.mean()) >= NEARLY_ALL and (fractions or len(boxes) >= FEW):
+    enough = fractions or (len(boxes) >= FEW and boxes.any())
+    if min(small.mean(), large.mean()) >= NEARLY_ALL and enough:
         raise UserError(
             f"{path}: boxes seem to be shares of their images, not pixels: all four numbers of "
             f"{small.sum()} of {len(boxes)} are from 0 to 1; multiply x and width by the image's "
@@ -141,6 +156,13 @@ def _reach(written: Written) -> NDArray[np.float64]:
     return reach
 
 
+def _percent(written: Written) -> str:
+    """Return in words whether the boxes together fill 100 x 100, as percent do."""
+    ends = (written.boxes[:, :2] + written.boxes[:, 2:]).max(axis=0)
+    fills = (abs(ends - 100) <= 5).all() and ends.max() <= 100 + PIXEL
+    return ", or in percent of them" if fills else ""
+
+
 def _within(
     low: NDArray[np.float64], high: NDArray[np.float64], sides: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
@@ -179,9 +201,9 @@ def _of_another_size(written: Written, path: Path) -> list[str]:
     remarks = []
     if far > (1 - NEARLY_ALL) * count:
         remarks.append(f"{told}, and are cut")
-    if count >= MANY and 4 * len(np.unique(written.places)) >= MANY and reach.max() < WITHIN:
+    if count >= MANY and 4 * len(np.unique(written.places)) >= MANY and 0 < reach.max() < WITHIN:
         remarks.append(
             f"no box reaches beyond {100 * reach.max():.0f} % of its image; boxes may be in pixels "
-            "of smaller images than width and height of their entries say"
+            f"of smaller images than width and height of their entries say{_percent(written)}"
         )
     return remarks
