@@ -203,3 +203,28 @@ def test_the_tensors_beside_a_network_do_not_hide_one_that_is_missing(tmp_path):
     torch.save({"state_dict": tensors | {"stem.bn.bias": torch.zeros(32)}}, tmp_path / "a.ckpt")
     with pytest.raises(UserError, match=r"1 tensors missing \(such as stem\.norm\.bias\), 0 left"):
         create_model(families.rexnet(0.3, num_classes=5), tmp_path / "a.ckpt")
+
+
+OTHERS = {
+    "empty": (b"", "it is empty"),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS; fetch"),
+    "page": (b"\n<!DOCTYPE html>", "a page of the web"),
+    "text": (b"hello", "it is damaged, or no file of tensors"),
+}
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_is_no_checkpoint_is_named(kind, ending, tmp_path):
+    content, wanted = OTHERS[kind]
+    path = tmp_path / f"w.{ending}"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=wanted):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_numbers_that_are_not_finite_are_refused(value, tmp_path):
+    torch.save({"a": torch.ones(2), "b": torch.tensor([1, value])}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"in 1 of 2 tensors, such as b: the training .* diverged"):
+        read_tensors(tmp_path / "w.pth")

@@ -6,6 +6,7 @@ Nothing in a file is run: what is more than tensors, plain values and the types 
 import argparse
 import pathlib
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         UserError: The file cannot be read, holds more than is read without running its code, no
-            state dict, or several.
+            state dict, or several, or a number that is not finite.
     """
     tensors = _state_dict(_read(path), path)
     for wrapper in WRAPPERS:
@@ -58,7 +59,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} holds several networks: {told}; save one of them alone")
     front = "" if "" in fronts else "".join(fronts) or "module."
     inside = {n.removeprefix(front): t for n, t in tensors.items() if n.startswith(front)}
-    return inside or tensors
+    tensors = inside or tensors
+    broken = [name for name, t in tensors.items() if not torch.isfinite(t).all()]
+    if broken:
+        raise UserError(
+            f"{path} holds numbers that are not finite (NaN or infinite) in {len(broken)} of "
+            f"{len(tensors)} tensors, such as {broken[0]}: the training that wrote it diverged"
+        )
+    return tensors
 
 
 def _read(path: Path) -> Any:
@@ -66,18 +74,26 @@ def _read(path: Path) -> Any:
     try:
         # What is wrong with the content is told as errors of files, too.
         with path.open("rb") as file:
-            file.read(1)
+            start = file.read(40)
     except OSError as error:
         raise UserError(f"cannot read the weights {path}: {error.strerror or error}") from None
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        with torch.serialization.safe_globals(_harmless()):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
+            # It warns of what is told as an error.
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 (for a damaged file torch raises almost anything)
         kinds = _strange(path, error)
         reason = f"it is damaged, or no file of tensors alone ({type(error).__name__})"
-        if "TorchScript" in str(error):
+        if not start:
+            reason = "it is empty"
+        elif start.startswith(b"version https://git-lfs"):
+            reason = "it is a pointer of Git LFS; fetch the file: git lfs pull"
+        elif start.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+            reason = "it is a page of the web; download the file itself"
+        elif "TorchScript" in str(error):
             reason = f"it is a TorchScript archive; convert it: {_conversion(path, 'jit')}"
         elif kinds:
             more = ", ..." if len(kinds) > 3 else ""
