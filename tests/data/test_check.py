@@ -23,6 +23,7 @@ def test_annotations_of_no_part_are_one_part(tmp_path):
     found = run(str(tmp_path / "scenes" / "train"), lambda progress: None)
     assert [part.title for part in found.parts] == ["all"]
     assert found.parts[0].num_images == 16
+    assert found.wrong[-1] == "there is one part, all; a training needs two, train and val"
 
 
 def test_boxes_in_another_format_are_told_beside_the_lack_of_classes(tmp_path):

@@ -1,5 +1,6 @@
 """The check of a set of images: what it is, and what looks wrong with it, before it is used."""
 
+import dataclasses
 from pathlib import Path
 
 from rexnet.data.coco.images import CocoImages, aligned, read_coco
@@ -27,9 +28,13 @@ def run(source: str, on_progress: OnProgress, max_megapixels: int = MAX_MEGAPIXE
     """
     on_read = counting(on_progress, "images looked at")
     parts = [(title, part.limited(max_megapixels)) for title, part in _opened(source)]
-    return surveyed(
+    found = surveyed(
         [Seen(title=title, images=part, examined=examine(part, on_read)) for title, part in parts]
     )
+    if len(parts) > 1:
+        return found
+    lack = f"there is one part, {parts[0][0]}; a training needs two, train and val"
+    return dataclasses.replace(found, wrong=(*found.wrong, lack))
 
 
 def _opened(source: str) -> list[tuple[str, AnyImages]]:
