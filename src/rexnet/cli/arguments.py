@@ -14,6 +14,7 @@ from jsonargparse.typing import register_type
 
 from rexnet import runs
 from rexnet.budget import Count, LatencyBudget
+from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import closest
 from rexnet.runs.options import explained, options_of
@@ -159,6 +160,12 @@ def add_config(
             metavar="FIELD=VALUE",
             help="Stronger than the recipe, such as epochs=5",
         )
+
+
+def add_megapixels(parser: ArgumentParser) -> None:
+    """Declare ``--max-megapixels`` of a verb without a dataclass."""
+    words = "Most millions of pixels of an image file"
+    parser.add_argument("--max_megapixels", type=int, default=MAX_MEGAPIXELS, help=words)
 
 
 def _words(kind: type[Any]) -> dict[str, str]:

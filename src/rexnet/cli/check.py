@@ -4,26 +4,22 @@ import json
 
 from jsonargparse import ArgumentParser, Namespace
 
-from rexnet.cli.arguments import Command
+from rexnet.cli.arguments import Command, add_megapixels
 from rexnet.cli.made import print_survey
-from rexnet.data.decode import MAX_MEGAPIXELS
+from rexnet.data.decode import check_megapixels
 
 
 def add_check(parser: ArgumentParser) -> None:
     """Declare the arguments of a check."""
     words = "What --data takes in a training or a search, or a folder with COCO annotations"
     parser.add_argument("data", type=str, help=words)
-    parser.add_argument(
-        "--max_megapixels",
-        type=int,
-        default=MAX_MEGAPIXELS,
-        help="Most millions of pixels of an image file",
-    )
+    add_megapixels(parser)
     parser.add_argument("--json", action="store_true", help="Print a JSON object")
 
 
 def check(arguments: Namespace) -> int:
     """Print what a set of images is, and return 1 if something looks wrong."""
+    check_megapixels(arguments.max_megapixels)
     from rexnet.cli.console import Bar, plain_console
     from rexnet.data.check import run
 

@@ -8,12 +8,11 @@ from jsonargparse import ArgumentParser, Namespace
 
 from rexnet import runs
 from rexnet.cli import lookup
-from rexnet.cli.arguments import Command, add_config, config_of
+from rexnet.cli.arguments import Command, add_config, add_megapixels, config_of
 from rexnet.cli.made import outcome_of, print_next, print_paths, print_survey
 from rexnet.cli.predict import add_images, check_images, images_of, tell
 from rexnet.cli.train import print_left_out, trained
 from rexnet.data.coco.layouts import find_part
-from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.detect.config import DetectTrainConfig, DetectValidateConfig, detector_in
 from rexnet.errors import UserError
 
@@ -132,12 +131,7 @@ def add_predict(parser: ArgumentParser) -> None:
     add_images(parser)
     parser.add_argument("--score", type=float, default=0.3, help="The lowest score to be told")
     parser.add_argument("--out", type=str | None, help="A folder for pictures with the boxes")
-    parser.add_argument(
-        "--max_megapixels",
-        type=int,
-        default=MAX_MEGAPIXELS,
-        help="Most millions of pixels of an image file",
-    )
+    add_megapixels(parser)
     parser.add_argument("--json", action="store_true", help="Print a JSON object an image")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
+from rexnet.data.decode import check_megapixels
 from rexnet.data.named import Unread, files_of, names_in
 from rexnet.data.survey import in_one_line
 from rexnet.errors import UserError
@@ -35,13 +36,14 @@ def add_images(parser: ArgumentParser) -> None:
 
 
 def check_images(arguments: Namespace) -> None:
-    """Check that images are named at all.
+    """Check that images are named at all, and how large they may be.
 
     Raises:
-        UserError: They are not.
+        UserError: They are not, or the limit is out of range.
     """
     if not arguments.images and arguments.list is None:
         raise UserError("give images: files, folders, or --list with a file of their paths")
+    check_megapixels(arguments.max_megapixels)
 
 
 def images_of(

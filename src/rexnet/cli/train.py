@@ -10,10 +10,9 @@ from jsonargparse import ArgumentParser, Namespace
 
 from rexnet import runs
 from rexnet.cli import lookup
-from rexnet.cli.arguments import Command, add_config, config_of
+from rexnet.cli.arguments import Command, add_config, add_megapixels, config_of
 from rexnet.cli.made import outcome_of, print_next, print_paths, print_survey
 from rexnet.cli.predict import add_images, check_images, images_of, tell
-from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.data.sources import check_source
 from rexnet.errors import UserError
 from rexnet.nn.sources import find_trained
@@ -149,12 +148,7 @@ def add_predict(parser: ArgumentParser) -> None:
     add_images(parser)
     parser.add_argument("--weights", type=str | None, help="As in training")
     parser.add_argument("--top", type=int, default=5, help="Classes to name")
-    parser.add_argument(
-        "--max_megapixels",
-        type=int,
-        default=MAX_MEGAPIXELS,
-        help="Most millions of pixels of an image file",
-    )
+    add_megapixels(parser)
     parser.add_argument("--json", action="store_true", help="Print a JSON object an image")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rexnet.errors import UserError
+from rexnet.errors import UserError, check_range
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,6 +36,9 @@ white is zero), and whether each colour is a plane of its own (2)."""
 
 MAX_MEGAPIXELS = 179
 """The millions of pixels of an image from which it is refused, if no other limit is asked for."""
+
+MEGAPIXELS = (1, 10**4, "10,000")
+"""The lowest and the highest limit that may be asked for."""
 
 LIMIT = threading.Lock()
 """Held while Pillow's own limit is away, which is one for all threads."""
@@ -63,6 +66,15 @@ class Shown:
     size: tuple[int, int]
     transparent: bool
     faint: bool
+
+
+def check_megapixels(limit: int) -> None:
+    """Check a limit of the size of images.
+
+    Raises:
+        UserError: It is out of range.
+    """
+    check_range("max_megapixels", limit, *MEGAPIXELS)
 
 
 def read_upright(path: str | Path, max_megapixels: int | None = MAX_MEGAPIXELS) -> "Image":

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rexnet.data.decode import MAX_MEGAPIXELS
+from rexnet.data.decode import MAX_MEGAPIXELS, MEGAPIXELS
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.errors import UserError, check_ranges
 from rexnet.nn.sources import find
-from rexnet.train.config import MEGAPIXELS, check_training, check_workers
+from rexnet.train.config import check_training, check_workers
 from rexnet.train.recipe import Device
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rexnet.budget import Budget, Count, LatencyBudget
-from rexnet.data.decode import MAX_MEGAPIXELS
+from rexnet.data.decode import MAX_MEGAPIXELS, MEGAPIXELS
 from rexnet.errors import UserError, check_range, check_ranges
 from rexnet.paper import TABLE_3
 from rexnet.search.candidates.protocol import Protocol
@@ -128,7 +128,7 @@ class SearchConfig:
                 "--budget.latency is of one device, and --storage is for searches on several: "
                 "leave out one of them"
             )
-        check_ranges(self, resolution=(8, 512, "512 pixels"), max_megapixels=(1, 10**4, "10,000"))
+        check_ranges(self, resolution=(8, 512, "512 pixels"), max_megapixels=MEGAPIXELS)
 
     def resolved(self) -> "SearchConfig":
         """Return the config with every default filled in.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rexnet.data.decode import MAX_MEGAPIXELS
+from rexnet.data.decode import MAX_MEGAPIXELS, MEGAPIXELS
 from rexnet.errors import UserError, check_range, check_ranges
 from rexnet.nn.sources import find
 from rexnet.train.recipe import Device, Recipe
@@ -14,10 +14,6 @@ Part = Literal["auto", "val", "train", "all"]
 
 WORKERS = (0, 256)
 """Fewest and most processes that read images."""
-
-MEGAPIXELS = (1, 10**4, "10,000")
-"""Smallest and largest limit of the millions of pixels of an image."""
-
 
 MARK = "train.json"
 """The file in a run folder that says what makes two trainings the same."""
