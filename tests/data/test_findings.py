@@ -207,3 +207,17 @@ def test_categories_that_differ_in_case_look_wrong():
     assert "classes 'cat' and 'Cat' differ in case or spaces alone" in (
         surveyed([seen("train", images)]).wrong
     )
+
+
+def test_what_takes_the_place_of_held_out_images_is_told(tmp_path):
+    images = in_folders(tmp_path, cat=map(picture, range(3)), dog=map(picture, range(3, 6)))
+    parts = images.without([2, 5]), images.without([0, 1, 3, 4])
+    path = tmp_path / "cat" / "2.png"
+    path.write_bytes(path.read_bytes()[:100])
+    told = "others are held out in place of those of val that cannot be read"
+    for skipped in (True, False):
+        both = (
+            seen(title, part, skipped=skipped)
+            for title, part in zip(("train", "val"), parts, strict=True)
+        )
+        assert (told in surveyed([*both]).notes) == skipped

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rexnet.data.coco.images import CocoImages
 from rexnet.data.examine import Examined
+from rexnet.data.held_out import are_of_one
 from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.survey import Part, Survey, images_of
 
@@ -96,6 +97,11 @@ def surveyed(parts: Sequence[Seen]) -> Survey:
     wrong += [*_copies(parts), *_wrong_classes(train.classes)]
     if isinstance(train, FileImages):
         notes += _deeper(train)
+    held_out = parts[-1]
+    if held_out.skipped and held_out.unreadable.any() and are_of_one(train, held_out.images):
+        notes.append(
+            f"others are held out in place of those of {held_out.title} that cannot be read"
+        )
     return Survey(
         name=name,
         classes=train.classes,
