@@ -108,7 +108,7 @@ def test_a_detector_head(here):
     write_scenes(here)
     heads = {"one_box": block("A detector head")["OneBox"]}
     config = detect_config(set=(*SETTINGS, "epochs=1", "head=one_box"))
-    assert detect.run(config, lambda progress: None, heads)["epochs"] == 1
+    assert detect.run(config, lambda progress: None, heads=heads)["epochs"] == 1
     assert load_detector(here / "D", heads).architecture == "one_box"
 
 
