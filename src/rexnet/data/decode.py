@@ -90,7 +90,7 @@ def read_upright(path: str | Path, max_megapixels: int | None = MAX_MEGAPIXELS) 
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     try:
         return shown(content, max_megapixels=max_megapixels).picture
     except ValueError as error:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rexnet.data.damage import jpeg_damage, png_damage
 from rexnet.data.decode import FAINT, shown
 from rexnet.data.image_sets import ArrayImages, Checkable
-from rexnet.data.jpeg import jpeg_damage, png_damage
 
 CHUNK = 64
 """Images examined by one task of a thread."""

@@ -1,4 +1,4 @@
-"""Damage of JPEG and PNG files that decoders read over."""
+"""Damage in the midst of JPEG and PNG files that decoders read over."""
 
 import re
 import zlib
