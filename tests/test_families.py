@@ -103,7 +103,8 @@ def test_every_name_gives_its_network():
         spec = families.get(name)
         assert spec.name == name
         small = name.startswith(("rexnet_cifar", "factors"))
-        assert (spec.num_classes, spec.resolution) == ((100, 32) if small else (1000, 224))
+        larger = families.EFFICIENTNET_LITE[name[-1]][2] if name.startswith("eff") else 224
+        assert (spec.num_classes, spec.resolution) == ((100, 32) if small else (1000, larger))
 
 
 @pytest.mark.parametrize("name", ["rexnet_1.7", "rexnet_0.85", "rexnet_lite_0.75", "rexnet_lite_3"])
@@ -206,7 +207,9 @@ def test_params_equal_those_of_timm(width):
 
 
 @pytest.mark.parametrize(
-    ("name", "theirs"), [("mobilenet_v1", "mobilenetv1_100"), ("mobilenet_v2", "mobilenetv2_100")]
+    ("name", "theirs"),
+    [("mobilenet_v1", "mobilenetv1_100"), ("mobilenet_v2", "mobilenetv2_100")]
+    + [(f"efficientnet_lite{n}", f"tf_efficientnet_lite{n}") for n in range(5)],
 )
 def test_baselines_have_the_params_of_timm(name, theirs):
     with torch.device("meta"):

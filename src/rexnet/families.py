@@ -1,9 +1,11 @@
 """Names and formulas of the known networks: name -> NetSpec."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rexnet.channels import make_divisible, steps
 from rexnet.errors import UserError, closest
@@ -19,6 +21,17 @@ FACTORS: dict[str, tuple[int, float, int, Activation]] = {
     "silu": (53, 0.8, 6, "silu"),
 }
 """Stem width, ratio of a block's input to its output, expansion and first activation (Table 2)."""
+
+EFFICIENTNET_LITE = {
+    "0": (1.0, 1.0, 224, 0.2),
+    "1": (1.0, 1.1, 240, 0.2),
+    "2": (1.1, 1.2, 260, 0.3),
+    "3": (1.2, 1.4, 280, 0.3),
+    "4": (1.4, 1.8, 300, 0.3),
+}
+"""Multipliers of width and depth, resolution and dropout of EfficientNet-Lite."""
+
+LITE_STAGES, LITE_LENGTHS = (16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1)
 
 WIDTH = re.compile(r"\d+(\.\d+)?")
 MIN_WIDTH, MAX_WIDTH = 0.1, 20.0
@@ -188,6 +201,33 @@ def mobilenet_v2() -> NetSpec:
     )
 
 
+def efficientnet_lite(version: str) -> NetSpec:
+    """EfficientNet-Lite: inverted bottlenecks of kernels 3 and 5 with ReLU6, without SE.
+
+    As in TensorFlow, convolutions pad as ``SAME`` does and batch norms add 0.001; timm has these as
+    ``tf_efficientnet_lite0`` to ``lite4``.
+    """
+    width, depth, resolution, dropout = EFFICIENTNET_LITE[version]
+    lengths = [n if i in (0, 6) else math.ceil(n * depth) for i, n in enumerate(LITE_LENGTHS)]
+    widths = steps([make_divisible(c * width, 8) for c in LITE_STAGES], lengths)
+    strides = _stage_strides(lengths, (1, 2, 2, 2, 1, 2, 1))
+    kernels = steps((3, 3, 5, 3, 5, 5, 3), lengths)
+    bottlenecks = _bottlenecks(widths, strides, "relu6", shortcut="equal")
+    return NetSpec(
+        name=f"efficientnet_lite{version}",
+        blocks=tuple(
+            dataclasses.replace(block, kernel=kernel)
+            for block, kernel in zip(bottlenecks, kernels, strict=True)
+        ),
+        stem_act="relu6",
+        penultimate_act="relu6",
+        dropout=dropout,
+        resolution=resolution,
+        padding="same",
+        norm_eps=1e-3,
+    )
+
+
 def search_network(widths: Sequence[int], num_classes: int, resolution: int = 32) -> NetSpec:
     """The fixed network of the channel search (paper, section 4; Figure 2, Table 3, Figure A1).
 
@@ -272,6 +312,10 @@ FAMILIES = {
     "factors": Family(make=factors, members=tuple(FACTORS)),
     "mobilenet_v1": Family(make=mobilenet_v1),
     "mobilenet_v2": Family(make=mobilenet_v2),
+    **{
+        f"efficientnet_lite{version}": Family(make=partial(efficientnet_lite, version))
+        for version in EFFICIENTNET_LITE
+    },
 }
 """The named networks; a new family is a function above and a line here."""
 

@@ -13,10 +13,14 @@ Activation = Literal[
     "identity", "relu", "relu6", "leaky_relu", "elu", "softplus", "hardswish", "silu"
 ]
 Shortcut = Literal["none", "equal", "pad"]
+Padding = Literal["symmetric", "same"]
 
 MAX_WIDTH = 65_536
 MAX_CHANNELS = 1_024
 MAX_BLOCKS = 1_000
+
+LATER = ("in_channels", "padding", "norm_eps")
+"""Fields that ids leave out while they have their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +70,10 @@ class NetSpec:
     """A whole classification network as data: every width, stride, expansion and activation.
 
     ``in_channels`` are those of the images. Of no classes (``num_classes`` 0) there is no
-    classifier: the network gives what it would see.
+    classifier: the network gives what it would see. ``padding`` is where convolutions of stride 2
+    look beyond the image: on all sides alike, or as TensorFlow's ``SAME`` has it, which takes the
+    fewest pixels and the odd one at the right and the bottom. ``norm_eps`` is added to the variance
+    by every batch norm.
 
     Raises:
         UserError: A field has a wrong type or value, or the widths fall from block to block.
@@ -85,6 +92,8 @@ class NetSpec:
     dropout: float = 0.2
     resolution: int = 224
     in_channels: int = 3
+    padding: Padding = "symmetric"
+    norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
         _check_types(self, self.name)
@@ -95,6 +104,8 @@ class NetSpec:
         _check_range(self, "num_classes", 0, 10**6, self.name)
         _check_range(self, "resolution", 8, 4096, self.name)
         _check_range(self, "in_channels", 1, MAX_CHANNELS, self.name)
+        if not 0 < self.norm_eps <= 0.1:
+            raise UserError(f"{self.name}: norm_eps {self.norm_eps} must be above 0, at most 0.1")
         if not 0 <= self.dropout < 1:
             raise UserError(f"{self.name}: dropout {self.dropout} must be at least 0 and below 1")
         if not isinstance(self.blocks, tuple) or not all(
@@ -133,9 +144,10 @@ class NetSpec:
         del fields["name"]
         # 0 and 0.0 are equal but print differently.
         fields["dropout"] = float(self.dropout)
-        # Specs of colour images keep the ids that they had without this field.
-        if self.in_channels == 3:
-            del fields["in_channels"]
+        # Specs keep the ids that they had before these fields.
+        for field in dataclasses.fields(self):
+            if field.name in LATER and fields[field.name] == field.default:
+                del fields[field.name]
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -29,7 +29,10 @@ MISTAKES = {
     "weights to start from": (["train", *TRAIN, "--recipe", "finetune"], ["give --weights timm"]),
     "device to train on": (["train", *TRAIN, "--device", "tpu"], ["'auto', 'cpu', 'cuda'"]),
     "nothing to validate": (["validate"], ["give a run folder or another trained model"]),
-    "model to validate": (["validate", "rexnet_1.0"], ["needs --weights timm, official:PATH"]),
+    "model to validate": (
+        ["validate", "rexnet_1.0"],
+        ["needs --weights timm, pypi, official:PATH"],
+    ),
     "part": (["validate", "T", "--part", "some"], ["'some'", "'val', 'train', 'all'"]),
     "nothing to predict": (["predict", "T"], ["give images"]),
     "model to predict": (["predict", "nowhere", "a.png"], ["nowhere is no run folder"]),

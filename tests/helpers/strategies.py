@@ -6,7 +6,7 @@ import torch
 from hypothesis import strategies as st
 
 from rexnet import BlockSpec, NetSpec
-from rexnet.spec import Activation, Shortcut
+from rexnet.spec import Activation, Padding, Shortcut
 
 ACTIVATIONS = st.sampled_from(get_args(Activation))
 COLOUR = st.just(3)
@@ -31,6 +31,8 @@ def specs(draw, max_blocks=5, max_width=24, in_channels=COLOUR):
         dropout=draw(st.floats(0, 1, exclude_max=True)),
         resolution=draw(st.integers(8, 40)),
         in_channels=draw(in_channels),
+        padding=draw(st.sampled_from(get_args(Padding))),
+        norm_eps=draw(st.sampled_from((1e-5, 1e-3))),
     )
 
 

@@ -19,7 +19,7 @@ from rexnet import UserError, families
 from rexnet.nn.create import create_model
 from rexnet.nn.hub import imagenet_classes, imagenet_ids, load_into, load_model, save_pretrained
 from rexnet.nn.network import Network
-from rexnet.nn.sources import TIMM_WIDTHS, find_weights
+from rexnet.nn.sources import TIMM_REPOSITORIES, find_weights
 from rexnet.nn.weights import save_weights
 from rexnet.preprocessing import Preprocessing
 
@@ -114,25 +114,26 @@ def test_timm_takes_the_weights_that_timm_keeps_on_the_hub(tmp_path, cache):
 
 
 def test_timm_names_the_repositories_that_timm_lists():
-    listed = [name for name in timm.list_pretrained("rexnet_*") if name.startswith("rexnet_")]
-    assert listed == [f"rexnet_{round(100 * width)}.nav_in1k" for width in TIMM_WIDTHS]
+    listed = timm.list_pretrained(["rexnet_*", "tf_efficientnet_lite*"])
+    listed = [name for name in listed if name.startswith(("rexnet_", "tf_"))]
+    assert sorted(listed) == sorted(TIMM_REPOSITORIES.values())
     for name in listed:
         assert timm.get_pretrained_cfg(name).hf_hub_id == f"timm/{name}"
 
 
 @pytest.mark.parametrize("name", ["rexnet_1.1", "rexnet_lite_1.0", "mobilenet_v2"])
 def test_networks_that_timm_has_no_weights_for_are_refused(name):
-    known = "rexnet_1.0, rexnet_1.3, rexnet_1.5, rexnet_2.0, rexnet_3.0"
+    known = ", ".join(TIMM_REPOSITORIES)
     with pytest.raises(UserError, match=f"timm has no weights for {name}, only for {known}; pass"):
         create_model(name, "timm")
 
 
-@pytest.mark.parametrize("width", TIMM_WIDTHS)
-def test_weights_of_timm_that_are_not_in_the_cache_are_named(cache, width):
-    repository = rf"timm/rexnet_{round(100 * width)}\.nav_in1k"
+@pytest.mark.parametrize("name", TIMM_REPOSITORIES)
+def test_weights_of_timm_that_are_not_in_the_cache_are_named(cache, name):
+    repository = f"timm/{re.escape(TIMM_REPOSITORIES[name])}"
     reason = f"and the cache {cache} does not hold it; download its config.json and model.safet"
     with torch.device("meta"), pytest.raises(UserError, match=f"{repository} from .*, {reason}"):
-        create_model(f"rexnet_{width}", "timm")
+        create_model(name, "timm")
 
 
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])

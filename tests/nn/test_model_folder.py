@@ -32,6 +32,13 @@ def test_the_architecture_of_timm_gives_the_width(tmp_path, code):
     assert create_model(tmp_path).spec == families.get(f"rexnet_{code / 100}")
 
 
+def test_the_architecture_of_timm_gives_the_efficientnet(tmp_path):
+    config = timm.get_pretrained_cfg("tf_efficientnet_lite2").to_dict()
+    text = json.dumps({"architecture": "tf_efficientnet_lite2", "pretrained_cfg": config})
+    (tmp_path / "config.json").write_text(text, encoding="utf-8")
+    assert create_model(tmp_path).spec == families.get("efficientnet_lite2")
+
+
 def test_a_config_of_timm_brings_what_it_says(tmp_path):
     def change(config):
         config["label_names"] = list(CLASSES)

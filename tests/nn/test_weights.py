@@ -92,6 +92,14 @@ def test_weights_of_timm_give_the_logits_of_timm(tmp_path, width):
     check_against(reference, families.get(f"rexnet_{width}"), tmp_path / "timm.safetensors")
 
 
+@pytest.mark.parametrize("version", range(5))
+def test_weights_of_timms_efficientnets_give_its_logits(tmp_path, version):
+    torch.manual_seed(0)
+    reference = timm.create_model(f"tf_efficientnet_lite{version}")
+    spec = families.get(f"efficientnet_lite{version}")
+    check_against(reference, spec, tmp_path / "timm.safetensors")
+
+
 @pytest.mark.parametrize("width", [0.7, 1.1, 2.2])
 def test_weights_of_timm_load_at_a_width_that_has_no_name(tmp_path, width):
     torch.manual_seed(0)

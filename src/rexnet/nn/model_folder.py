@@ -122,22 +122,22 @@ def _timm_spec(config: Mapping[str, Any], pretrained: Mapping[str, Any]) -> NetS
     Raises:
         UserError: It is another network, or has arguments that change it in unknown ways.
     """
-    match = re.fullmatch(r"rexnet_(\d{3})", str(config["architecture"]))
+    match = re.fullmatch(r"rexnet_(\d{3})|tf_(efficientnet_lite\d)", str(config["architecture"]))
     if not match:
         raise UserError(
-            f"architecture {config['architecture']!r} is unknown; of timm's, rexnet_100 and the "
-            "like can be read"
+            f"architecture {config['architecture']!r} is unknown; of timm's, rexnet_100, "
+            "tf_efficientnet_lite0 and the like can be read"
         )
     given = config.get("model_args")
     arguments: dict[str, Any] = {"global_pool": "avg"}
     arguments |= given if isinstance(given, dict) else {}
-    width = arguments.pop("width_mult", int(match[1]) / 100)
-    preprocessing = Preprocessing.from_config(pretrained)
+    name = match[2] or f"rexnet_{arguments.pop('width_mult', int(match[1] or 0) / 100)}"
+    preprocessing, known = Preprocessing.from_config(pretrained), families.get(name)
     spec = dataclasses.replace(
-        families.get(f"rexnet_{width}"),
+        known,
         num_classes=config.get("num_classes", 1000),
         in_channels=arguments.pop("in_chans", preprocessing.num_channels),
-        dropout=arguments.pop("drop_rate", 0.2),
+        dropout=arguments.pop("drop_rate", known.dropout),
         resolution=preprocessing.resolution,
     )
     for name in ("num_classes", "drop_path_rate"):

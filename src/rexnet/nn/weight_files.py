@@ -26,8 +26,9 @@ KEYS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model"
 WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """What torch.compile, FSDP and checkpointing add to names, at the front or further in."""
 
-FIRST = ("stem.conv.weight", "features.0.weight")
-"""The first tensor of a network by the names of this package and of timm, and by the official."""
+FIRST = ("stem.conv.weight", "features.0.weight", "conv_stem.weight", "_conv_stem.weight")
+"""The first tensor of a network by the names of this package and of timm's ReXNet, by the official,
+and of EfficientNets by the names of timm and of efficientnet-pytorch."""
 
 NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 """Where numpy has what arrays and scalars are made by, before and since its version 2."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rexnet.errors import UserError
+from rexnet.nn import tensor_names
 from rexnet.nn.network import Network
 from rexnet.nn.weight_files import read_tensors
 from rexnet.runs import write_bytes
@@ -98,10 +99,7 @@ def load_weights(
 
 def _own_names(tensors: dict[str, Tensor], spec: NetSpec) -> dict[str, Tensor]:
     """Give official and timm tensors the names and shapes of this package."""
-    for names in (_official_names(spec), _timm_names(spec)):
-        if sum(name.rpartition(".")[0] in names for name in tensors) > len(tensors) // 2:
-            tensors = {_renamed(name, names): tensor for name, tensor in tensors.items()}
-            break
+    tensors = tensor_names.to_own(tensors, spec)
     for name in ("hidden.weight", "classifier.weight"):
         # The official classifiers are 1x1 convolutions.
         if name in tensors and tensors[name].shape[2:] == (1, 1):
@@ -156,64 +154,6 @@ def _hint(tensors: dict[str, Tensor], wanted: dict[str, Tensor], names: list[str
             f"; pass num_classes={num_classes}, or num_classes={own_classes} for a new classifier"
         )
     return hint
-
-
-def _renamed(name: str, names: dict[str, str]) -> str:
-    module, _, tensor = name.rpartition(".")
-    return f"{names.get(module, module)}.{tensor}"
-
-
-def _official_names(spec: NetSpec) -> dict[str, str]:
-    """Map the module names of the authors' checkpoints to this package's."""
-    names = {"features.0": "stem.conv", "features.1": "stem.norm"}
-    for index, block in enumerate(spec.blocks):
-        place = 0
-        ours = f"blocks.{index}"
-        theirs = f"features.{index + 3}.out"
-        for part in ("expand", "depthwise", "project"):
-            if part == "expand" and block.expansion == 1:
-                continue
-            names[f"{theirs}.{place}"] = f"{ours}.{part}.conv"
-            names[f"{theirs}.{place + 1}"] = f"{ours}.{part}.norm"
-            place += 3
-            if part == "depthwise" and block.se_divisor:
-                names[f"{theirs}.{place - 1}.fc.0"] = f"{ours}.se.reduce"
-                names[f"{theirs}.{place - 1}.fc.1"] = f"{ours}.se.norm"
-                names[f"{theirs}.{place - 1}.fc.3"] = f"{ours}.se.expand"
-                place += 1
-    last = len(spec.blocks) + 3
-    names |= {f"features.{last}": "penultimate.conv", f"features.{last + 1}": "penultimate.norm"}
-    if spec.hidden_width:
-        return names | {"output.0": "hidden", "output.1": "hidden_norm", "output.4": "classifier"}
-    return names | {"output.1": "classifier"}
-
-
-def _timm_names(spec: NetSpec) -> dict[str, str]:
-    """Map the module names of timm's ReXNet to this package's."""
-    parts = {
-        "conv_exp.conv": "expand.conv",
-        "conv_exp.bn": "expand.norm",
-        "conv_dw.conv": "depthwise.conv",
-        "conv_dw.bn": "depthwise.norm",
-        "se.fc1": "se.reduce",
-        "se.bn": "se.norm",
-        "se.fc2": "se.expand",
-        "conv_pwl.conv": "project.conv",
-        "conv_pwl.bn": "project.norm",
-    }
-    last = len(spec.blocks)
-    names = {
-        f"features.{index}.{theirs}": f"blocks.{index}.{ours}"
-        for index in range(last)
-        for theirs, ours in parts.items()
-    }
-    return names | {
-        "stem.conv": "stem.conv",
-        "stem.bn": "stem.norm",
-        f"features.{last}.conv": "penultimate.conv",
-        f"features.{last}.bn": "penultimate.norm",
-        "head.fc": "classifier",
-    }
 
 
 def _first(names: list[str]) -> str:

@@ -29,8 +29,8 @@ class TrainConfig:
             (ImageNet's layout), or of class folders, a tenth of which is held out.
         recipe: imagenet, cifar, finetune, or a YAML file.
         set: FIELD=VALUE, stronger than the recipe; may be given again and again.
-        weights: Trained weights to start from: timm, official:PATH, PATH, hf:USER/REPO or a run
-            folder (default: with a recipe that needs them, those of the run folder in --model).
+        weights: Trained weights to start from: timm, pypi, official:PATH, PATH, hf:USER/REPO or a
+            run folder (default: with a recipe that needs them, those of the run folder in --model).
         out: The run folder.
         seed: Seed of new weights, the order of the images, augmentation and dropout.
         device: What computes: auto is a GPU if there is one.

@@ -28,7 +28,10 @@ def shaken(model):
 
 
 @pytest.mark.parametrize("change", [fold, fuse])
-@pytest.mark.parametrize("name", ["rexnet_1.0", "rexnet_plain", "rexnet_lite_1.0", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name",
+    ["rexnet_1.0", "rexnet_plain", "rexnet_lite_1.0", "mobilenet_v2", "efficientnet_lite0"],
+)
 def test_the_changed_network_gives_the_same_logits_without_batch_norms(name, change):
     model = shaken(create_model(name, num_classes=10))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

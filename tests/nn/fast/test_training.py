@@ -19,7 +19,14 @@ from rexnet.nn.network import Network
 
 pytestmark = pytest.mark.numeric
 
-NAMES = ("rexnet_1.0", "rexnet_plain", "rexnet_lite_1.0", "mobilenet_v1", "mobilenet_v2")
+NAMES = (
+    "rexnet_1.0",
+    "rexnet_plain",
+    "rexnet_lite_1.0",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "efficientnet_lite0",
+)
 
 
 @st.composite

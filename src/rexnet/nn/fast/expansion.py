@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from rexnet.nn.fast import depthwise, kernels
 from rexnet.nn.fast.maps import (
@@ -38,7 +38,9 @@ def can_expand(layers: Sequence[Layer]) -> bool:
     if len(layers) < 3:
         return False
     conv = layers[1].conv
-    return conv.kernel_size == (3, 3) and conv.out_channels >= depthwise.MIN_WIDTH
+    # A subclass pads otherwise.
+    is_known = type(conv) is nn.Conv2d and conv.kernel_size == (3, 3)
+    return is_known and conv.out_channels >= depthwise.MIN_WIDTH
 
 
 @dataclass(frozen=True, kw_only=True)

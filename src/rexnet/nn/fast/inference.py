@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rexnet.nn.blocks import Block
 from rexnet.nn.fast.onednn import InPlaceShortcut, LinearGate, OneDnnConv, can_be_onednn, follows
-from rexnet.nn.layers import ConvNorm, SqueezeExcite
+from rexnet.nn.layers import ConvNorm, SameConv2d, SqueezeExcite
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -30,7 +30,8 @@ def fold(model: M) -> M:
             pairs = itertools.pairwise(list(parent.named_children()))
             for (name, conv), (norm_name, norm) in pairs:
                 # Subclasses, such as timm's norms with an activation in them, do more.
-                if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
+                is_plain = type(conv) in (nn.Conv2d, SameConv2d)
+                if is_plain and isinstance(conv, nn.Conv2d) and type(norm) is nn.BatchNorm2d:
                     setattr(parent, name, fuse_conv_bn_eval(conv, norm))
                     setattr(parent, norm_name, nn.Identity())
     return folded.requires_grad_(False)

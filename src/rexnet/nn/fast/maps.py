@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rexnet.nn.fast import kernels
+from rexnet.nn.layers import SameConv2d
 
 LANES = 16
 """Float32 numbers in the widest vector register."""
@@ -33,10 +34,14 @@ def conv_gradients(
     shape, is_1x1 = x.shape, conv.kernel_size == (1, 1)
     if is_1x1:
         x, gradient = as_images(x), as_images(gradient)
+    if isinstance(conv, SameConv2d):
+        x = channels_last(conv.padded(x))
     geometry = conv.stride, conv.padding, conv.dilation, False, (0, 0), conv.groups
     mask = of_x, True, False
     found = torch.ops.aten.convolution_backward(gradient, x, weight, None, *geometry, mask)
     g, of_weight, _ = found
+    if isinstance(conv, SameConv2d) and of_x:
+        g = conv.unpadded(g, shape[2:])
     if of_x:
         g = reshaped(channels_last(g), shape) if is_1x1 else channels_last(g)
     return g, of_weight

@@ -109,7 +109,7 @@ def _fill(layer: ConvNorm, width_in: int, width: int) -> None:
 
 def _filled(conv: nn.Conv2d, width_in: int, width: int) -> nn.Conv2d:
     """Return the convolution with added channels whose weights are zero."""
-    filled = nn.Conv2d(
+    filled = type(conv)(
         width_in,
         width,
         conv.kernel_size,  # type: ignore[arg-type]
