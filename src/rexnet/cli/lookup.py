@@ -11,7 +11,7 @@ from rexnet.detect import heads
 from rexnet.detect import recipe as detection_recipes
 from rexnet.detect.config import DetectTrainConfig
 from rexnet.detect.recipe import DetectionRecipe
-from rexnet.nn.sources import check_model, find, find_weights, resolve
+from rexnet.nn.sources import check_model, find, find_start, resolve
 from rexnet.train import recipe as recipes
 from rexnet.train.config import TrainConfig, find_teacher
 from rexnet.train.recipe import Recipe
@@ -31,7 +31,7 @@ def check_training(config: TrainConfig) -> Recipe:
     spec = resolve(config.model, weights)
     # A training that goes on has its own.
     if weights is not None and not (Path(config.out) / "last.pt").exists():
-        find_weights(weights, spec)
+        find_start(weights, recipes.adapted(spec, recipe))
     return recipe
 
 

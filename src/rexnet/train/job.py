@@ -1,6 +1,5 @@
 """The training job: a network, images and a recipe in, a trained model in a run folder out."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,11 +15,9 @@ from rexnet.data.loader import LabelledImages
 from rexnet.data.sources import check_apart, open_images
 from rexnet.data.survey import OnSurvey, ignore
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
-from rexnet.nn.create import create_model
 from rexnet.nn.fast.training import Fused, can_fuse
 from rexnet.nn.hub import save_pretrained
 from rexnet.nn.network import Network
-from rexnet.nn.sources import resolve
 from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 from rexnet.train import recipe as recipes
@@ -31,7 +28,7 @@ from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
 from rexnet.train.images import Data
 from rexnet.train.loop import Batch
 from rexnet.train.recipe import Recipe
-from rexnet.train.run_folder import held_preprocessing
+from rexnet.train.start import starting_network
 from rexnet.train.trainer import Trainer, train
 
 
@@ -79,7 +76,7 @@ class _Classifier(Trainer):
         data: Data[Images],
         world: World,
     ) -> None:
-        model = _model(config, recipe, data)
+        model, self._start = starting_network(config, recipe, data)
         self._recipe, self._network, self._data = recipe, model, data
         preprocessing = model.preprocessing
         augmentation = augmentation_of(recipe)
@@ -107,6 +104,7 @@ class _Classifier(Trainer):
             "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
             "preprocessing": model.preprocessing.to_config(),
             "seed": self._config.seed,
+            **({"inherited": self._start} if self._start else {}),
             **({"teacher": self._teacher.digest} if self._teacher else {}),
         }
 
@@ -152,6 +150,7 @@ class _Classifier(Trainer):
             "epochs": len(history),
             "params": total.params,
             "macs": total.macs,
+            **({"inherited": self._start} if self._start else {}),
             "num_train": len(self._data.train),
             "num_corrupt": sum(map(len, self._data.corrupt)),
             "seconds": round(sum(row["seconds"] for row in history), 1),
@@ -202,36 +201,6 @@ def _mixing(recipe: Recipe, num_classes: int) -> Any:
         label_smoothing=recipe.label_smoothing,
         num_classes=num_classes,
     )
-
-
-def _model(config: TrainConfig, recipe: Recipe, data: Data[Images]) -> Network:
-    """Return the network to train, with new weights or those to start from.
-
-    Raises:
-        UserError: The network is unknown, or the weights cannot be had or do not fit.
-    """
-    weights = config.start(recipe)
-    spec = adapted(resolve(config.model, weights), recipe)
-    torch.manual_seed(config.seed)
-    num_classes, folder = len(data.train.classes), Path(config.out)
-    # The weights to start from may be gone when a checkpoint has taken their place.
-    held = held_preprocessing(folder)
-    model = create_model(
-        spec, None if held else weights, num_classes=num_classes, drop_path=recipe.drop_path
-    )
-    model.preprocessing = held or dataclasses.replace(
-        model.preprocessing,
-        resolution=recipe.resolution or model.preprocessing.resolution,
-        crop=recipe.eval_crop or model.preprocessing.crop,
-    )
-    model.classes = data.train.classes
-    return model
-
-
-def adapted(spec: NetSpec, recipe: Recipe) -> NetSpec:
-    """Return a network as a recipe has it."""
-    resolution = recipe.resolution or spec.resolution
-    return dataclasses.replace(spec, dropout=recipe.dropout, resolution=resolution)
 
 
 def common(

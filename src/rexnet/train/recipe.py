@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from rexnet.errors import UserError, check_ranges, closest
 from rexnet.runs import options
+from rexnet.spec import NetSpec
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -162,6 +163,13 @@ class Recipe(LoopRecipe):
 
 TEACHERS, OF_TEACHERS = ("teacher", "teacher_weights"), ("distill_weight", "temperature")
 """The fields that name a teacher, and those that do nothing without one."""
+
+
+def adapted(spec: NetSpec, recipe: Recipe) -> NetSpec:
+    """Return a network as a recipe has it."""
+    resolution = recipe.resolution or spec.resolution
+    return dataclasses.replace(spec, dropout=recipe.dropout, resolution=resolution)
+
 
 SHIPPED = ("imagenet", "cifar", "finetune")
 """The recipes of training that come with the package."""

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from rexnet.errors import UserError, closest
-from rexnet.nn.inherit.coupling import check_structure, couple
+from rexnet.nn.inherit.coupling import couple
 from rexnet.nn.inherit.cut import copy_channels, copy_classifier
 from rexnet.nn.inherit.importance import IMPORTANCES
 from rexnet.nn.inherit.observe import observe
 from rexnet.nn.inherit.settle import settle
 from rexnet.nn.network import Network
 from rexnet.spec import NetSpec
+from rexnet.structure import check_structure
 
 WITH_IMAGES, WITHOUT_IMAGES = "activation", "expected"
 NEED_IMAGES = {"activation", "second_moment", "taylor"}
@@ -30,6 +31,7 @@ def inherit(
     **steps,
 ) -> Network:
     from rexnet.nn.inherit.settle import Steps
+
     check_structure(model.spec, spec)
     _check_classes(model.spec, spec, keep_classifier)
     name = importance or (WITHOUT_IMAGES if images is None else WITH_IMAGES)
@@ -52,8 +54,8 @@ def inherit(
         if keep_classifier or spec.num_classes == model.spec.num_classes:
             copy_classifier(made, source, slots.features)
             made.classes = model.classes[: spec.num_classes]
-        if images is not None and observed is not None and steps.get('settle', True):
-            steps.pop('settle', None)
+        if images is not None and observed is not None and steps.get("settle", True):
+            steps.pop("settle", None)
             if not refit:
                 steps = dict(expand=False, project=False, penultimate=False, classifier=False)
             settle(made, source, slots, images, observed, Steps(**steps))

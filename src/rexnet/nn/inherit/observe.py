@@ -104,5 +104,3 @@ def _watched(model: Network, keep: Callable[[str], Callable[[Tensor], None]]) ->
     finally:
         for handle in handles:
             handle.remove()
-
-

@@ -26,7 +26,11 @@ class Steps:
 
 @torch.no_grad()
 def settle(
-    model: Network, source: Network, slots: Points[Slots], images: Tensor, observed: Observed,
+    model: Network,
+    source: Network,
+    slots: Points[Slots],
+    images: Tensor,
+    observed: Observed,
     steps: Steps = Steps(),
 ) -> None:
     """Give a cut network statistics, layer by layer, and refit its weights."""
@@ -59,12 +63,17 @@ def settle(
             pooled = torch.cat([part.mean((2, 3), keepdim=True) for part in d])
             narrow = block.se.reduce(pooled)
             moments(block.se.norm, [narrow], lossy, slots.squeezed[number])
-            lossy = lossy or bool(set(range(theirs.se.norm.num_features)) - set(slots.squeezed[number]))
+            lossy = lossy or bool(
+                set(range(theirs.se.norm.num_features)) - set(slots.squeezed[number])
+            )
             d = [block.se(part) for part in d]
         z = [block.depthwise_act(part) for part in d]
         if lossy and steps.project:
             z_rows = torch.cat([rows(part, count) for part in z])
-            kept = _known(output, block.project.norm.num_features if False else theirs.project.norm.num_features)
+            kept = _known(
+                output,
+                block.project.norm.num_features if False else theirs.project.norm.num_features,
+            )
             places = _places(output, theirs.project.norm.num_features)
             if isinstance(block.project_act, nn.Identity):
                 target = observed.points.streams[number + 1][:, kept]
@@ -92,7 +101,9 @@ def _settle_head(model, source, slots, x, observed, lossy, steps):
         if lossy and steps.penultimate:
             x_rows = torch.cat([rows(part, count) for part in x])
             kept = _known(slots.penultimate)
-            refit(model.penultimate, x_rows, observed.penultimate[:, kept], _places(slots.penultimate))
+            refit(
+                model.penultimate, x_rows, observed.penultimate[:, kept], _places(slots.penultimate)
+            )
         set_statistics(model.penultimate, x, lossy, slots.penultimate)
         x = [model.penultimate_act(model.penultimate(part)) for part in x]
         lossy = lossy or bool(set(range(source.spec.penultimate_width)) - set(slots.penultimate))
@@ -101,7 +112,12 @@ def _settle_head(model, source, slots, x, observed, lossy, steps):
         h = model.hidden(pooled)
         moments(model.hidden_norm, [h], lossy, slots.hidden)
         pooled = model.hidden_act(model.hidden_norm(h))
-    if steps.classifier and model.spec.num_classes and lossy and model.spec.num_classes == source.spec.num_classes:
+    if (
+        steps.classifier
+        and model.spec.num_classes
+        and lossy
+        and model.spec.num_classes == source.spec.num_classes
+    ):
         target = source.classifier(observed.points.features)
         B = _solve(pooled, target, model.classifier.weight, 0.1)
         model.classifier.weight.copy_(B)
@@ -126,7 +142,10 @@ def moments(norm, parts, lossy, slots):
     dims = [d for d in range(parts[0].ndim) if d != 1]
     mean = sum(part.double().sum(dims) for part in parts) / total
     shape = [1, -1] + [1] * (parts[0].ndim - 2)
-    var = sum((part - mean.float().reshape(shape)).square().sum(dims).double() for part in parts) / total
+    var = (
+        sum((part - mean.float().reshape(shape)).square().sum(dims).double() for part in parts)
+        / total
+    )
     _set(norm, mean, var, lossy, slots)
 
 
