@@ -122,6 +122,9 @@ class Clock(Protocol):
     def calibrate(self, specs: Sequence[NetSpec]) -> Predictor:
         """Measure networks of one kind and fit a predictor to most of them."""
 
+    def times(self, specs: Sequence[NetSpec]) -> list[Measured]:
+        """Return what networks take; those that were measured before are not measured again."""
+
     def measure(self, specs: Sequence[NetSpec]) -> list[Measured]:
         """Measure networks now, in turns."""
 

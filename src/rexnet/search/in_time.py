@@ -46,7 +46,7 @@ def _likely_macs(space: Space, limit: LatencyBudget, clock: Clock) -> float:
     macs = 16.0 * least
     for _ in range(MAX_STEPS):
         spec = _straight(space, int(macs))
-        milliseconds = clock.measure([spec])[0].fastest
+        milliseconds = clock.times([spec])[0].fastest
         over = milliseconds / limit.milliseconds
         if over > 1 and int(macs) == least:
             raise UserError(
