@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from strategies import specs
 
-from rexnet import UserError, channels
+from rexnet import UserError, channels, families
 
 WIDTHS = st.integers(1, 2000)
 
@@ -172,3 +173,54 @@ def test_the_line_of_non_falling_profiles_never_falls(profiles):
 def test_fit_line_needs_a_profile_of_two_blocks(profiles):
     with pytest.raises(UserError, match="at least one network of at least 2 blocks"):
         channels.fit_line(profiles)
+
+
+@given(specs(), st.data())
+def test_shortcuts_that_are_kept_stay_at_any_widths_as_wide_as_the_stem(spec, data):
+    kept = channels.with_shortcuts_kept(spec)
+    adds = [b.has_shortcut(w) for w, b in zip(spec.widths_in, spec.blocks, strict=True)]
+    widths = data.draw(
+        st.lists(st.integers(spec.stem_width, 99), min_size=len(adds), max_size=len(adds)).map(
+            sorted
+        )
+    )
+    for other in (kept, kept.with_widths(widths)):
+        found = [b.has_shortcut(w) for w, b in zip(other.widths_in, other.blocks, strict=True)]
+        assert found == adds
+    assert channels.with_shortcuts_kept(kept) == kept
+
+
+def test_shortcuts_of_equal_widths_become_padded_ones_where_they_are():
+    blocks = channels.with_shortcuts_kept(families.get("mobilenet_v2")).blocks
+    # Stages of 1, 2, 3, 4, 3, 3 and 1 blocks: all but the first of each add their input.
+    assert [block.shortcut for block in blocks if block.stride == 1] == [
+        *("none", "pad", "pad", "pad", "pad", "pad", "pad"),
+        *("none", "pad", "pad", "pad", "pad", "none"),
+    ]
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=20).map(sorted))
+def test_a_tilt_says_how_much_wider_the_last_block_is(widths):
+    tilt = channels.tilt_of(widths)
+    assert 0 <= tilt <= 1 - widths[0] / widths[-1]
+    profile = channels.tilted(np.linspace(0, 1, len(widths)), tilt)
+    assert (np.diff(profile) >= 0).all()
+    assert profile[-1] == 1
+    if len(widths) > 1:
+        assert channels.tilt_of(widths) == pytest.approx(channels.tilt_of([3 * w for w in widths]))
+
+
+def test_the_tilt_of_a_line_is_that_of_its_ends():
+    assert channels.tilt_of([10, 20, 30, 40]) == pytest.approx(0.75)
+    assert channels.tilt_of([7, 7, 7]) == 0
+    np.testing.assert_array_equal(channels.tilted(np.zeros(3), 1.0), np.ones(3))
+
+
+@given(specs(), st.integers(1, 5))
+def test_ends_follow_the_mean_width_of_the_blocks(spec, factor):
+    widths = [factor * width for width in spec.widths]
+    wider = channels.with_block_widths(spec, widths, scale_ends=True)
+    assert wider.stem_width == factor * spec.stem_width
+    assert wider.penultimate_width == factor * spec.penultimate_width
+    assert channels.with_block_widths(wider, spec.widths, scale_ends=True) == spec
+    assert channels.with_block_widths(spec, widths) == spec.with_widths(widths)

@@ -9,7 +9,7 @@ from strategies import ANY_CHANNELS, specs
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rexnet import BlockSpec, Cost, NetSpec, UserError, cost, count, families
+from rexnet import BlockSpec, Cost, NetSpec, UserError, channels, cost, count, families
 from rexnet.nn.network import Network
 
 SMALL = NetSpec(
@@ -119,6 +119,19 @@ def test_count_many_counts_every_row_as_count_does(data, spec, kind):
     for index, row_widths in enumerate(widths.tolist()):
         total = count(spec.with_widths(row_widths), resolution)
         assert (params[index], macs[index]) == (total.params, total.macs)
+
+
+@given(st.data(), specs())
+def test_count_many_counts_ends_that_follow_as_those_of_the_built_spec(data, spec):
+    widths = data.draw(st.lists(st.integers(1, 60), min_size=len(spec.blocks)).map(sorted))
+    widths = np.array([widths[-len(spec.blocks) :]])
+    params, macs = cost.count_many(spec, widths, scale_ends=True)
+    whole = channels.with_block_widths(spec, widths[0].tolist(), scale_ends=True)
+    total = count(whole)
+    assert (params[0], macs[0]) == (total.params, total.macs)
+    penultimate = channels.scaled_ends(spec, widths)[1]
+    found = cost.classifier_params(spec, widths[:, -1], penultimate)
+    assert np.max(found) == cost.classifier_params(whole)
 
 
 def test_count_many_joins_its_chunks():

@@ -1,15 +1,24 @@
 import dataclasses
-import re
 
 import numpy as np
 import pytest
+from budgets import BUDGETS, LIMITS, search_template, smallest_cost, straight, tasks
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import specs, stage_wise
+from strategies import stage_wise
 
 from rexnet import UserError, channels, count, families
 from rexnet.budget import Budget
-from rexnet.design import Proposal, design, largest_inside, priced, propose, redesign
+from rexnet.design import (
+    Proposal,
+    budget_like,
+    design,
+    largest_inside,
+    on_line,
+    priced,
+    propose,
+    redesign,
+)
 from rexnet.spec import MAX_WIDTH
 
 # The limits of Table 3 of the paper and the number of blocks.
@@ -18,43 +27,6 @@ PRESETS = (
     (500_000, 100_000_000, 9),
     (1_000_000, 200_000_000, 9),
     (3_000_000, 350_000_000, 13),
-)
-
-
-def search_template(num_blocks, num_classes=100):
-    return families.search_network([1] * num_blocks, num_classes)
-
-
-def straight(num_blocks):
-    return np.linspace(0.0, 1.0, num_blocks)
-
-
-def smallest_cost(error):
-    """Return the params and MACs that a refusal names."""
-    found = re.search(r"the smallest has ([\d,]+) params and ([\d,]+) MACs", str(error))
-    return tuple(int(number.replace(",", "")) for number in found.groups())
-
-
-@st.composite
-def tasks(draw):
-    """Draw a template and a shape for its blocks: all that a proposal needs but the budget."""
-    template = draw(
-        specs(max_blocks=8)
-        | st.integers(3, 13).map(search_template)
-        | st.integers(6, 20).map(lambda num_blocks: families.rexnet(1.0, num_blocks))
-    )
-    num_blocks = len(template.blocks)
-    knots = draw(st.lists(st.integers(1, num_blocks), max_size=3))
-    count = len(knots) + 1
-    slopes = draw(st.lists(st.floats(0, 10), min_size=count, max_size=count))
-    return template, channels.piecewise_line(num_blocks, knots, slopes)
-
-
-BUDGETS = st.builds(
-    Budget,
-    params=st.floats(3, 8.5).map(lambda power: int(10**power)),
-    macs=st.floats(4, 11).map(lambda power: int(10**power)),
-    count_classifier=st.booleans(),
 )
 
 
@@ -347,3 +319,70 @@ def test_a_redesign_of_a_line_is_that_line(name):
 def test_a_redesign_of_equal_widths_keeps_them():
     backbone = search_template(5).with_widths([24] * 5)
     assert set(redesign(backbone).spec.widths) == {24}
+
+
+@settings(deadline=None, max_examples=150)
+@given(tasks(), LIMITS, st.floats(0, 1), st.booleans())
+def test_any_limits_are_kept_by_any_tilt_with_ends_that_follow_or_not(
+    task, budget, tilt, scale_ends
+):
+    template, shape = task
+    if len(budget.limits) == 2:
+        tilt = None
+    narrowest = channels.with_block_widths(template, [1] * len(shape), scale_ends)
+    if not priced(narrowest, budget).inside(budget):
+        with pytest.raises(UserError, match="the smallest has"):
+            propose(template, shape, budget, tilt=tilt, scale_ends=scale_ends)
+        return
+    proposal = propose(template, shape, budget, tilt=tilt, scale_ends=scale_ends)
+    assert list(proposal.spec.widths) == sorted(proposal.spec.widths)
+    assert priced(proposal.spec, budget) == proposal
+    assert proposal.inside(budget)
+    same = channels.with_block_widths(template, proposal.spec.widths, scale_ends)
+    assert proposal.spec == same
+    if not scale_ends:
+        assert proposal.spec.stem_width == template.stem_width
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(["rexnet_1.0", "mobilenet_v2", "mobilenet_v1", "rexnet_cifar_b"]),
+    st.sampled_from(["params", "macs"]),
+    st.floats(0.6, 3),
+    st.floats(0, 1),
+    st.booleans(),
+)
+def test_a_single_limit_is_used_up_at_every_tilt(name, field, share, tilt, scale_ends):
+    template = channels.with_shortcuts_kept(families.get(name))
+    budget = Budget(**{field: int(share * getattr(count(template), field))})
+    shape = straight(len(template.blocks))
+    proposal = propose(template, shape, budget, tilt=tilt, scale_ends=scale_ends)
+    assert proposal.inside(budget)
+    assert proposal.fills(budget)
+    first, last = proposal.spec.widths[0], proposal.spec.widths[-1]
+    # Whole channels are up to half a one away from the line.
+    assert abs(first - (1 - tilt) * last) <= 1.01
+
+
+def test_a_single_limit_keeps_the_tilt_of_the_template():
+    reference = families.get("rexnet_1.0")
+    total = count(reference)
+    for budget in (Budget(params=total.params), Budget(macs=total.macs)):
+        widths = on_line(reference, budget).spec.widths
+        assert np.abs(np.subtract(widths, reference.widths)).max() <= 1
+
+
+def test_design_within_one_limit_is_a_rexnet_at_that_cost():
+    for field in ("params", "macs"):
+        wanted = getattr(count(families.get("rexnet_1.5")), field)
+        widths = design(Budget(**{field: wanted})).spec.widths
+        assert np.abs(np.subtract(widths, families.get("rexnet_1.5").widths)).max() <= 1
+
+
+def test_a_budget_like_a_network_is_its_cost_where_none_is_given():
+    network = families.get("rexnet_0.6")
+    total = count(network)
+    assert budget_like(network, Budget()) == Budget(params=total.params, macs=total.macs)
+    assert budget_like(network, Budget(macs=7)) == Budget(params=total.params, macs=7)
+    without = budget_like(network, Budget(count_classifier=False))
+    assert without.params == total.params - network.num_classes * (768 + 1)

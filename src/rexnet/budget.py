@@ -1,6 +1,7 @@
 """Limits of a network as a user writes them: params, MACs and time."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,7 @@ class Count(int):
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Upper limits of a network, both hard.
+    """Upper limits of a network, all hard; what is None is not limited.
 
     Attributes:
         params: Learnable parameters.
@@ -45,19 +46,39 @@ class Budget:
             is reproduced without it.
     """
 
-    params: int
-    macs: int
+    params: int | None = None
+    macs: int | None = None
     count_classifier: bool = True
 
     def __post_init__(self) -> None:
-        for field in ("params", "macs"):
-            value = getattr(self, field)
+        for field, value in self.limits.items():
             if value < 1:
                 raise UserError(f"budget.{field} {value} must be at least 1, such as 0.2M")
 
-    def counted(self, params: Any, spec: NetSpec, last: Any) -> Any:
-        """Return what of ``params``, the total of ``spec`` with ``last`` last widths, counts."""
-        return params if self.count_classifier else params - cost.classifier_params(spec, last)
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits that there are: ``params`` and ``macs``, one of them, or none."""
+        pairs = (("params", self.params), ("macs", self.macs))
+        return {field: value for field, value in pairs if value is not None}
+
+    def counted(self, params: Any, spec: NetSpec, last: Any, penultimate: Any = None) -> Any:
+        """Return what of ``params`` counts, the total of ``spec`` with other widths at its end.
+
+        Args:
+            params: The total, or an array with an entry a network.
+            spec: The network.
+            last: Width of the last block.
+            penultimate: Width of the penultimate layer; the spec's by default.
+        """
+        if self.count_classifier:
+            return params
+        return params - cost.classifier_params(spec, last, penultimate)
+
+
+def told(counts: Mapping[str, int]) -> str:
+    """Return counts by the names of their limits in words: ``params 12 and MACs 345``."""
+    names = {"params": "params", "macs": "MACs"}
+    return " and ".join(f"{names[field]} {count:,}" for field, count in counts.items())
 
 
 class LatencyBudget(str):

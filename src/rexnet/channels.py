@@ -1,13 +1,15 @@
 """Rules from block index to width: line, stage-wise steps, piecewise line; fitting a line."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rexnet.errors import UserError
-from rexnet.spec import MAX_WIDTH
+from rexnet.spec import MAX_WIDTH, NetSpec
 
 
 def line(num_blocks: int, start: float, slope: float) -> list[float]:
@@ -55,6 +57,78 @@ def make_divisible(value: float, divisor: int) -> int:
     """Round to a multiple of ``divisor``, at least ``divisor`` and at least 90 % of the value."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def tilted(shape: NDArray[np.float64], tilt: float) -> NDArray[np.float64]:
+    """Return a profile of the shape ``f``: flat at a ``tilt`` of 0, from 0 to 1 at a tilt of 1.
+
+    It is ``c_i = a f(i) + b`` up to its scale; the tilt is the share ``a / (a + b)`` of the widest
+    block that the shape adds to the narrowest. A shape without a rise is flat at every tilt.
+    """
+    flat = np.ones_like(shape)
+    return flat + tilt * (shape - 1) if shape[-1] > shape[0] else flat
+
+
+def tilt_of(widths: Sequence[int]) -> float:
+    """Return the tilt of the least-squares line through non-falling widths.
+
+    It is no steeper than from the first of the widths to the last: the line through stages that
+    double starts below 0.
+    """
+    if len(widths) < 2:
+        return 0.0
+    fit = fit_line([widths])
+    rise = fit.slope * (len(widths) - 1)
+    steepest = 1.0 - widths[0] / widths[-1]
+    last = fit.intercept + rise
+    return float(np.clip(rise / last, 0.0, steepest)) if last > 0 else 0.0
+
+
+def scaled_ends(spec: NetSpec, widths: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return stem and penultimate widths in proportion to the mean width of the blocks.
+
+    Args:
+        spec: The network whose ends belong to its own widths.
+        widths: Shape (..., num_blocks). Integers give whole channels, real numbers real ones.
+
+    Returns:
+        The widths, each of shape (...,). Without a penultimate layer its width is 0.
+    """
+    ratio = widths.mean(-1) / np.mean(spec.widths)
+    stem, penultimate = spec.stem_width * ratio, spec.penultimate_width * ratio
+    if np.issubdtype(widths.dtype, np.integer):
+        stem = round_widths(stem)
+        penultimate = round_widths(penultimate) if spec.penultimate_width else 0 * stem
+    return stem, penultimate
+
+
+def with_block_widths(spec: NetSpec, widths: Sequence[int], scale_ends: bool = False) -> NetSpec:
+    """Return ``spec`` with other block widths, and with ends as ``scaled_ends`` if asked for.
+
+    Raises:
+        UserError: The number of widths differs from the number of blocks, or they fall.
+    """
+    if scale_ends:
+        stem, penultimate = scaled_ends(spec, np.asarray(widths, dtype=np.int64))
+        ends = {"stem_width": int(stem), "penultimate_width": int(penultimate)}
+        spec = dataclasses.replace(spec, **ends)  # type: ignore[arg-type]
+    return spec.with_widths(list(widths))
+
+
+def with_shortcuts_kept(spec: NetSpec) -> NetSpec:
+    """Return ``spec`` with shortcuts that stay what they are at any widths that do not fall.
+
+    A block that adds its input gets a padded shortcut, which other widths leave in place; one that
+    does not add it gets none, which no widths bring back. So weights of ``spec`` can be cut or
+    grown to other widths without a change of what is added to what.
+    """
+    blocks = tuple(
+        dataclasses.replace(block, shortcut="pad" if block.has_shortcut(width) else "none")
+        if block.stride == 1
+        else block
+        for width, block in zip(spec.widths_in, spec.blocks, strict=True)
+    )
+    return dataclasses.replace(spec, blocks=blocks)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rexnet import channels
 from rexnet.errors import UserError
 from rexnet.spec import BlockSpec, NetSpec
 
 CHUNK = 4096
+
+_Ends = tuple[Any, Any]
+"""Stem and penultimate width."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,20 +66,26 @@ def count(spec: NetSpec, resolution: int | None = None) -> Cost:
     )
 
 
-def classifier_params(spec: NetSpec, last: Any = None) -> Any:
+def classifier_params(spec: NetSpec, last: Any = None, penultimate: Any = None) -> Any:
     """Return the parameters of the final linear layer, weights and biases.
 
     Args:
         spec: The network.
         last: Width of the last block, or an array with an entry a network; the spec's by default.
+        penultimate: The same of the penultimate layer.
     """
     last = spec.widths[-1] if last is None else last
-    features = spec.hidden_width or spec.penultimate_width
-    return ((features or last) + 1) * spec.num_classes
+    penultimate = spec.penultimate_width if penultimate is None else penultimate
+    features = spec.hidden_width or (penultimate if spec.penultimate_width else last)
+    return (features + 1) * spec.num_classes
 
 
 def count_many(
-    spec: NetSpec, widths: NDArray[Any], resolution: int | None = None
+    spec: NetSpec,
+    widths: NDArray[Any],
+    resolution: int | None = None,
+    *,
+    scale_ends: bool = False,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return params and MACs of many networks that differ from ``spec`` in their block widths.
 
@@ -84,6 +94,8 @@ def count_many(
         widths: Shape (num_networks, num_blocks). Integers are counted exactly; real numbers give
             the smooth relaxation, in which a squeeze of SE is not rounded down.
         resolution: Side of the input in pixels; the spec's own by default.
+        scale_ends: Whether stem and penultimate layer follow the widths, as in
+            ``channels.scaled_ends``; else they are the spec's.
 
     Returns:
         ``params`` and ``macs``, each of shape (num_networks,), int64 for integer widths.
@@ -104,18 +116,24 @@ def count_many(
         part = slice(start, start + CHUNK)
         columns = np.ascontiguousarray(widths[part].T, dtype=kind)
         total_params, total_macs = np.zeros((2, columns.shape[1]), dtype=kind)
-        for row in _layers(spec, columns, size):
+        ends: _Ends | None = None
+        if scale_ends:
+            ends = channels.scaled_ends(spec, np.asarray(widths[part], dtype=kind))
+        for row in _layers(spec, columns, size, ends):
             total_params += row.params
             total_macs += row.macs
         params[part], macs[part] = total_params, total_macs
     return params, macs
 
 
-def _layers(spec: NetSpec, widths: Iterable[Any], size: int) -> Iterator[LayerCost]:
-    """Yield the layers; ``widths`` are ints, or arrays with an entry a network."""
+def _layers(
+    spec: NetSpec, widths: Iterable[Any], size: int, ends: "_Ends | None" = None
+) -> Iterator[LayerCost]:
+    """Yield the layers; ``widths`` are ints, or arrays with an entry a network, as are ``ends``."""
+    stem_width, penultimate_width = ends or (spec.stem_width, spec.penultimate_width)
     size = -(-size // spec.stem_stride)
-    yield _conv("stem", spec.in_channels, spec.stem_width, 9, size)
-    width_in: Any = spec.stem_width
+    yield _conv("stem", spec.in_channels, stem_width, 9, size)
+    width_in: Any = stem_width
     for number, (block, width) in enumerate(zip(spec.blocks, widths, strict=True), 1):
         where = f"block {number}"
         expanded = width_in * block.expansion
@@ -130,8 +148,8 @@ def _layers(spec: NetSpec, widths: Iterable[Any], size: int) -> Iterator[LayerCo
         yield _conv(f"{where} project", expanded, width, 1, size)
         width_in = width
     if spec.penultimate_width:
-        yield _conv("penultimate", width_in, spec.penultimate_width, 1, size)
-        width_in = spec.penultimate_width
+        yield _conv("penultimate", width_in, penultimate_width, 1, size)
+        width_in = penultimate_width
     if spec.hidden_width:
         yield _conv("hidden", width_in, spec.hidden_width, 1, 1, bias=True)
         width_in = spec.hidden_width

@@ -122,6 +122,9 @@ class Clock(Protocol):
     def calibrate(self, specs: Sequence[NetSpec]) -> Predictor:
         """Measure networks of one kind and fit a predictor to most of them."""
 
+    def times(self, specs: Sequence[NetSpec]) -> list[Measured]:
+        """Return what networks take; those that were measured before are not measured again."""
+
     def measure(self, specs: Sequence[NetSpec]) -> list[Measured]:
         """Measure networks now, in turns."""
 
@@ -140,7 +143,11 @@ class Limit:
 
     def excess(self, spec: NetSpec) -> float:
         """Return by what share ``spec`` is predicted to pass the budget; 0 if it does not."""
-        return max(0.0, self.predictor.predict(spec) / self.budget.milliseconds - 1)
+        return max(0.0, self.use(spec) - 1)
+
+    def use(self, spec: NetSpec) -> float:
+        """Return the share of the time that ``spec`` is predicted to take."""
+        return self.predictor.predict(spec) / self.budget.milliseconds
 
 
 def work(spec: NetSpec) -> dict[str, float]:
@@ -215,8 +222,14 @@ def median_error(predicted: Sequence[float], measured: Sequence[float]) -> float
 
 def scaled(spec: NetSpec, profile: Sequence[float], multiple: float) -> NetSpec:
     """Return ``spec`` with block widths ``multiple`` times a non-falling ``profile``, rounded."""
+    return spec.with_widths(scaled_widths(profile, multiple))
+
+
+def scaled_widths(profile: Sequence[float], multiple: float) -> list[int]:
+    """Return ``multiple`` times a profile, rounded and kept from falling."""
     widths = channels.round_widths(multiple * np.asarray(profile))
-    return spec.with_widths(np.maximum.accumulate(widths).tolist())
+    found: list[int] = np.maximum.accumulate(widths).tolist()
+    return found
 
 
 def largest(

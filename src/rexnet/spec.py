@@ -209,6 +209,22 @@ class NetSpec:
         return NetSpec.from_json(text, str(path))
 
 
+def set_fields(part: NetSpec | BlockSpec) -> dict[str, Any]:
+    """Return the fields of a spec that differ from their defaults, as ``from_json`` reads them.
+
+    Fields to come are left out where they have their defaults, so that what names a spec by these
+    stays what it is.
+    """
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if field.name == "blocks":
+            found[field.name] = [set_fields(block) for block in value]
+        elif value != field.default:
+            found[field.name] = value
+    return found
+
+
 def check_widths(widths: tuple[int, ...] | list[int], name: str = "widths") -> None:
     """Check that the widths are positive and never fall (the paper's c_1 <= ... <= c_d).
 

@@ -9,7 +9,13 @@ from rexnet.cli import main as cli
 from rexnet.cost import count
 
 MISTAKES = {
-    "design": (["design", "--params", "4.8M"], ["give --macs"]),
+    "design": (["design"], ["give --params, --macs, --latency", "--budget like:"]),
+    "design like": (["design", "--budget", "like:rexnet_9.9x"], ["unknown model 'rexnet_9.9x'"]),
+    "design ends": (["design", "--macs", "1G", "--scale_ends"], ["--scale_ends needs --network"]),
+    "design network": (
+        ["design", "--macs", "1G", "--network", "mobilenet_v2", "--blocks", "9"],
+        ["leave out --blocks"],
+    ),
     "design unit": (["design", "--params", "4.8X", "--macs", "1M"], ["--params", "'4.8X'"]),
     "design too small": (
         ["design", "--params", "1k", "--macs", "1k"],
@@ -52,6 +58,43 @@ def test_a_design_keeps_its_budget_and_its_file(capsys):
         capsys, "design", "--params", "5M", "--macs", "400M"
     )
     assert Path("spec.json").read_bytes() == before
+
+
+def designed(*arguments, out="spec.json"):
+    """Design a network and return its spec."""
+    assert cli.main(["design", *arguments, "--out", out]) == 0
+    return NetSpec.load(out)
+
+
+def test_one_limit_is_enough_and_a_network_may_set_both():
+    params, macs = count(families.get("rexnet_0.6")).params, count(families.get("rexnet_0.6")).macs
+    one = count(designed("--macs", "219M", out="one.json"))
+    assert 0.9 * 219e6 < one.macs <= 219e6
+    both = designed("--budget", "like:rexnet_0.6", out="both.json")
+    assert both == designed("--params", str(params), "--macs", str(macs), out="both.json")
+    assert both == designed("--budget=like:rexnet_0.6", out="both.json")
+
+
+def test_a_line_is_laid_in_any_network_for_its_images():
+    sizes = ("--classes", "10", "--resolution", "96")
+    line = designed("--network", "mobilenet_v2", "--macs", "40M", *sizes)
+    assert (line.name, line.num_classes, line.resolution) == ("mobilenet_v2_line", 10, 96)
+    assert 0.9 * 40e6 < count(line).macs <= 40e6
+    assert (line.stem_width, line.penultimate_width) == (32, 1280)
+    # Of the stage-wise network every first block of a stage adds nothing.
+    assert [block.shortcut for block in line.blocks if block.stride == 1].count("none") == 3
+    thin = designed(
+        *("--network", "mobilenet_v2", "--macs", "10M", "--scale-ends", *sizes), out="thin.json"
+    )
+    assert thin.stem_width < 32
+    assert thin.penultimate_width < 1280
+
+
+def test_a_template_whose_widths_fall_is_refused_in_a_line(capsys):
+    fields = families.get("mobilenet_v1").to_json().replace('"width": 64', '"width": 640')
+    Path("falls.json").write_text(fields, encoding="utf-8")
+    message = refused(capsys, "design", "--network", "falls.json", "--macs", "40M")
+    assert "falls.json: mobilenet_v1: width 128 of block 2 falls below the 640" in message
 
 
 def redesign(*arguments):

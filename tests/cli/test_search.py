@@ -35,7 +35,22 @@ MISTAKES = {
     ),
     "option with =": (["search", "--trails=9"], ["--trails", "did you mean --trials?"]),
     "no budget": (["search"], ["--budget.params and --budget.macs", "--preset"]),
-    "half a budget": (["search", "--budget.params", "1M"], ["--budget.macs"]),
+    "a budget like nothing": (
+        ["search", "--budget", "like:rexnet_0,6"],
+        ["unknown model 'rexnet_0,6'", "did you mean rexnet_0.6?"],
+    ),
+    "a network that is not there": (
+        ["search", *BUDGET, "--network", "mobilenet_v9"],
+        ["'mobilenet_v9' (did you mean mobilenet_v"],
+    ),
+    "a network with blocks": (
+        ["search", *BUDGET, "--network", "mobilenet_v2", "--blocks", "5"],
+        ["--network has its own blocks"],
+    ),
+    "a network of few blocks": (
+        ["search", *BUDGET, "--network", "factors_baseline"],
+        ["factors_baseline has 2 blocks; a search needs at least 3"],
+    ),
     "negative params": (
         ["search", "--budget.params", "-1", "--budget.macs", "1M"],
         ["--budget.params", "'-1' is no count", "such as 0.2M"],

@@ -5,9 +5,9 @@ from clocks import made_up, rounds_of
 
 from rexnet import UserError, families
 from rexnet.budget import Budget, LatencyBudget
-from rexnet.deploy.latency_design import find, lines, rexnets
+from rexnet.deploy.latency_design import find, narrowed, rexnets
 from rexnet.deploy.stopwatch import Stopwatch
-from rexnet.design import priced
+from rexnet.design import design, priced
 
 DEVICE = {"processor": "toy", "threads": 2, "runtime": "openvino", "versions": {}}
 
@@ -121,7 +121,7 @@ def test_more_time_than_the_widest_network_takes_gives_that(tmp_path):
 
 def test_a_line_inside_a_budget_is_shrunk_until_it_keeps_the_time(tmp_path):
     budget = Budget(params=4_800_000, macs=400_000_000)
-    family, multiples = lines(budget, 16, 1000, 224)
+    family, multiples = narrowed(design(budget).spec)
     whole = family(1.0)
     plenty = find(family, multiples, budget_of(whole, 1.5), watch_in(tmp_path))
     assert plenty.spec == whole

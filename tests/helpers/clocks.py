@@ -80,6 +80,9 @@ class ToyClock:
         assert median_error([predictor.predict(s) for s in fit], [made_up(s) for s in fit]) < 0.02
         return predictor
 
+    def times(self, specs):
+        return [rounds_of(made_up(spec)) for spec in specs]
+
     def measure(self, specs):
         self.measured.append([spec.spec_id for spec in specs])
         return [rounds_of(self.factor * made_up(spec) / 1.02) for spec in specs]

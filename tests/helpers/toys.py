@@ -270,7 +270,7 @@ def write_run(folder, rows, *, num_trials=None, reason="", **data):
     repeats = max((len(row["accuracies"]) for row in rows), default=1)
     identity = {
         "data": images | data,
-        "space": dataclasses.asdict(SPACE),
+        "space": SPACE.identity,
         "protocol": dataclasses.asdict(Protocol(repeats=max(repeats, 1))),
         "sampler": {"name": "TPE", "multivariate": True},
     }

@@ -46,7 +46,7 @@ def test_resolving_fills_every_default_in_and_is_stable():
     config = SearchConfig(budget=BUDGET).resolved()
     fields = {**vars(config), **vars(config.budget)}
     unset = {name for name, value in fields.items() if value is None}
-    assert unset == {"preset", "resolution", "address", "storage", "latency"}
+    assert unset == {"preset", "network", "resolution", "address", "storage", "latency", "like"}
     assert config.workers >= 1
     assert config.resolved() == config
 
@@ -58,17 +58,37 @@ def test_the_protocol_takes_its_settings_from_the_config_and_shares_its_defaults
     assert config.protocol() == wanted
 
 
+def test_a_search_without_a_limit_is_refused_with_an_example():
+    with pytest.raises(UserError, match=r"needs a limit: --budget.params and .* such as 0.2M"):
+        SearchConfig().resolved()
+
+
+@pytest.mark.parametrize("limits", [{"params": 200_000}, {"macs": 30_000_000}])
+def test_a_single_limit_is_one(limits):
+    counts = {field: Count(value) for field, value in limits.items()}
+    config = SearchConfig(budget=BudgetConfig(**counts)).resolved()
+    assert config.limits() == Budget(**limits)
+    assert config.resolved() == config
+
+
 @pytest.mark.parametrize(
-    "budget",
+    ("settings", "reason"),
     [
-        BudgetConfig(),
-        BudgetConfig(params=Count("0.2M")),
-        BudgetConfig(macs=Count("30M")),
+        ({"network": "mobilenet_v2", "preset": "a"}, "leave out --preset and --blocks"),
+        ({"network": "mobilenet_v2", "blocks": 5}, "leave out --preset and --blocks"),
+        ({"scale_ends": True}, "--scale_ends needs --network"),
+        ({"preset": "a", "budget": BudgetConfig(like="rexnet_0.6")}, "leave out --budget.like"),
     ],
 )
-def test_a_search_without_both_limits_is_refused_with_an_example(budget):
-    with pytest.raises(UserError, match=r"needs --budget.params and --budget.macs, such as 0.2M"):
-        SearchConfig(budget=budget).resolved()
+def test_settings_that_exclude_each_other_are_refused(settings, reason):
+    with pytest.raises(UserError, match=reason):
+        SearchConfig(**settings)
+
+
+def test_a_network_has_its_own_blocks():
+    config = SearchConfig(network="mobilenet_v2", budget=BudgetConfig(like="rexnet_0.6"))
+    assert config.resolved().blocks is None
+    assert config.resolved().limits() == Budget()
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,11 @@ from searches import (
 )
 from toys import BUDGET, PICKY, SPACE, Toy, score
 
-from rexnet import UserError, count, runs
+from rexnet import NetSpec, UserError, count, runs
 from rexnet.budget import Count, LatencyBudget
 from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.config import BudgetConfig
+from rexnet.search.fit import fit
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 FIELDS = {"number", "state", "widths", "params", "macs", "accuracy", "accuracies", "seed"}
@@ -269,6 +270,50 @@ def test_a_resumed_search_rejects_the_same_networks_with_the_predictor_it_has(tm
     # What is done is not measured again.
     assert run(timed(tmp_path), clock) == 0
     assert len(clock.measured) == 2
+
+
+def alone(folder, **changes):
+    """Return the config of a search under a budget of time and no other."""
+    config = timed(folder, **changes)
+    return dataclasses.replace(config, budget=BudgetConfig(latency=config.budget.latency))
+
+
+def test_a_time_alone_is_used_up_by_every_network_and_resumed(tmp_path):
+    clock = ToyClock()
+    run(alone(tmp_path, trials=3), clock)
+    (tmp_path / "S" / "latency.json").unlink()
+    # Killed before the predictor was written, it is made as it was.
+    assert run(alone(tmp_path, trials=8), clock) == 5
+    rows = runs.read_jsonl(tmp_path / "S" / "trials.jsonl")
+    assert all(0.9 * MIDDLE <= row["latency_ms"] <= MIDDLE for row in rows)
+    assert len({row["macs"] for row in rows}) == 8
+    identity = runs.read_json(tmp_path / "S" / "search.json")
+    assert identity["space"]["budget"] == {"params": None, "macs": None, "count_classifier": True}
+    assert fit(tmp_path / "S").proposal.spec.name == "search_5b_line"
+    assert 0.85 * MIDDLE <= runs.read_json(tmp_path / "S" / "fit.json")["latency_ms"] <= MIDDLE
+
+
+def test_the_widths_of_any_network_are_searched_under_one_limit(tmp_path):
+    config = config_in(
+        tmp_path,
+        network="mobilenet_v2",
+        scale_ends=True,
+        budget=BudgetConfig(macs=Count("3M")),
+    )
+    assert run(config) == 3
+    assert run(config) == 0
+    rows = read(tmp_path / "S")
+    assert all(2_700_000 <= row["macs"] <= 3_000_000 for row in rows)
+    assert_best_is_kept(tmp_path / "S")
+    best = NetSpec.load(tmp_path / "S" / "best.json")
+    assert best.name == "search_mobilenet_v2"
+    assert (best.num_classes, best.resolution, len(best.blocks)) == (10, 32, 17)
+    assert best.penultimate_width < 1280
+    line = fit(tmp_path / "S").proposal.spec
+    assert line.name == "search_mobilenet_v2_line"
+    assert line.penultimate_width < 1280
+    with pytest.raises(UserError, match=r"space\.network\.name is mobilenet_v2, not mobilenet_v1"):
+        run(dataclasses.replace(config, network="mobilenet_v1"))
 
 
 def test_a_search_killed_before_its_predictor_was_written_makes_the_same_one(tmp_path):

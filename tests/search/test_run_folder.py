@@ -44,7 +44,10 @@ def test_a_run_folder_says_what_was_searched_on_what_and_where(tmp_path):
     assert identity["data"]["num_train"] == 30
     assert identity["data"]["num_held_out"] == 10
     assert identity["protocol"] == dataclasses.asdict(config.protocol())
-    assert identity["space"] == dataclasses.asdict(SPACE)
+    # As it has always been: folders of earlier searches are gone on with.
+    limits = {"params": 80_000, "macs": 10_000_000, "count_classifier": False}
+    sizes = {"num_blocks": 5, "num_classes": 10, "resolution": 32}
+    assert identity["space"] == SPACE.identity == {**sizes, "budget": limits}
     assert identity["sampler"]["multivariate"] is True
     assert runs.read_json(folder / "environment.json")["packages"]["optuna"]
     settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import json
 import re
 
 import numpy as np
@@ -10,12 +11,13 @@ from hypothesis import strategies as st
 from searches import MIDDLE
 from toys import SPACE
 
-from rexnet import UserError, channels, cost
+from rexnet import NetSpec, UserError, channels, cost, families
 from rexnet.budget import Budget, Count, LatencyBudget
 from rexnet.design import priced
 from rexnet.families import search_network
 from rexnet.latency import Limit
 from rexnet.search.config import PRESETS
+from rexnet.search.in_time import around
 from rexnet.search.space import LOWEST_SLOPE, Space, check_fast_enough, check_reachable, sample
 
 # Rows of Table 3 of the paper: best and worst widths, and the bends that give their shape.
@@ -29,6 +31,10 @@ TABLE_3 = {
     "d best": ((34, 34, 34, 40, 64, 88, 112, 136, 160, 184, 208, 232, 256), (3, 4)),
     "d worst": ((52,) * 9 + (115, 263, 263, 412), (9, 10, 11, 12)),
 }
+
+
+GOLDEN_DRAW = [4, 3, 3, -0.678296, -0.721077, 0.673223, 0.847322]
+GOLDEN_WIDTHS = (12, 12, 12, 25, 40)
 
 
 def preset_space(name):
@@ -68,7 +74,8 @@ def scaled_to(shape, widths):
 @st.composite
 def parameters(draw, space):
     knots = {name: draw(st.integers(*bounds)) for name, bounds in space.knots.items()}
-    return knots | {name: draw(st.floats(*bounds)) for name, bounds in space.slopes.items()}
+    reals = {**space.slopes, **space.tilts}
+    return knots | {name: draw(st.floats(*bounds)) for name, bounds in reals.items()}
 
 
 @st.composite
@@ -263,3 +270,99 @@ def test_the_share_of_networks_that_are_fast_enough_is_told():
     predictor = ToyClock().calibrate(sample(SPACE, 33))
     limit = Limit(budget=LatencyBudget(f"{MIDDLE:.6f}ms@openvino"), predictor=predictor)
     assert 0.2 < check_fast_enough(SPACE, limit) < 0.8
+
+
+TEMPLATES = st.sampled_from(["mobilenet_v2", "rexnet_1.0", "mobilenet_v1", "rexnet_cifar_b"])
+
+
+@st.composite
+def spaces_of_networks(draw):
+    """Draw a space of any network under any limits, and parameters in it."""
+    network = families.get(draw(TEMPLATES))
+    space = Space(
+        num_blocks=len(network.blocks),
+        num_classes=10,
+        resolution=draw(st.sampled_from([32, 64, 160])),
+        budget=Budget(macs=1),
+        network=network,
+        scale_ends=draw(st.booleans()),
+    )
+    total = cost.count(space.template)
+    limits = draw(st.sampled_from([("params",), ("macs",), ("params", "macs")]))
+    share = draw(st.floats(0.3, 3))
+    budget = Budget(**{field: int(share * getattr(total, field)) for field in limits})
+    space = dataclasses.replace(space, budget=budget)
+    return space, draw(parameters(space))
+
+
+@settings(deadline=None, max_examples=60)
+@given(spaces_of_networks())
+def test_proposals_of_any_network_keep_every_limit_and_fill_a_single_one(task):
+    space, values = task
+    proposal = space.propose(values)
+    assert proposal.inside(space.budget)
+    assert list(proposal.spec.widths) == sorted(proposal.spec.widths)
+    assert proposal == priced(space.with_widths(proposal.spec.widths), space.budget)
+    if len(space.budget.limits) == 1:
+        assert proposal.fills(space.budget)
+
+
+def test_one_limit_makes_the_tilt_a_parameter():
+    one = dataclasses.replace(SPACE, budget=Budget(macs=10_000_000))
+    assert one.tilts == {"tilt": (0.0, 1.0)}
+    assert SPACE.tilts == {}
+    drawn = one.draw(np.random.default_rng(0))
+    assert set(drawn) == {*one.knots, *one.slopes, "tilt"}
+    line = parameters_of(one, range(5), ())
+    ratios = [
+        widths[0] / widths[-1]
+        for tilt in (0.0, 0.5, 1.0)
+        for widths in [one.propose(line | {"tilt": tilt}).spec.widths]
+    ]
+    assert ratios[0] == 1
+    assert ratios[1] == pytest.approx(0.5, abs=0.02)
+    assert ratios[2] < 0.02
+    moved = one.move(drawn, 0.5, np.random.default_rng(1))
+    assert moved["tilt"] != drawn["tilt"]
+
+
+def test_parameters_of_two_limits_are_drawn_as_they_always_were():
+    drawn = SPACE.draw(np.random.default_rng(0))
+    assert [round(value, 6) for value in drawn.values()] == GOLDEN_DRAW
+    assert SPACE.propose(drawn).spec.widths == GOLDEN_WIDTHS
+
+
+@pytest.mark.parametrize("limits", [{"params": 1}, {"macs": 1}, {"macs": 10**15}])
+def test_a_single_limit_that_cannot_be_met_is_refused_with_the_nearest(limits):
+    space = dataclasses.replace(SPACE, budget=Budget(**limits))
+    with pytest.raises(
+        UserError, match="uses 90% of that; the nearest budget that can be"
+    ) as error:
+        check_reachable(space)
+    nearest = int(str(error.value).rsplit(" ", 1)[1].replace(",", ""))
+    field = next(iter(limits))
+    check_reachable(dataclasses.replace(SPACE, budget=Budget(**{field: nearest})))
+
+
+def test_a_time_alone_is_filled_by_construction():
+    free = dataclasses.replace(SPACE, budget=Budget())
+    limit = LatencyBudget("1.5ms@openvino")
+    predictor = ToyClock().calibrate(around(free, limit, ToyClock(), 25))
+    free = dataclasses.replace(free, limit=Limit(budget=limit, predictor=predictor))
+    generator = np.random.default_rng(0)
+    uses = [free.limit.use(free.propose(free.draw(generator)).spec) for _ in range(20)]
+    assert max(uses) <= 1
+    assert sum(use >= 0.9 for use in uses) >= 15
+    assert check_fast_enough(free, free.limit) == 1
+    short = dataclasses.replace(free.limit, budget=LatencyBudget("0.01ms@openvino"))
+    with pytest.raises(UserError, match=r"no network keeps 0.01ms@openvino: one with blocks of 1"):
+        check_fast_enough(dataclasses.replace(free, limit=short), short)
+
+
+def test_a_space_of_a_network_is_told_by_the_fields_that_are_set():
+    network = families.get("mobilenet_v2")
+    space = dataclasses.replace(SPACE, network=network, num_blocks=17, scale_ends=True)
+    told = space.identity
+    assert told["scale_ends"] is True
+    assert "kernel" not in told["network"]["blocks"][0]
+    assert NetSpec.from_json(json.dumps(told["network"])) == network

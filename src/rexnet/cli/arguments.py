@@ -26,6 +26,9 @@ RECIPE_FIELDS = {
     field.name for kind in (Recipe, DetectionRecipe) for field in dataclasses.fields(kind)
 }
 
+LIKE = "like:"
+"""What stands before a network whose cost is the budget."""
+
 POSITIONAL = {
     "folder": "a run folder",
     "network": "a name or the path of a spec",
@@ -102,6 +105,16 @@ def run(commands: Sequence[Command], arguments: Namespace) -> int:
         if out is not None:
             runs.check_writable(Path(out), is_file=command.writes == "file")
     return command.run(given) or 0
+
+
+def words_of(arguments: Sequence[str]) -> list[str]:
+    """Return arguments as the parsers know them: ``--batch-size``, ``--budget like:NAME``."""
+    words = [underscored(word) for word in arguments]
+    for place, word in enumerate(words[1:], 1):
+        if words[place - 1] == "--budget" and word.startswith(LIKE):
+            words[place - 1 : place + 1] = [f"--budget={word}"]
+    start = f"--budget={LIKE}"
+    return [f"--budget.like={w.removeprefix(start)}" if w.startswith(start) else w for w in words]
 
 
 def underscored(word: str) -> str:

@@ -1,70 +1,133 @@
 """``rexnet design`` and ``redesign``: from a budget, or a backbone's cost, to a network."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from rexnet import cost, design, runs
+from rexnet import channels, cost, design, families, runs
 from rexnet.budget import Budget, Count, LatencyBudget
 from rexnet.cli.arguments import Command
 from rexnet.cli.deploy import print_protocol, print_timings, timed
 from rexnet.cli.made import keep_spec
 from rexnet.cli.stopwatch import clock_of, where
 from rexnet.errors import UserError, check_range
+from rexnet.nn.sources import resolve
 from rexnet.spec import NetSpec
 
 
 def add_design(parser: ArgumentParser) -> None:
     """Declare the options of a design."""
+    words = "A name, the path of a spec in JSON, or a run folder: what the line is laid in"
+    parser.add_argument("--network", type=str | None, help=f"{words} (default: ReXNet)")
     parser.add_argument("--params", type=Count | None, help="Most params, such as 4.8M")
     parser.add_argument("--macs", type=Count | None, help="Most MACs, such as 400M")
     words = "Most time for an image on this machine, such as 20ms@openvino; or onnxruntime"
     parser.add_argument("--latency", type=LatencyBudget | None, help=words)
-    parser.add_argument("--blocks", type=int, default=16, help="Inverted bottlenecks")
-    parser.add_argument("--resolution", type=int, default=224, help="Side in pixels")
-    parser.add_argument("--classes", type=int, default=1000, help="Classes to tell apart")
+    words = "A network whose params and MACs are the limits; --budget like:rexnet_0.6 says the same"
+    parser.add_argument("--budget.like", type=str | None, help=words)
+    parser.add_argument("--blocks", type=int | None, help="Inverted bottlenecks (default: 16)")
+    words = "Side in pixels (default: 224, or the network's)"
+    parser.add_argument("--resolution", type=int | None, help=words)
+    words = "Classes to tell apart (default: 1000, or the network's)"
+    parser.add_argument("--classes", type=int | None, help=words)
+    words = "Let stem and penultimate layer of --network follow its blocks, instead of keeping them"
+    parser.add_argument("--scale_ends", action="store_true", help=words)
     parser.add_argument("--out", type=str, default="spec.json", help="Where the spec is written")
 
 
 def design_network(arguments: Namespace) -> None:
     """Write the spec of the network that fills a budget."""
-    check_range("num_classes", arguments.classes, 1, 10**6)
-    given = [name for name in ("params", "macs") if arguments[name] is not None]
-    missing = [f"--{name}" for name in ("params", "macs") if name not in given]
-    if missing and (given or arguments.latency is None):
-        instead = "" if given else ", or --latency"
-        raise UserError(f"give {' and '.join(missing)}{instead}")
+    if arguments.classes is not None:
+        check_range("num_classes", arguments.classes, 1, 10**6)
+    template = _template(arguments)
+    budget = _budget(arguments, template)
     if arguments.latency is not None:
-        _design_in_time(arguments)
+        _design_in_time(arguments, template, budget)
         return
-    proposal = design.design(
-        Budget(params=arguments.params, macs=arguments.macs),
-        num_blocks=arguments.blocks,
-        num_classes=arguments.classes,
-        resolution=arguments.resolution,
-    )
+    if not budget.limits:
+        raise UserError("give --params, --macs, --latency, several of them, or --budget like:NAME")
+    proposal = _on_line(arguments, template, budget)
     path = Path(arguments.out)
     if path.exists() and NetSpec.load(path) != proposal.spec:
         raise UserError(f"{path} holds another network; give another --out")
     keep_spec(proposal.spec, proposal.params, proposal.macs, path)
 
 
-def _design_in_time(arguments: Namespace) -> None:
+def _template(arguments: Namespace) -> NetSpec | None:
+    """Return the network that is to be on a line; None for ReXNet.
+
+    Raises:
+        UserError: It is not there, or options are given that only ReXNet has.
+    """
+    if arguments.network is None:
+        if arguments.scale_ends:
+            raise UserError("--scale_ends needs --network")
+        return None
+    if arguments.blocks is not None:
+        raise UserError("--network has its own blocks: leave out --blocks")
+    network = resolve(arguments.network)
+    return dataclasses.replace(
+        channels.with_shortcuts_kept(network),
+        name=f"{network.name}_line",
+        num_classes=_or(arguments.classes, network.num_classes),
+        resolution=_or(arguments.resolution, network.resolution),
+    )
+
+
+def _budget(arguments: Namespace, template: NetSpec | None) -> Budget:
+    """Return the limits on params and MACs, as far as there are any."""
+    budget = Budget(params=arguments.params, macs=arguments.macs)
+    if arguments.budget.like is None:
+        return budget
+    like, of_images = resolve(arguments.budget.like), template or families.rexnet(1.0)
+    like = dataclasses.replace(
+        like,
+        num_classes=_or(arguments.classes, of_images.num_classes),
+        resolution=_or(arguments.resolution, of_images.resolution),
+        in_channels=of_images.in_channels,
+    )
+    return design.budget_like(like, budget)
+
+
+def _or(given: int | None, otherwise: int) -> int:
+    return otherwise if given is None else given
+
+
+def _sizes(arguments: Namespace) -> dict[str, int]:
+    """Return depth, classes and resolution of a ReXNet."""
+    return {
+        "num_blocks": _or(arguments.blocks, 16),
+        "num_classes": _or(arguments.classes, 1000),
+        "resolution": _or(arguments.resolution, 224),
+    }
+
+
+def _on_line(arguments: Namespace, template: NetSpec | None, budget: Budget) -> design.Proposal:
+    """Return the line that fills a budget."""
+    if template is None:
+        return design.design(budget, **_sizes(arguments))
+    return design.on_line(template, budget, scale_ends=arguments.scale_ends)
+
+
+def _design_in_time(arguments: Namespace, template: NetSpec | None, budget: Budget) -> None:
     """Write the spec of the largest network that keeps a time on this machine."""
     from rexnet.cli.console import Bar, plain_console
     from rexnet.deploy import latency_design
 
-    path, sizes = Path(arguments.out), (arguments.blocks, arguments.classes, arguments.resolution)
+    path = Path(arguments.out)
     if path.exists():
         # Before minutes of measuring: another time gives another network.
         NetSpec.load(path)
-    if arguments.params is None:
-        family, multiples = latency_design.rexnets(*sizes)
+    if budget.limits:
+        line = _on_line(arguments, template, budget).spec
+        family, multiples = latency_design.narrowed(line, scale_ends=arguments.scale_ends)
+    elif template is None:
+        family, multiples = latency_design.rexnets(**_sizes(arguments))
     else:
-        limits = Budget(params=arguments.params, macs=arguments.macs)
-        family, multiples = latency_design.lines(limits, *sizes)
+        family, multiples = latency_design.on_lines(template, scale_ends=arguments.scale_ends)
     family(multiples[0])
     console = plain_console()
     opening = "Ctrl-C stops measuring; the same command goes on with it."
@@ -122,8 +185,6 @@ def redesign(
     arguments: Namespace, benchmark: Callable[[NetSpec, NetSpec], None] = _benchmark
 ) -> None:
     """Print a backbone beside the network on a line at its cost, write its spec and time both."""
-    from rexnet.nn.sources import resolve
-
     backbone = resolve(arguments.backbone)
     line = design.redesign(backbone).spec
     if arguments.out is not None:

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from rexnet import __version__
 from rexnet.cli import check, deploy, design, detect, networks, search, studies, train
-from rexnet.cli.arguments import declare, explain, run, underscored
+from rexnet.cli.arguments import declare, explain, run, words_of
 from rexnet.cli.made import program
 from rexnet.errors import UserError
 
@@ -76,7 +76,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     )
     parsers = declare(parser, COMMANDS)
     try:
-        return parser.parse_args([underscored(word) for word in arguments])
+        return parser.parse_args(words_of(arguments))
     except ArgumentError as error:
         raise UserError(explain(str(error), arguments, COMMANDS, parsers)) from None
     except UnicodeDecodeError as error:

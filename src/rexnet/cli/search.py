@@ -12,6 +12,7 @@ from rexnet.cli.stopwatch import clock_of, print_short_list
 from rexnet.cli.train import print_left_out
 from rexnet.data.sources import check_source
 from rexnet.search.config import SearchConfig
+from rexnet.search.spaces import check_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +29,7 @@ def search(arguments: Namespace) -> None:
     config = config_of(SearchConfig, arguments)
     # As the job does, but before Optuna is loaded.
     config.resolved().protocol()
+    check_names(config)
     check_source(config.data)
     from rexnet.cli.console import Bar, plain_console
     from rexnet.search import job

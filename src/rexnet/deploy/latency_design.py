@@ -5,12 +5,13 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rexnet import families
-from rexnet.budget import Budget, LatencyBudget
+import numpy as np
+
+from rexnet import channels, families
+from rexnet.budget import LatencyBudget
 from rexnet.deploy.stopwatch import Stopwatch
-from rexnet.design import design
 from rexnet.errors import UserError
-from rexnet.latency import Measured, Predictor, disturbance, largest, scaled
+from rexnet.latency import Measured, Predictor, disturbance, largest, scaled_widths
 from rexnet.spec import NetSpec
 
 STEP = 2 ** (1 / 16)
@@ -61,18 +62,36 @@ def rexnets(num_blocks: int, num_classes: int, resolution: int) -> tuple[Family,
     return family, [number / 1000 for number in range(100, int(1000 * WIDEST) + 1)]
 
 
-def lines(
-    budget: Budget, num_blocks: int, num_classes: int, resolution: int
-) -> tuple[Family, list[float]]:
-    """Return the line that fills a budget, its block widths times multiples of at most 1.
+def narrowed(spec: NetSpec, *, scale_ends: bool = False) -> tuple[Family, list[float]]:
+    """Return a network with its block widths times multiples of at most 1.
 
-    Raises:
-        UserError: No ReXNet of that depth keeps the budget.
+    Args:
+        spec: The network.
+        scale_ends: Whether stem and penultimate layer follow the blocks.
     """
-    spec = design(
-        budget, num_blocks=num_blocks, num_classes=num_classes, resolution=resolution
-    ).spec
-    return lambda at: scaled(spec, spec.widths, at), [number / 1000 for number in range(50, 1001)]
+
+    def family(multiple: float) -> NetSpec:
+        widths = scaled_widths(spec.widths, multiple)
+        return channels.with_block_widths(spec, widths, scale_ends)
+
+    return family, [number / 1000 for number in range(50, 1001)]
+
+
+def on_lines(template: NetSpec, *, scale_ends: bool) -> tuple[Family, list[float]]:
+    """Return a network on the line through its widths, and multiples of that to choose among.
+
+    Args:
+        template: The network.
+        scale_ends: Whether stem and penultimate layer follow the blocks.
+    """
+    shape = np.linspace(0.0, 1.0, len(template.blocks))
+    profile = template.widths[-1] * channels.tilted(shape, channels.tilt_of(template.widths))
+
+    def family(multiple: float) -> NetSpec:
+        widths = scaled_widths(profile.tolist(), multiple)
+        return channels.with_block_widths(template, widths, scale_ends)
+
+    return family, [number / 1000 for number in range(50, int(1000 * WIDEST) + 1)]
 
 
 def find(

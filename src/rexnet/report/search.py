@@ -1,5 +1,6 @@
 """The report of a search: one self-contained page and its figures."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rexnet import runs
@@ -28,13 +29,27 @@ def write_report(folder: Path) -> list[Path]:
 
 
 def _title(search: SearchRun) -> str:
-    budget, data = search.budget, search.identity["data"]
-    counted = "with" if budget.count_classifier else "without"
+    space, data = search.space, search.identity["data"]
+    limits = _limits(search, text.millions, "({})")
     return (
-        f"{len(complete(search.rows))} networks of {search.identity['space'].num_blocks} blocks "
-        f"on {data['name']}: at most {text.millions(budget.params)} params ({counted} the "
-        f"classifier) and {text.millions(budget.macs)} MACs"
+        f"{len(complete(search.rows))} networks of {space.num_blocks} blocks on {data['name']}: "
+        f"at most {' and '.join(limits)}"
     )
+
+
+def _limits(search: SearchRun, number: Callable[[int], str], aside: str) -> list[str]:
+    """Return what networks are limited to, in words.
+
+    Args:
+        search: The search.
+        number: Writes a count.
+        aside: The form of what is said of the classifier.
+    """
+    counted = "with" if search.budget.count_classifier else "without"
+    words = {"params": f"params {aside.format(f'{counted} the classifier')}", "macs": "MACs"}
+    found = [f"{number(limit)} {words[field]}" for field, limit in search.budget.limits.items()]
+    latency = search.identity.get("latency")
+    return [*found, str(latency["budget"])] if latency else found
 
 
 def page(search: SearchRun, svg: str) -> str:
@@ -56,6 +71,7 @@ def page(search: SearchRun, svg: str) -> str:
             protocol=search.identity["protocol"],
             sampler=search.identity["sampler"],
             budget=search.budget,
+            limits=_limits(search, "{:,}".format, "{}"),
             groups=found,
             ranked=ranked,
             unranked=[row for row in search.rows if row["state"] != "complete"],

@@ -18,6 +18,9 @@ else:
     ExecutorName = Literal[tuple(EXECUTORS)]
 
 
+MIN_BLOCKS, MAX_RESOLUTION = 3, 512
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """A row of Table 3: its number of blocks and its budget, the classifier not counted."""
@@ -43,18 +46,21 @@ class BudgetConfig:
     """The limits of every network.
 
     Attributes:
-        params: Most parameters, such as 0.2M.
-        macs: Most multiply-accumulates for one image, such as 30M.
+        params: Most parameters, such as 0.2M (default: any).
+        macs: Most multiply-accumulates for one image, such as 30M (default: any).
         count_classifier: Whether params counts the final linear layer (default: yes; no with a
             preset).
         latency: Most time for one image in a runtime on this device, such as 20ms@openvino
             (default: any).
+        like: A network such as rexnet_0.6: its params and MACs at the classes and the size of the
+            images, where those are not given.
     """
 
     params: Count | None = None
     macs: Count | None = None
     count_classifier: bool | None = None
     latency: LatencyBudget | None = None
+    like: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,10 @@ class SearchConfig:
     Attributes:
         data: sample, cifar10, cifar100, a folder of class folders, or a .npz file.
         preset: A row of the paper's Table 3: a, b, c or d. It sets blocks and budget.
+        network: A name, the path of a spec in JSON, or a run folder: the network whose block widths
+            are searched (default: the paper's search network, of --blocks).
+        scale_ends: Let stem and penultimate layer of --network follow the mean width of its blocks,
+            instead of keeping them.
         budget: The limits of every network.
         blocks: Inverted bottlenecks, at least 3 (default: 5).
         trials: Networks to train.
@@ -76,7 +86,8 @@ class SearchConfig:
         workers: Networks trained at a time, one thread each (default: one a core; with Ray, as
             many as the cluster holds).
         seed: Seed of the proposals and the trainings.
-        resolution: Side in pixels to which the images of a folder are resized (default: 32).
+        resolution: Side in pixels to which the images of a folder are resized (default: 32, with
+            --network its own).
         skip_corrupt: Leave out images that cannot be read, instead of refusing.
         max_megapixels: Most millions of pixels of an image file.
         device: What trains: cpu, one thread a network; or cuda, several networks on one GPU.
@@ -92,6 +103,8 @@ class SearchConfig:
 
     data: str = "sample"
     preset: Literal["a", "b", "c", "d"] | None = None
+    network: str | None = None
+    scale_ends: bool = False
     budget: BudgetConfig = BudgetConfig()
     blocks: int | None = None
     trials: int = 200
@@ -128,25 +141,32 @@ class SearchConfig:
                 "--budget.latency is of one device, and --storage is for searches on several: "
                 "leave out one of them"
             )
-        check_ranges(self, resolution=(8, 512, "512 pixels"), max_megapixels=MEGAPIXELS)
+        limit = (8, MAX_RESOLUTION, f"{MAX_RESOLUTION} pixels")
+        check_ranges(self, resolution=limit, max_megapixels=MEGAPIXELS)
+        if self.network is not None and (self.preset or self.blocks is not None):
+            raise UserError("--network has its own blocks: leave out --preset and --blocks")
+        if self.scale_ends and self.network is None:
+            raise UserError("--scale_ends needs --network")
+        if self.preset and self.budget.like:
+            raise UserError("--preset sets the budget: leave out --budget.like, or --preset")
 
     def resolved(self) -> "SearchConfig":
         """Return the config with every default filled in.
 
         Raises:
-            UserError: Neither a preset nor both limits are given, or the blocks are out of range.
+            UserError: There is no limit, or the blocks are out of range.
         """
         preset = PRESETS[self.preset] if self.preset else None
-        params = self.budget.params or (preset and Count(preset.params))
-        macs = self.budget.macs or (preset and Count(preset.macs))
-        if not params or not macs:
+        params = self.budget.params or (Count(preset.params) if preset else None)
+        macs = self.budget.macs or (Count(preset.macs) if preset else None)
+        if not (params or macs or self.budget.latency or self.budget.like):
             raise UserError(
-                "a search needs --budget.params and --budget.macs, such as 0.2M and 30M, or a "
-                "--preset"
+                "a search needs a limit: --budget.params and --budget.macs, such as 0.2M and 30M, "
+                "one of them, --budget.latency, --budget like:rexnet_0.6, or a --preset"
             )
         counted = self.budget.count_classifier
         blocks = (preset.blocks if preset else 5) if self.blocks is None else self.blocks
-        check_range("blocks", blocks, 3, 64)
+        check_range("blocks", blocks, MIN_BLOCKS, 64)
         return dataclasses.replace(
             self,
             budget=BudgetConfig(
@@ -154,19 +174,18 @@ class SearchConfig:
                 macs=macs,
                 count_classifier=preset is None if counted is None else counted,
                 latency=self.budget.latency,
+                like=self.budget.like,
             ),
-            blocks=blocks,
+            blocks=None if self.network else blocks,
             workers=self.workers or (os.cpu_count() or 1 if self.executor == "local" else None),
         )
 
     def limits(self) -> Budget:
-        """Return the budget of a resolved config."""
+        """Return the limits of a resolved config on params and MACs, as far as they are numbers."""
         budget = self.budget
-        assert budget.params is not None
-        assert budget.macs is not None
         return Budget(
-            params=int(budget.params),
-            macs=int(budget.macs),
+            params=budget.params and int(budget.params),
+            macs=budget.macs and int(budget.macs),
             count_classifier=budget.count_classifier is not False,
         )
 

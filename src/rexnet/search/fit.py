@@ -1,20 +1,24 @@
 """The fit job: from a search's top group to a network on its line."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from rexnet import runs
+from rexnet import channels, runs
 from rexnet.budget import LatencyBudget
 from rexnet.channels import LineFit
 from rexnet.design import Proposal, largest_inside, priced
 from rexnet.errors import UserError
-from rexnet.latency import largest, scaled
+from rexnet.latency import largest, scaled_widths
 from rexnet.search.groups import groups
 from rexnet.search.predictor import read_predictor
 from rexnet.search.results import SearchRun, read_search
 from rexnet.spec import NetSpec
 
 NUM_MULTIPLES = 200
+
+MOST = 1.25
+"""Times the line is widened at most under a budget of time alone."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,9 +46,7 @@ def fit(folder: Path) -> Fit:
     search = read_search(folder)
     found = groups(search.rows)
     line = found[0].line
-    template = dataclasses.replace(search.template, name=f"{search.template.name}_line")
-    proposal = largest_inside(template, line.widths(len(template.blocks)), search.budget)
-    proposal, latency_ms = _fast_enough(search, proposal)
+    proposal, latency_ms = _inside(search, line.widths(search.space.num_blocks))
     runs.write_text(folder / "spec.json", proposal.spec.to_json() + "\n")
     runs.write_json(
         folder / "fit.json",
@@ -62,22 +64,35 @@ def fit(folder: Path) -> Fit:
     return Fit(line=line, proposal=proposal)
 
 
-def _fast_enough(search: SearchRun, proposal: Proposal) -> tuple[Proposal, float | None]:
-    """Return the proposal, shrunk to the budget of time if there is one, and its predicted time."""
+def _inside(search: SearchRun, profile: Sequence[float]) -> tuple[Proposal, float | None]:
+    """Return the widest network of a profile inside the limits, and its predicted time if limited.
+
+    Raises:
+        UserError: No multiple of the profile is predicted to keep the time.
+    """
+    space = search.space
+    template = dataclasses.replace(space.template, name=f"{space.template.name}_line")
     latency = search.identity.get("latency")
-    if not latency:
-        return proposal, None
-    predictor = read_predictor(search.folder)
-    wanted = LatencyBudget(latency["budget"]).milliseconds
+    # Where the time alone says how wide networks are, the line may be below it.
+    most = 1.0 if space.budget.limits else MOST
+    if space.budget.limits:
+        proposal = largest_inside(template, profile, space.budget, scale_ends=space.scale_ends)
+        profile = proposal.spec.widths
+        if not latency:
+            return proposal, None
+    assert latency
 
     def family(multiple: float) -> NetSpec:
-        return scaled(proposal.spec, proposal.spec.widths, multiple)
+        widths = scaled_widths(profile, multiple)
+        return channels.with_block_widths(template, widths, space.scale_ends)
 
-    multiples = [number / NUM_MULTIPLES for number in range(1, NUM_MULTIPLES + 1)]
+    predictor = read_predictor(search.folder)
+    wanted = LatencyBudget(latency["budget"]).milliseconds
+    multiples = [most * number / NUM_MULTIPLES for number in range(1, NUM_MULTIPLES + 1)]
     multiple = largest(family, multiples, predictor.predict, wanted)
     if multiple is None:
         raise UserError(
             f"no network on the line of {search.folder} is predicted to keep {latency['budget']}"
         )
     spec = family(multiple)
-    return priced(spec, search.budget), round(predictor.predict(spec), 6)
+    return priced(spec, space.budget), round(predictor.predict(spec), 6)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from rexnet.search.candidates.evaluator import Evaluator, trainer
 from rexnet.search.config import SearchConfig
 from rexnet.search.executors import EXECUTORS, MakeExecutor
 from rexnet.search.executors.candidate import Evaluate, Executor
+from rexnet.search.in_time import around
 from rexnet.search.leader import Leader, Task
 from rexnet.search.predictor import FILE, check_device, read_predictor, write_predictor
 from rexnet.search.run_folder import Share, TrialLog, identity, own_study, prepare
 from rexnet.search.sampler import DEFAULT, Sampler
 from rexnet.search.space import Space, check_fast_enough, check_reachable, sample
+from rexnet.search.spaces import resolution_of, space_of
 from rexnet.search.study import Study
 
 NUM_MEASURED = 33
@@ -61,21 +64,17 @@ def run(
         check_apart(config.out, Path(config.data))
     image_set = in_memory.load(
         config.data,
-        config.resolution,
+        resolution_of(config),
         max_megapixels=config.max_megapixels,
         skip_corrupt=config.skip_corrupt,
         on_read=counting(on_progress, "images looked at", last=0.0, line=False),
         on_survey=on_survey,
     )
-    space = Space(
-        num_blocks=config.blocks or 0,
-        num_classes=len(image_set.classes),
-        resolution=image_set.side,
-        budget=config.limits(),
-    )
+    space = space_of(config, len(image_set.classes), image_set.side)
     folder = Path(config.out)
     if not (folder / "search.json").exists():
-        check_reachable(space)
+        if space.budget.limits:
+            check_reachable(space)
         runs.check_new(folder, "search.json")
         if config.executor == "local" and config.device != "cpu":
             trainer(config.device)
@@ -90,6 +89,8 @@ def run(
         limit = _limit(folder, config, space, search_identity, clock, num_measured)
         if limit:
             search_identity["latency"] = limit.identity
+        if not space.budget.limits:
+            space = replace(space, limit=limit)
         share = prepare(folder, config, search_identity)
         if config.skip_corrupt:
             corrupt = {search_identity["data"]["fingerprint"]: image_set.corrupt}
@@ -108,7 +109,7 @@ def run(
         )
         if limit and clock:
             rows = runs.read_jsonl(folder / "trials.jsonl")
-            short_list.choose(folder, space.template, rows, limit, clock)
+            short_list.choose(folder, space, rows, limit, clock)
         return num_new
 
 
@@ -140,8 +141,12 @@ def _limit(
         limit = Limit(budget=budget, predictor=read_predictor(folder))
         check_device(folder, limit.predictor.device, clock.device)
         return limit
-    limit = Limit(budget=budget, predictor=clock.calibrate(sample(space, num_measured)))
-    check_fast_enough(space, limit)
+    if space.budget.limits:
+        specs = sample(space, num_measured)
+    else:
+        specs = around(space, budget, clock, num_measured)
+    limit = Limit(budget=budget, predictor=clock.calibrate(specs))
+    check_fast_enough(space if space.budget.limits else replace(space, limit=limit), limit)
     return limit
 
 

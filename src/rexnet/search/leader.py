@@ -44,10 +44,13 @@ class Task:
 
     def shortfall(self, proposal: Proposal) -> float | None:
         """Return by what share a proposal misses the budget; None if it does not."""
-        budget = self.space.budget
+        budget, limit = self.space.budget, self.limit
         if not proposal.fills(budget):
-            return FILL - min(proposal.params / budget.params, proposal.macs / budget.macs)
-        excess = self.limit.excess(proposal.spec) if self.limit else 0.0
+            return FILL - proposal.use(budget)
+        excess = limit.excess(proposal.spec) if limit else 0.0
+        if limit and self.space.limit:
+            # Beside other limits a time is not to be used up, alone it is.
+            excess = excess or max(FILL - limit.use(proposal.spec), 0.0)
         return excess or None
 
     def record(self, proposal: Proposal) -> dict[str, Any]:

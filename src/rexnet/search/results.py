@@ -104,12 +104,17 @@ class SearchRun:
     @property
     def budget(self) -> Budget:
         """The limits of the search."""
-        return self.identity["space"].budget
+        return self.space.budget
+
+    @property
+    def space(self) -> Space:
+        """What was searched."""
+        return self.identity["space"]
 
     @property
     def template(self) -> NetSpec:
-        """The search network, with widths of 1."""
-        return self.identity["space"].template
+        """The network whose block widths were searched."""
+        return self.space.template
 
 
 def read_search(folder: Path) -> SearchRun:
@@ -172,6 +177,8 @@ def _rebuilt(kind: Any, value: Any, where: str) -> Any:
     Raises:
         UserError: It has another type or lacks a field; the field is named.
     """
+    if kind == NetSpec | None:
+        return value and NetSpec.from_json(json.dumps(value), where)
     if is_typeddict(kind) or dataclasses.is_dataclass(kind):
         # A class has the defaults of its fields.
         found, has_default = {}, getattr(kind, "__optional_keys__", None) or vars(kind)

@@ -55,7 +55,7 @@ def identity(
             "mean": [round(float(value) / 255, 4) for value in mean],
             "std": [round(float(value) / 255, 4) for value in std],
         },
-        "space": dataclasses.asdict(space),
+        "space": space.identity,
         "protocol": dataclasses.asdict(protocol),
         "device": device,
         "pruner": pruner,
@@ -91,7 +91,8 @@ def prepare(folder: Path, config: SearchConfig, search_identity: Mapping[str, An
     runs.check(folder, path.name, search_identity)
     share = _share(folder, config, search_identity, is_new=not path.exists())
     settings = dataclasses.asdict(config)
-    settings["budget"] |= {key: int(settings["budget"][key]) for key in ("params", "macs")}
+    limits = {"params": config.budget.params, "macs": config.budget.macs}
+    settings["budget"] |= {key: value and int(value) for key, value in limits.items()}
     # None or plain text: YAML knows no class of ours.
     settings["budget"]["latency"] = config.budget.latency and str.__str__(config.budget.latency)
     settings["storage"] = share and _without_password(share.url)

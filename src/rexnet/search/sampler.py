@@ -164,6 +164,7 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     return {
         **{name: IntDistribution(*bounds) for name, bounds in space.knots.items()},
         **{name: FloatDistribution(*bounds) for name, bounds in space.slopes.items()},
+        **{name: FloatDistribution(*bounds) for name, bounds in space.tilts.items()},
     }
 
 

@@ -10,7 +10,7 @@ from rexnet import runs
 from rexnet.errors import UserError
 from rexnet.latency import Clock, Limit, disturbance
 from rexnet.search.groups import complete
-from rexnet.spec import NetSpec
+from rexnet.search.space import Space
 
 NUM_NETWORKS = 5
 
@@ -53,7 +53,7 @@ def forget(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def choose(
     folder: Path,
-    template: NetSpec,
+    space: Space,
     rows: Sequence[Mapping[str, Any]],
     limit: Limit,
     clock: Clock,
@@ -66,7 +66,7 @@ def choose(
 
     Args:
         folder: The run folder.
-        template: The search network.
+        space: What was searched.
         rows: The lines of all networks.
         limit: The budget of time.
         clock: What measures.
@@ -75,7 +75,7 @@ def choose(
         UserError: The folder cannot be written to.
     """
     short = best(rows)
-    specs = [template.with_widths(row["widths"]) for row in short]
+    specs = [space.with_widths(row["widths"]) for row in short]
     numbers = [row["number"] for row in short]
     with suppress(UserError, KeyError, TypeError):
         known = runs.read_json(folder / FILE)

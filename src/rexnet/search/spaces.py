@@ -1,0 +1,84 @@
+"""From the config of a search to its space: the network and the limits that it names."""
+
+import dataclasses
+from pathlib import Path
+
+from rexnet.budget import Budget
+from rexnet.design import budget_like
+from rexnet.errors import UserError
+from rexnet.nn.sources import resolve
+from rexnet.search.config import MAX_RESOLUTION, MIN_BLOCKS, SearchConfig
+from rexnet.search.space import Space
+from rexnet.spec import NetSpec
+
+
+def space_of(config: SearchConfig, num_classes: int, resolution: int) -> Space:
+    """Return the space of a resolved config for images of a size and a number of classes.
+
+    Raises:
+        UserError: It names a network that is not there, or that cannot be searched.
+    """
+    network = network_of(config)
+    return Space(
+        num_blocks=len(network.blocks) if network else config.blocks or 0,
+        num_classes=num_classes,
+        resolution=resolution,
+        budget=_budget(config, num_classes, resolution),
+        network=network,
+        scale_ends=config.scale_ends,
+    )
+
+
+def network_of(config: SearchConfig) -> NetSpec | None:
+    """Return the network whose widths a config searches; None for the paper's search network.
+
+    Raises:
+        UserError: It is not there, or has too few blocks.
+    """
+    if config.network is None:
+        return None
+    network = resolve(config.network)
+    if len(network.blocks) < MIN_BLOCKS:
+        raise UserError(
+            f"{network.name} has {len(network.blocks)} blocks; a search needs at least {MIN_BLOCKS}"
+        )
+    return network
+
+
+def resolution_of(config: SearchConfig) -> int | None:
+    """Return the side in pixels of images in files; None is that of a search without a network.
+
+    Raises:
+        UserError: The network's own is too large.
+    """
+    network = network_of(config)
+    if config.resolution is not None or network is None or not Path(config.data).is_dir():
+        return config.resolution
+    if network.resolution > MAX_RESOLUTION:
+        raise UserError(
+            f"{network.name} is for images of {network.resolution} px, a search for at most "
+            f"{MAX_RESOLUTION}: give --resolution"
+        )
+    return network.resolution
+
+
+def check_names(config: SearchConfig) -> None:
+    """Check that the networks that a config names are there.
+
+    Raises:
+        UserError: One of them is not.
+    """
+    resolution_of(config)
+    if config.budget.like is not None:
+        resolve(config.budget.like)
+
+
+def _budget(config: SearchConfig, num_classes: int, resolution: int) -> Budget:
+    """Return the limits of a config; those of a network that it names are counted on the images."""
+    budget = config.limits()
+    if config.budget.like is None:
+        return budget
+    like = dataclasses.replace(
+        resolve(config.budget.like), num_classes=num_classes, resolution=resolution, in_channels=3
+    )
+    return budget_like(like, budget)
