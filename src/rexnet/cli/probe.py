@@ -50,12 +50,11 @@ def print_ranking(console: "Console", rows: Sequence["ProbeResult"]) -> None:
     print_probes(console, rows)
     best, cheap = max(rows, key=lambda row: row.top1), recommended(rows)
     share = percent(cheap.macs / max(row.macs for row in rows))
-    words = (
-        f"Take {cheap.resolution} px: the best"
-        if cheap is best
-        else f"Take {cheap.resolution} px: within a standard error of the best, {best.resolution} px"
+    near = "" if cheap is best else f", within a standard error of {best.resolution} px"
+    console.print(
+        f"Take {cheap.resolution} px{near or ', the best'}: {share} % of the MACs of the largest.",
+        soft_wrap=True,
     )
-    console.print(f"{words}, at {share} % of the most MACs.", soft_wrap=True)
 
 
 def print_probes(console: "Console", rows: Sequence["ProbeResult"]) -> None:

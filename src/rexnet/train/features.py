@@ -196,7 +196,7 @@ def features_of(
 
 
 def _inferring(module: nn.Module, device: torch.device) -> Any:
-    """Return a copy for inference; of timm's models batch norms stay, in whatever order they are."""
+    """Return a copy for inference; batch norms of timm's models stay: their order is unknown."""
     if isinstance(module, Network):
         return fuse(copy.deepcopy(module).to(device))
     return copy.deepcopy(module).eval().to(device, memory_format=torch.channels_last)
