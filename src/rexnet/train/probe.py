@@ -38,6 +38,9 @@ PLAIN = 0.01
 
 FOLDS = 5
 
+MOST_FITTED = 5000
+"""Images that the probe before a training is fitted to, at most, so that it stays a small part."""
+
 MOST_TRAIN, MOST_VAL = 600, 400
 """Images that resolutions are ranked on, at most, so that it takes less than a minute."""
 
@@ -129,6 +132,55 @@ def run(
         with not_lost(rows):
             _write(folder, rows, data)
     return rows
+
+
+def probed_before(
+    folder: Path,
+    model: Network,
+    parts: tuple[Images, Images],
+    *,
+    device: torch.device,
+    num_workers: int,
+    on_progress: OnProgress,
+) -> dict[str, float]:
+    """Return what a linear probe makes of the weights that a training starts from.
+
+    It is fitted once, and written into the run folder as ``start.json``.
+
+    Args:
+        folder: The run folder.
+        model: The network with these weights, and the preprocessing of the training.
+        parts: The images to train on, of which ``MOST_FITTED`` are used at most, and to validate
+            on.
+        device: What computes.
+        num_workers: Processes that read images.
+        on_progress: Called while images are read.
+
+    Returns:
+        ``probe_top1``, ``probe_top1_stderr`` and ``probe_num_train``; nothing of a training from
+        before there was a probe, whose first weights are gone.
+    """
+    path = folder / "start.json"
+    if path.exists():
+        return dict(runs.read_json(path))
+    if (folder / "last.pt").exists():
+        return {}
+    preprocessing = model.preprocessing
+    (row,) = probe(
+        Extractor(name=model.spec.name, module=model, preprocessing=preprocessing),
+        (at_most(parts[0], MOST_FITTED), parts[1]),
+        (preprocessing.resolution,),
+        device=device,
+        num_workers=num_workers,
+        on_progress=counting(on_progress, "images probed", last=0.0, line=False),
+    )
+    found = {
+        "probe_top1": row.top1,
+        "probe_top1_stderr": row.standard_error,
+        "probe_num_train": row.num_train,
+    }
+    runs.write_json(path, found)
+    return found
 
 
 def _identity(
