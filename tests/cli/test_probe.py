@@ -7,7 +7,8 @@ from small_models import write_network
 
 from rexnet.cli import main as cli
 from rexnet.cli.console import plain_console
-from rexnet.cli.probe import print_ranking
+from rexnet.cli.probe import print_ranking, rank
+from rexnet.train.config import ProbeConfig
 from rexnet.train.probe import ProbeResult
 
 PROBE = ["probe", "--model", "rexnet_1.0", "--data", "sample"]
@@ -62,3 +63,12 @@ def test_a_ranking_recommends_the_cheapest_that_is_as_good_but_for_noise(capsys)
     assert words in capsys.readouterr().out
     print_ranking(plain_console(), rows[:1])
     assert "Take 224 px, the best: 100.0 %" in capsys.readouterr().out
+
+
+def test_a_ranking_is_printed_of_a_folder(here, capsys):
+    write_network(here / "model")
+    write_splits(here / "photos")
+    rank(ProbeConfig(model="model", data="photos", resolution=(32, 16), workers=0))
+    out = capsys.readouterr().out
+    assert "Images: photos" in out
+    assert "Take " in out

@@ -29,7 +29,7 @@ def probe(arguments: Namespace) -> None:
     config = config_of(ProbeConfig, arguments)
     lookup.check_probe(config)
     from rexnet.cli.console import Bar, plain_console
-    from rexnet.train.probe import run
+    from rexnet.train.probe_job import run
 
     console = plain_console()
     with Bar(console, "probing") as bar:
@@ -40,6 +40,18 @@ def probe(arguments: Namespace) -> None:
     folder = Path(config.out)
     print_left_out(console, folder)
     print_paths(console, "Made:", [folder / "result.json"])
+
+
+def rank(config: ProbeConfig) -> None:
+    """Print the resolutions of trained weights as a probe on some of the images ranks them."""
+    lookup.check_probe(config)
+    from rexnet.cli.console import Bar, plain_console
+    from rexnet.train import probe_job
+
+    console = plain_console()
+    with Bar(console, "probing") as bar:
+        rows = probe_job.rank(config, bar.update, partial(print_survey, console))
+    print_ranking(console, rows)
 
 
 def print_ranking(console: "Console", rows: Sequence["ProbeResult"]) -> None:

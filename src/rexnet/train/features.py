@@ -199,7 +199,7 @@ def _inferring(module: nn.Module, device: torch.device) -> Any:
     """Return a copy for inference; batch norms of timm's models stay: their order is unknown."""
     if isinstance(module, Network):
         return fuse(copy.deepcopy(module).to(device))
-    return copy.deepcopy(module).eval().to(device, memory_format=torch.channels_last)
+    return copy.deepcopy(module).eval().to(device).to(memory_format=torch.channels_last)
 
 
 def _parts(x: Tensor, device: torch.device) -> Sequence[Tensor]:

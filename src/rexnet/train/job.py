@@ -29,7 +29,7 @@ from rexnet.train.distributed import World, resolved_precision
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
 from rexnet.train.images import Data
 from rexnet.train.loop import Batch
-from rexnet.train.probe import probed_before
+from rexnet.train.probe_job import probed_before
 from rexnet.train.recipe import Recipe
 from rexnet.train.run_folder import held_preprocessing
 from rexnet.train.trainer import Trainer, train

@@ -4,31 +4,19 @@ The classifier is scikit-learn's logistic regression on standardised features. I
 the one of ``STRENGTHS`` with the lowest loss in cross-validation on the training images alone.
 """
 
-import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rexnet import runs
-from rexnet.data.image_sets import FileImages, Images
-from rexnet.data.sources import check_apart, open_images
-from rexnet.data.survey import OnSurvey, ignore
-from rexnet.errors import not_lost
-from rexnet.nn.network import Network
-from rexnet.nn.weights import digest
-from rexnet.runs.progress import OnProgress, counting
-from rexnet.train.config import ProbeConfig, num_readers
-from rexnet.train.distributed import World, on_gpu
-from rexnet.train.features import Extractor, Features, extractor_of, features_of
-from rexnet.train.images import Data, sound
-from rexnet.train.run_folder import PACKAGES
+from rexnet.data.image_sets import Images
+from rexnet.train.features import Extractor, Features, features_of
 
 STRENGTHS = (0.001, 0.01, 0.1)
 """Values of ``C`` that are tried: the inverse of the weight decay."""
@@ -37,9 +25,6 @@ PLAIN = 0.01
 """``C`` where a class has a single training image, which leaves nothing to validate on."""
 
 FOLDS = 5
-
-MOST_FITTED = 5000
-"""Images that the probe before a training is fitted to, at most, so that it stays a small part."""
 
 MOST_TRAIN, MOST_VAL = 600, 400
 """Images that resolutions are ranked on, at most, so that it takes less than a minute."""
@@ -89,121 +74,6 @@ class ProbeResult:
         }
 
 
-def run(
-    config: ProbeConfig, on_progress: OnProgress, on_survey: OnSurvey = ignore
-) -> list[ProbeResult]:
-    """Probe a network at each resolution and write ``result.json``.
-
-    Args:
-        config: What to probe.
-        on_progress: Called while images are checked, and again while they are read.
-        on_survey: Called with what the images are, before they are read.
-
-    Raises:
-        UserError: The model, the weights or the data cannot be had, or the folder holds something
-            else.
-    """
-    extractor, folder = extractor_of(config.model, config.weights), Path(config.out)
-    resolutions = config.resolution or (extractor.preprocessing.resolution,)
-    train, val = (part.limited(config.max_megapixels) for part in open_images(config.data))
-    for part in (train, val):
-        if isinstance(part, FileImages):
-            check_apart(config.out, part.folder)
-    identity = _identity(extractor, (train, val), resolutions)
-    runs.check(folder, "probe.json", identity)
-    device = torch.device("cuda" if on_gpu(config.device) else "cpu")
-    world = World(rank=0, size=1, device=device)
-    data = sound((train, val), folder, world, config.skip_corrupt, on_progress, on_survey)
-    options = dataclasses.asdict(config)
-    options["resolution"] = list(resolutions)
-    packages = (*PACKAGES, "scikit-learn")
-    with runs.opened(folder, "probe.json", identity, config=options, packages=packages):
-        rows = probe(
-            extractor,
-            (data.train, data.val),
-            resolutions,
-            batch_size=config.batch_size,
-            device=device,
-            num_workers=num_readers(
-                config.workers, device.type, 1, from_files=isinstance(train, FileImages)
-            ),
-            on_progress=counting(on_progress, "images", line=False),
-        )
-        with not_lost(rows):
-            _write(folder, rows, data)
-    return rows
-
-
-def probed_before(
-    folder: Path,
-    model: Network,
-    parts: tuple[Images, Images],
-    *,
-    device: torch.device,
-    num_workers: int,
-    on_progress: OnProgress,
-) -> dict[str, float]:
-    """Return what a linear probe makes of the weights that a training starts from.
-
-    It is fitted once, and written into the run folder as ``start.json``.
-
-    Args:
-        folder: The run folder.
-        model: The network with these weights, and the preprocessing of the training.
-        parts: The images to train on, of which ``MOST_FITTED`` are used at most, and to validate
-            on.
-        device: What computes.
-        num_workers: Processes that read images.
-        on_progress: Called while images are read.
-
-    Returns:
-        ``probe_top1``, ``probe_top1_stderr`` and ``probe_num_train``; nothing of a training from
-        before there was a probe, whose first weights are gone.
-    """
-    path = folder / "start.json"
-    if path.exists():
-        return dict(runs.read_json(path))
-    if (folder / "last.pt").exists():
-        return {}
-    preprocessing = model.preprocessing
-    (row,) = probe(
-        Extractor(name=model.spec.name, module=model, preprocessing=preprocessing),
-        (at_most(parts[0], MOST_FITTED), parts[1]),
-        (preprocessing.resolution,),
-        device=device,
-        num_workers=num_workers,
-        on_progress=counting(on_progress, "images probed", last=0.0, line=False),
-    )
-    found = {
-        "probe_top1": row.top1,
-        "probe_top1_stderr": row.standard_error,
-        "probe_num_train": row.num_train,
-    }
-    runs.write_json(path, found)
-    return found
-
-
-def _identity(
-    extractor: Extractor, parts: tuple[Images, Images], resolutions: Sequence[int]
-) -> dict[str, Any]:
-    """Return what makes two probes the same."""
-    module = extractor.module
-    own = {"spec_id": module.spec.spec_id} if isinstance(module, Network) else {}
-    return {
-        "model": {"name": extractor.name, **own},
-        "weights": digest(module),
-        "data": {"name": parts[0].name, "fingerprints": [part.fingerprint() for part in parts]},
-        "resolutions": list(resolutions),
-    }
-
-
-def _write(folder: Path, rows: Sequence[ProbeResult], data: Data[Images]) -> None:
-    runs.write_json(folder / "images.json", dict(zip(data.fingerprints, data.corrupt, strict=True)))
-    if data.survey is not None:
-        runs.write_json(folder / "survey.json", data.survey.to_json())
-    runs.write_json(folder / "result.json", {"resolutions": [row.row() for row in rows]})
-
-
 def probe(
     extractor: Extractor,
     parts: tuple[Images, Images],
@@ -230,8 +100,8 @@ def probe(
     """
     num_classes = len(parts[0].classes)
     macs = [extractor.macs(resolution, num_classes) for resolution in resolutions]
-    total, first, found = sum(map(len, parts)), 0, []
-    for images in parts:
+    total, found = sum(map(len, parts)), []
+    for images, before in zip(parts, (0, len(parts[0])), strict=True):
         found.append(
             features_of(
                 extractor,
@@ -240,12 +110,17 @@ def probe(
                 batch_size=batch_size,
                 device=device or torch.device("cpu"),
                 num_workers=num_workers,
-                on_progress=lambda done, _, first=first: on_progress(first + done, total),
+                on_progress=partial(_tell_of_all, on_progress, before, total),
             )
         )
-        first += len(images)
     rows = zip(resolutions, macs, *found, strict=True)
     return [_result(resolution, cost, train, val) for resolution, cost, train, val in rows]
+
+
+def _tell_of_all(
+    tell: Callable[[int, int], None], before: int, total: int, done: int, _: int
+) -> None:
+    tell(before + done, total)
 
 
 def rank_resolutions(
