@@ -12,6 +12,7 @@ FREE_OF_NETWORK = {
 FREE_OF_BLOCK = {"width", "expansion", "se_divisor", "shortcut"}
 """The fields in which a spec may differ from its source's; all others are the structure."""
 
+
 def same_widths(source: NetSpec, spec: NetSpec) -> bool:
     """Tell whether two networks have the same channels everywhere but at the classifier."""
     return _widths(source) == _widths(spec)

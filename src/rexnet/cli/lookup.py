@@ -11,9 +11,9 @@ from rexnet.detect import heads
 from rexnet.detect import recipe as detection_recipes
 from rexnet.detect.config import DetectTrainConfig
 from rexnet.detect.recipe import DetectionRecipe
-from rexnet.nn.sources import check_model, find, find_start, resolve
+from rexnet.nn.sources import check_model, check_trained, find, find_start, resolve
 from rexnet.train import recipe as recipes
-from rexnet.train.config import TrainConfig, find_teacher
+from rexnet.train.config import ProbeConfig, TrainConfig, find_teacher
 from rexnet.train.recipe import Recipe
 
 
@@ -33,6 +33,16 @@ def check_training(config: TrainConfig) -> Recipe:
     if weights is not None and not (Path(config.out) / "last.pt").exists():
         find_start(weights, recipes.adapted(spec, recipe))
     return recipe
+
+
+def check_probe(config: ProbeConfig) -> None:
+    """Check network, weights and images of a probe.
+
+    Raises:
+        UserError: One of them is not there.
+    """
+    check_trained(config.model, config.weights)
+    check_source(config.data)
 
 
 def check_detection(config: DetectTrainConfig) -> DetectionRecipe:

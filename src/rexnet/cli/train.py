@@ -57,6 +57,7 @@ def train(arguments: Namespace) -> None:
         ("validated on", f"{result['num_images']:,} images"),
         ("trained on", f"{result['num_train']:,} images, {result['epochs']} epochs"),
         ("best epoch", f"{result['best_epoch']}, top-1 {percent(result['best_top1'], 2)}"),
+        *_probe_row(result),
         ("params", f"{result['params']:,}"),
         ("MACs", f"{result['macs']:,}"),
     ]
@@ -81,6 +82,17 @@ def print_inherited(console: "Console", result: dict[str, Any]) -> None:
         f"{found['num_images']} training images.",
         soft_wrap=True,
     )
+
+
+def _probe_row(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what a linear probe made of the weights that a training started from, if any."""
+    from rexnet.report.text import percent
+
+    if "probe_top1" not in result:
+        return []
+    top1, spread = (percent(result[name], 2) for name in ("probe_top1", "probe_top1_stderr"))
+    title = "linear probe of the first weights, top-1 (%)"
+    return [(title, f"{top1} ± {spread}, fitted to {result['probe_num_train']:,} images")]
 
 
 def trained(

@@ -7,7 +7,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rexnet import cost
-from rexnet.detect.backbone import timm_model
 from rexnet.detect.detector import Detector
 from rexnet.detect.hub import load_detector
 from rexnet.errors import UserError
@@ -15,6 +14,7 @@ from rexnet.nn.create import create_model
 from rexnet.nn.hub import load_model
 from rexnet.nn.network import Network
 from rexnet.nn.sources import find
+from rexnet.nn.timm_models import timm_model
 from rexnet.preprocessing import Preprocessing
 from rexnet.spec import NetSpec
 

@@ -202,6 +202,24 @@ def find_trained(model: str, weights: str | None = None) -> Weights:
     return find_weights(model)
 
 
+def check_trained(model: str, weights: str | None = None) -> None:
+    """Check a model that has to be trained, as ``find_trained`` does, or one of timm.
+
+    Whether timm knows a model of its own, timm alone can tell.
+
+    Raises:
+        UserError: It or its weights are not there.
+    """
+    if not model.startswith("timm:"):
+        find_trained(model, weights)
+    elif weights is None:
+        raise UserError(
+            f"{model} needs --weights timm, or a file of timm's: new weights know nothing"
+        )
+    elif weights != "timm":
+        find_weights(weights)
+
+
 def check_model(source: str, weights: str | None = None) -> None:
     """Check a model and its weights: what ``deploy.models.load`` takes.
 

@@ -137,6 +137,48 @@ def of_teacher(recipe: Recipe) -> Iterator[None]:
         raise UserError(f"teacher {recipe.teacher}: {words}") from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """Fit a linear classifier to the features of trained weights: what fine-tuning has to beat.
+
+    Attributes:
+        model: A run folder, a model folder or hf:USER/REPO; or, with --weights, a name of
+            `rexnet list`, a spec in JSON or timm:NAME.
+        data: As in training.
+        weights: As in training; of timm:NAME timm, or a file of timm's.
+        resolution: Sides of the input in pixels, each of which is probed (default: that of the
+            weights).
+        out: The run folder.
+        batch_size: Images at a time.
+        device: What computes: auto is a GPU if there is one.
+        workers: Processes that read images (default: as in training).
+        skip_corrupt: Leave out images that cannot be read, instead of refusing.
+        max_megapixels: Most millions of pixels of an image file.
+    """
+
+    model: str
+    data: str
+    weights: str | None = None
+    resolution: tuple[int, ...] | None = None
+    out: str = "runs/probe"
+    batch_size: int = 64
+    device: Device = "auto"
+    workers: int | None = None
+    skip_corrupt: bool = False
+    max_megapixels: int = MAX_MEGAPIXELS
+
+    def __post_init__(self) -> None:
+        for field in ("model", "data", "out"):
+            if not getattr(self, field):
+                raise UserError(f"--{field} must be a name or a path")
+        check_ranges(self, batch_size=(1, 10**5, "100,000"), max_megapixels=MEGAPIXELS)
+        check_workers(self.workers)
+        for side in self.resolution or ():
+            check_range("resolution", side, 8, 4096)
+        if self.resolution is not None and len(set(self.resolution)) != len(self.resolution):
+            raise UserError(f"--resolution {' '.join(map(str, self.resolution))} has one twice")
+
+
 def check_training(config: Any, names: Sequence[str]) -> None:
     """Check what the options of all trainings share.
 

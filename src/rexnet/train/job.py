@@ -27,6 +27,7 @@ from rexnet.train.distributed import World, resolved_precision
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
 from rexnet.train.images import Data
 from rexnet.train.loop import Batch
+from rexnet.train.probe_job import probed_before
 from rexnet.train.recipe import Recipe
 from rexnet.train.start import starting_network
 from rexnet.train.trainer import Trainer, train
@@ -95,6 +96,7 @@ class _Classifier(Trainer):
         if recipe.teacher:
             self._teacher = Teacher(recipe, data.train.classes, preprocessing, world.device)
         self._found: Evaluation | None = None
+        self._before: dict[str, float] = {}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -115,6 +117,22 @@ class _Classifier(Trainer):
     @property
     def forward(self) -> nn.Module:
         return training_module(self._network, self.world.device, self.dtype)
+
+    def run(self) -> dict[str, Any]:
+        """Probe trained weights that are the start, then train."""
+        if self._recipe.pretrained and self._config.start(self._recipe) is not None:
+            self._before = self.world.from_leader(self._probed() if self.world.leads else {})
+        return super().run()
+
+    def _probed(self) -> dict[str, float]:
+        return probed_before(
+            self.folder,
+            self._network,
+            (self._data.train, self._data.val),
+            device=self.world.device,
+            num_workers=self._readers,
+            on_progress=self._on_progress,
+        )
 
     def loss(self, forward: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
@@ -145,6 +163,7 @@ class _Classifier(Trainer):
         return {
             **{key: summary[key] for key in ("top1", "top5", "loss", "num_images")},
             "top1_stderr": self._found.standard_error,
+            **self._before,
             "best_top1": best["top1"],
             "best_epoch": best["epoch"],
             "epochs": len(history),
