@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rexnet import runs
 from rexnet.cli import lookup
 from rexnet.cli.arguments import Command, add_config, add_megapixels, config_of
+from rexnet.cli.inheriting import print_inherited
 from rexnet.cli.made import outcome_of, print_next, print_paths, print_survey
 from rexnet.cli.predict import add_images, check_images, images_of, tell
 from rexnet.data.sources import check_source
@@ -49,7 +50,8 @@ def train(arguments: Namespace) -> None:
     folder = Path(config.out)
     print_left_out(console, folder)
     spread = f" ± {percent(result['top1_stderr'], 2)}"
-    print_inherited(console, result)
+    if "inherited" in result:
+        print_inherited(console, result["inherited"])
     rows = [
         ("top-1 (%)", percent(result["top1"], 2) + spread),
         ("top-5 (%)", percent(result["top5"], 2)),
@@ -66,22 +68,6 @@ def train(arguments: Namespace) -> None:
     names = ("metrics.jsonl", "result.json", "last.pt", "best.pt", "validation/classes.jsonl")
     print_paths(console, "Made:", [*made, *(folder / name for name in names)])
     print_next(console, (("validate", folder), ("predict", folder, "IMAGE...")))
-
-
-def print_inherited(console: "Console", result: dict[str, Any]) -> None:
-    """Say what the weights at the start were cut out of, if they were."""
-    if "inherited" not in result:
-        return
-    from rexnet.report.text import percent
-
-    found = result["inherited"]
-    params, macs = (percent(ours / theirs, 0) for theirs, ours in (found["params"], found["macs"]))
-    console.print(
-        f"The weights at the start were inherited from {found['network']} ({found['weights']}): "
-        f"{params} % of its params, {macs} % of its MACs, statistics and refit on "
-        f"{found['num_images']} training images.",
-        soft_wrap=True,
-    )
 
 
 def _probe_row(result: dict[str, Any]) -> list[tuple[str, str]]:
