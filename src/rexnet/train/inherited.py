@@ -84,6 +84,7 @@ def inherited(
         "weights": weights,
         "network": source.spec.name,
         "spec_id": source.spec.spec_id,
+        "num_classes": source.spec.num_classes,
         "params": [its.params, own.params],
         "macs": [its.macs, own.macs],
         "num_images": 0 if some is None else len(some),

@@ -77,7 +77,8 @@ class _Classifier(Trainer):
         data: Data[Images],
         world: World,
     ) -> None:
-        model, self._start = starting_network(config, recipe, data)
+        self._start = starting_network(config, recipe, data)
+        model = self._start.model
         self._recipe, self._network, self._data = recipe, model, data
         preprocessing = model.preprocessing
         augmentation = augmentation_of(recipe)
@@ -106,7 +107,7 @@ class _Classifier(Trainer):
             "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
             "preprocessing": model.preprocessing.to_config(),
             "seed": self._config.seed,
-            **({"inherited": self._start} if self._start else {}),
+            **({"inherited": self._start.inherited} if self._start.inherited else {}),
             **({"teacher": self._teacher.digest} if self._teacher else {}),
         }
 
@@ -122,10 +123,12 @@ class _Classifier(Trainer):
         """Probe trained weights that are the start, then train."""
         if self._recipe.pretrained and self._config.start(self._recipe) is not None:
             self._before = self.world.from_leader(self._probed() if self.world.leads else {})
+            for parameter in self._network.classifier.parameters():
+                self.world.share(parameter.data)
         return super().run()
 
     def _probed(self) -> dict[str, float]:
-        return probed_before(
+        found, row = probed_before(
             self.folder,
             self._network,
             (self._data.train, self._data.val),
@@ -133,6 +136,14 @@ class _Classifier(Trainer):
             num_workers=self._readers,
             on_progress=self._on_progress,
         )
+        wanted = self._recipe.classifier == "probe" and self._start.has_new_classifier
+        if row is not None and wanted:
+            classifier = self._network.classifier
+            assert isinstance(classifier, nn.Linear)
+            with torch.no_grad():
+                classifier.weight.copy_(torch.from_numpy(row.weight))
+                classifier.bias.copy_(torch.from_numpy(row.bias))
+        return found
 
     def loss(self, forward: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
@@ -169,7 +180,7 @@ class _Classifier(Trainer):
             "epochs": len(history),
             "params": total.params,
             "macs": total.macs,
-            **({"inherited": self._start} if self._start else {}),
+            **({"inherited": self._start.inherited} if self._start.inherited else {}),
             "num_train": len(self._data.train),
             "num_corrupt": sum(map(len, self._data.corrupt)),
             "seconds": round(sum(row["seconds"] for row in history), 1),

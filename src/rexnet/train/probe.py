@@ -30,7 +30,7 @@ MOST_TRAIN, MOST_VAL = 600, 400
 """Images that resolutions are ranked on, at most, so that it takes less than a minute."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ProbeResult:
     """What a linear probe reached at one resolution.
 
@@ -43,6 +43,8 @@ class ProbeResult:
         strength: ``C`` of the logistic regression.
         macs: Multiply-accumulates of an image, a classifier of the images' classes included.
         seconds: What features and fit took, reading of the images left out.
+        weight: Shape (num_classes, num_features): the probe as a linear layer.
+        bias: Shape (num_classes,).
     """
 
     resolution: int
@@ -53,6 +55,8 @@ class ProbeResult:
     strength: float
     macs: int
     seconds: float
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
 
     @property
     def standard_error(self) -> float:
@@ -114,7 +118,9 @@ def probe(
             )
         )
     rows = zip(resolutions, macs, *found, strict=True)
-    return [_result(resolution, cost, train, val) for resolution, cost, train, val in rows]
+    return [
+        _result(resolution, cost, train, val, num_classes) for resolution, cost, train, val in rows
+    ]
 
 
 def _tell_of_all(
@@ -174,12 +180,15 @@ def at_most(images: Images, most: int) -> Images:
     return images.without(np.sort(ranked[kept:]))
 
 
-def _result(resolution: int, macs: int, train: Features, val: Features) -> ProbeResult:
+def _result(
+    resolution: int, macs: int, train: Features, val: Features, num_classes: int
+) -> ProbeResult:
     started = time.monotonic()
     classifier, strength = fitted(train.values, train.labels)
     scores = classifier.predict_log_proba(val.values)
     best = classifier.classes_[np.argsort(-scores, axis=1, kind="stable")[:, :5]]
     hits = best == val.labels[:, None]
+    weight, bias = _as_layer(classifier, num_classes)
     return ProbeResult(
         resolution=resolution,
         top1=float(hits[:, 0].mean()),
@@ -189,7 +198,25 @@ def _result(resolution: int, macs: int, train: Features, val: Features) -> Probe
         strength=strength,
         macs=macs,
         seconds=train.seconds + val.seconds + time.monotonic() - started,
+        weight=weight,
+        bias=bias,
     )
+
+
+def _as_layer(classifier: Any, num_classes: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return a pipeline of scaling and logistic regression as one linear layer."""
+    scaler, regression = (step for _, step in classifier.steps)
+    rows, offsets = regression.coef_, regression.intercept_
+    if len(rows) == 1:
+        # Of two classes scikit-learn keeps the difference.
+        rows, offsets = np.concatenate([-rows, rows]) / 2, np.concatenate([-offsets, offsets]) / 2
+    rows = rows / scaler.scale_
+    offsets = offsets - rows @ scaler.mean_
+    weight = np.zeros((num_classes, rows.shape[1]), np.float32)
+    # A class without images to fit to is the least likely.
+    bias = np.full(num_classes, offsets.min() if len(offsets) < num_classes else 0, np.float32)
+    weight[regression.classes_], bias[regression.classes_] = rows, offsets
+    return weight, bias
 
 
 def fitted(values: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[Any, float]:

@@ -131,10 +131,10 @@ def probed_before(
     device: torch.device,
     num_workers: int,
     on_progress: OnProgress,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], ProbeResult | None]:
     """Return what a linear probe makes of the weights that a training starts from.
 
-    It is fitted once, and written into the run folder as ``start.json``.
+    What it reaches is written into the run folder as ``start.json``.
 
     Args:
         folder: The run folder.
@@ -146,14 +146,12 @@ def probed_before(
         on_progress: Called while images are read.
 
     Returns:
-        ``probe_top1``, ``probe_top1_stderr`` and ``probe_num_train``; nothing of a training from
-        before there was a probe, whose first weights are gone.
+        ``probe_top1``, ``probe_top1_stderr`` and ``probe_num_train``, and the probe itself; of a
+        training with a checkpoint, whose first weights are gone, what is written there alone.
     """
     path = folder / "start.json"
-    if path.exists():
-        return dict(runs.read_json(path))
     if (folder / "last.pt").exists():
-        return {}
+        return (dict(runs.read_json(path)) if path.exists() else {}), None
     preprocessing = model.preprocessing
     (row,) = probe(
         Extractor(name=model.spec.name, module=model, preprocessing=preprocessing),
@@ -169,7 +167,7 @@ def probed_before(
         "probe_num_train": row.num_train,
     }
     runs.write_json(path, found)
-    return found
+    return found, row
 
 
 def _identity(

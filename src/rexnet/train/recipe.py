@@ -88,6 +88,8 @@ class Recipe(LoopRecipe):
     """How a network is trained on labelled images: the fields of ``recipes/*.yaml``.
 
     Attributes:
+        classifier: What a new classifier of trained weights starts from: random weights, or the
+            linear probe of these weights (Kumar et al., 2022), so that it does not undo them.
         label_smoothing: Share of the target spread over all classes.
         dropout: Before the classifier.
         drop_path: Stochastic depth of the last block, rising linearly from the first.
@@ -113,6 +115,7 @@ class Recipe(LoopRecipe):
         UserError: A value is out of range, or there are weights of a teacher without a teacher.
     """
 
+    classifier: Literal["random", "probe"] = "random"
     label_smoothing: float = 0.1
     dropout: float = 0.2
     drop_path: float = 0.0
@@ -158,6 +161,9 @@ class Recipe(LoopRecipe):
         fields = dataclasses.asdict(self) | {"scale": list(self.scale)}
         for name in TEACHERS if self.teacher else (*TEACHERS, *OF_TEACHERS):
             del fields[name]
+        # Recipes keep the identities that they had before this field.
+        if self.classifier == Recipe.classifier:
+            del fields["classifier"]
         return fields
 
 
