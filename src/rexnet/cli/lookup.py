@@ -13,12 +13,12 @@ from rexnet.detect.config import DetectTrainConfig
 from rexnet.detect.recipe import DetectionRecipe
 from rexnet.nn.sources import check_model, find, find_weights, resolve
 from rexnet.train import recipe as recipes
-from rexnet.train.config import TrainConfig
+from rexnet.train.config import TrainConfig, find_teacher
 from rexnet.train.recipe import Recipe
 
 
 def check_training(config: TrainConfig) -> Recipe:
-    """Check recipe, network, images and weights of a training, and return the recipe.
+    """Check recipe, network, images, weights and teacher of a training, and return the recipe.
 
     Raises:
         UserError: One of them is not there.
@@ -26,6 +26,7 @@ def check_training(config: TrainConfig) -> Recipe:
     recipe = recipes.load(config.recipe, config.set)
     find(config.model)
     check_source(config.data)
+    find_teacher(recipe)
     weights = config.start(recipe)
     spec = resolve(config.model, weights)
     # A training that goes on has its own.

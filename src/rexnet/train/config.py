@@ -1,13 +1,14 @@
 """What a user can set of a training and a validation."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from rexnet.data.decode import MAX_MEGAPIXELS, MEGAPIXELS
 from rexnet.errors import UserError, check_range, check_ranges
-from rexnet.nn.sources import find
+from rexnet.nn.sources import find, find_trained
 from rexnet.train.recipe import Device, Recipe
 
 Part = Literal["auto", "val", "train", "all"]
@@ -109,6 +110,31 @@ class ValidateConfig:
     def __post_init__(self) -> None:
         check_ranges(self, batch_size=(1, 10**5, "100,000"), max_megapixels=MEGAPIXELS)
         check_workers(self.workers)
+
+
+def find_teacher(recipe: Recipe) -> None:
+    """Check that the teacher of a recipe, if it has one, is there with its weights.
+
+    Raises:
+        UserError: It is not.
+    """
+    if recipe.teacher:
+        with of_teacher(recipe):
+            find_trained(recipe.teacher, recipe.teacher_weights or None)
+
+
+@contextmanager
+def of_teacher(recipe: Recipe) -> Iterator[None]:
+    """Tell errors as those of a recipe's teacher, whose weights no option names.
+
+    Raises:
+        UserError: One was raised within.
+    """
+    try:
+        yield
+    except UserError as error:
+        words = str(error).replace("--weights", "teacher_weights")
+        raise UserError(f"teacher {recipe.teacher}: {words}") from None
 
 
 def check_training(config: Any, names: Sequence[str]) -> None:

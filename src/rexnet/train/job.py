@@ -25,6 +25,7 @@ from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 from rexnet.train import recipe as recipes
 from rexnet.train.config import TrainConfig
+from rexnet.train.distillation import Teacher, check_teacher
 from rexnet.train.distributed import World, resolved_precision
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
 from rexnet.train.images import Data
@@ -45,8 +46,8 @@ def run(
         on_survey: Called with what the images are, before anything is trained.
 
     Raises:
-        UserError: The config, the data, the weights or the run folder cannot be used, or the loss
-            became infinite or not a number.
+        UserError: The config, the data, the weights, the teacher or the run folder cannot be used,
+            or the loss became infinite or not a number.
     """
 
     def open_parts() -> tuple[Images, Images]:
@@ -54,6 +55,7 @@ def run(
         for part in parts:
             if isinstance(part, FileImages):
                 check_apart(Path(config.out), part.folder)
+        check_teacher(recipe, parts[0].classes)
         return parts
 
     recipe = recipes.load(config.recipe, config.set)
@@ -92,6 +94,9 @@ class _Classifier(Trainer):
             on_progress=on_progress,
         )
         self._mix = _mixing(recipe, len(data.train.classes))
+        self._teacher = None
+        if recipe.teacher:
+            self._teacher = Teacher(recipe, data.train.classes, preprocessing, world.device)
         self._found: Evaluation | None = None
 
     @property
@@ -102,6 +107,7 @@ class _Classifier(Trainer):
             "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
             "preprocessing": model.preprocessing.to_config(),
             "seed": self._config.seed,
+            **({"teacher": self._teacher.digest} if self._teacher else {}),
         }
 
     @property
@@ -115,12 +121,20 @@ class _Classifier(Trainer):
     def loss(self, forward: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
         x = x.contiguous(memory_format=torch.channels_last)
-        if self._mix is None:
-            smoothing = self._recipe.label_smoothing
-            return F.cross_entropy(forward(x).float(), y, label_smoothing=smoothing)
-        # The mixed targets are smoothed.
-        x, targets = self._mix(x, y)
-        return F.cross_entropy(forward(x).float(), targets)
+        smoothing = self._recipe.label_smoothing
+        if self._mix is not None:
+            # The mixed targets are smoothed.
+            (x, y), smoothing = self._mix(x, y), 0.0
+        # Before the network's own maps are in memory.
+        taught = self._teacher(x) if self._teacher else None
+        logits = forward(x).float()
+        loss = F.cross_entropy(logits, y, label_smoothing=smoothing)
+        if self._teacher is None or taught is None:
+            return loss
+        return self._teacher.blended(loss, logits, taught)
+
+    def note(self) -> str:
+        return self._teacher.note() if self._teacher else ""
 
     def evaluate(self, model: nn.Module, batches: Iterator[Batch]) -> Mapping[str, float]:
         self._found = found = evaluate(model, batches, self.world, self.dtype)
@@ -240,7 +254,7 @@ def common(
             "fingerprints": list(data.fingerprints),
         },
         "weights": weights,
-        "recipe": dataclasses.asdict(recipe) | {"scale": list(recipe.scale)},
+        "recipe": recipe.identity,
         "precision": str(resolved_precision(recipe.precision, device)).split(".")[1],
         "device": device.type,
     }

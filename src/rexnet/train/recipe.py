@@ -1,10 +1,11 @@
 """Recipe: how a network is trained (paper, section 5.1), read from YAML with overrides."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rexnet.errors import UserError, check_ranges, closest
 from rexnet.runs import options
@@ -100,9 +101,15 @@ class Recipe(LoopRecipe):
         resolution: Side of the input in pixels (default: the model's).
         eval_crop: Side of the centre crop of evaluation divided by the shorter side of the resized
             image (default: the model's).
+        teacher: A trained model of the same classes whose outputs are learnt, too: what
+            ``rexnet validate`` takes as a model; empty is without, and the fields below do nothing.
+        teacher_weights: The weights of a teacher that is named without: what ``rexnet validate``
+            takes as weights.
+        distill_weight: Share of the loss that the teacher has; the labels have the rest.
+        temperature: What the logits of both are divided by before they are compared.
 
     Raises:
-        UserError: A value is out of range.
+        UserError: A value is out of range, or there are weights of a teacher without a teacher.
     """
 
     label_smoothing: float = 0.1
@@ -117,6 +124,10 @@ class Recipe(LoopRecipe):
     random_erasing: float = 0.0
     resolution: int | None = None
     eval_crop: float | None = None
+    teacher: str = ""
+    teacher_weights: str = ""
+    distill_weight: float = 0.5
+    temperature: float = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,7 +138,11 @@ class Recipe(LoopRecipe):
             drop_path=(0, 0.99),
             mixup=(0, 100),
             cutmix=(0, 100),
+            distill_weight=(0, 1),
+            temperature=(0.1, 100),
         )
+        if self.teacher_weights and not self.teacher:
+            raise UserError(f"teacher_weights {self.teacher_weights} belong to no teacher; set it")
         if self.has_mixing and self.batch_size // self.accumulate % 2:
             raise UserError(f"mixup and cutmix need an even batch_size, not {self.batch_size}")
 
@@ -136,6 +151,17 @@ class Recipe(LoopRecipe):
         """Whether images of a batch are mixed with each other."""
         return self.mixup > 0 or self.cutmix > 0
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes two recipes the same; a teacher is known by its weights, not by its name."""
+        fields = dataclasses.asdict(self) | {"scale": list(self.scale)}
+        for name in TEACHERS if self.teacher else (*TEACHERS, *OF_TEACHERS):
+            del fields[name]
+        return fields
+
+
+TEACHERS, OF_TEACHERS = ("teacher", "teacher_weights"), ("distill_weight", "temperature")
+"""The fields that name a teacher, and those that do nothing without one."""
 
 SHIPPED = ("imagenet", "cifar", "finetune")
 """The recipes of training that come with the package."""

@@ -166,9 +166,7 @@ def relabelled(images: Images, model: Network) -> Images:
     if not classes and len(images.classes) == num_classes:
         _check_order(images)
         return images
-    known = {composed(name): label for label, name in enumerate(classes)}
-    if len(classes) == len(imagenet_ids()) and classes == imagenet_classes():
-        known |= {name: label for label, name in enumerate(imagenet_ids())}
+    known = labels_of(classes)
     unknown = [name for name in images.classes if composed(name) not in known]
     if unknown:
         few = ", ".join(classes[:3]) or f"{num_classes} without names"
@@ -178,6 +176,14 @@ def relabelled(images: Images, model: Network) -> Images:
         )
     labels = np.array([known[composed(name)] for name in images.classes])[images.labels]
     return replace(images, labels=labels, classes=classes)
+
+
+def labels_of(classes: tuple[str, ...]) -> dict[str, int]:
+    """Return labels by the ``composed`` names of a model's classes, and by ImageNet's ids."""
+    known = {composed(name): label for label, name in enumerate(classes)}
+    if len(classes) == len(imagenet_ids()) and classes == imagenet_classes():
+        known |= {name: label for label, name in enumerate(imagenet_ids())}
+    return known
 
 
 def _are_indices(names: tuple[str, ...], num_classes: int) -> bool:
