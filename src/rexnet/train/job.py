@@ -10,17 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rexnet import cost
 from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages
 from rexnet.data.sources import check_apart, open_images
 from rexnet.data.survey import OnSurvey, ignore
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
+from rexnet.nn.classifiers import (
+    Classifier,
+    body_of,
+    identity_of,
+    params_and_macs,
+    save_classifier,
+    with_body,
+)
 from rexnet.nn.create import create_model
 from rexnet.nn.fast.training import Fused, can_fuse
-from rexnet.nn.hub import save_pretrained
 from rexnet.nn.network import Network
-from rexnet.nn.sources import resolve
+from rexnet.nn.sources import find, resolve
 from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 from rexnet.train import recipe as recipes
@@ -32,6 +38,7 @@ from rexnet.train.images import Data
 from rexnet.train.loop import Batch
 from rexnet.train.recipe import Recipe
 from rexnet.train.run_folder import held_preprocessing
+from rexnet.train.timm_models import timm_network
 from rexnet.train.trainer import Trainer, train
 
 
@@ -79,14 +86,19 @@ class _Classifier(Trainer):
         data: Data[Images],
         world: World,
     ) -> None:
-        model = _model(config, recipe, data)
+        known = find(config.model).timm
+        model: Classifier
+        if known is None:
+            model = _model(config, recipe, data)
+        else:
+            model = timm_network(known, config, recipe, data.train.classes)
         self._recipe, self._network, self._data = recipe, model, data
         preprocessing = model.preprocessing
         augmentation = augmentation_of(recipe)
         super().__init__(
             config,
             recipe,
-            model,
+            body_of(model),
             LabelledImages(data.train, training_transform(preprocessing, augmentation)),
             LabelledImages(data.val, evaluation_transform(preprocessing)),
             from_files=isinstance(data.train, FileImages),
@@ -104,18 +116,20 @@ class _Classifier(Trainer):
         model = self._network
         return {
             **common(self._recipe, self._data, self._config.weights, self.world.device),
-            "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
+            "model": identity_of(model),
             "preprocessing": model.preprocessing.to_config(),
             "seed": self._config.seed,
             **({"teacher": self._teacher.digest} if self._teacher else {}),
         }
 
     @property
-    def spec(self) -> NetSpec:
+    def spec(self) -> NetSpec | None:
         return self._network.spec
 
     @property
     def forward(self) -> nn.Module:
+        if not isinstance(self._network, Network):
+            return self.model
         return training_module(self._network, self.world.device, self.dtype)
 
     def loss(self, forward: nn.Module, batch: Batch) -> Tensor:
@@ -143,24 +157,23 @@ class _Classifier(Trainer):
     def result(self, history: list[dict[str, Any]]) -> dict[str, Any]:
         assert self._found is not None
         best = max(history, key=lambda row: row["top1"])
-        total, summary = cost.count(self._network.spec), self._found.summary()
+        (params, macs), summary = params_and_macs(self._network), self._found.summary()
         return {
             **{key: summary[key] for key in ("top1", "top5", "loss", "num_images")},
             "top1_stderr": self._found.standard_error,
             "best_top1": best["top1"],
             "best_epoch": best["epoch"],
             "epochs": len(history),
-            "params": total.params,
-            "macs": total.macs,
+            "params": params,
+            "macs": macs,
             "num_train": len(self._data.train),
             "num_corrupt": sum(map(len, self._data.corrupt)),
             "seconds": round(sum(row["seconds"] for row in history), 1),
         }
 
     def write(self, kept: nn.Module) -> None:
-        assert isinstance(kept, Network)
         assert self._found is not None
-        save_pretrained(kept, self.folder / "model")
+        save_classifier(with_body(self._network, kept), self.folder / "model")
         write_evaluation(self.folder / "validation", self._found, self._data.train.classes)
 
 
