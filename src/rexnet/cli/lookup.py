@@ -24,13 +24,17 @@ def check_training(config: TrainConfig) -> Recipe:
         UserError: One of them is not there.
     """
     recipe = recipes.load(config.recipe, config.set)
-    find(config.model)
+    known = find(config.model).timm
     check_source(config.data)
     find_teacher(recipe)
     weights = config.start(recipe)
-    spec = resolve(config.model, weights)
+    spec = None if known else resolve(config.model, weights)
     # A training that goes on has its own.
-    if weights is not None and not (Path(config.out) / "last.pt").exists():
+    if (Path(config.out) / "last.pt").exists():
+        weights = None
+    if spec is None:
+        check_model(config.model, weights)
+    elif weights is not None:
         find_start(weights, recipes.adapted(spec, recipe))
     return recipe
 

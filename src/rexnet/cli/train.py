@@ -16,13 +16,16 @@ from rexnet.cli.made import outcome_of, print_next, print_paths, print_survey
 from rexnet.cli.predict import add_images, check_images, images_of, tell
 from rexnet.data.sources import check_source
 from rexnet.errors import UserError
-from rexnet.nn.sources import find_trained
+from rexnet.nn.sources import check_trained
 from rexnet.train.config import TrainConfig, ValidateConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-MODEL = "A run folder, a model folder or hf:USER/REPO; with --weights, a name or a spec in JSON"
+MODEL = (
+    "A run folder, a model folder or hf:USER/REPO; with --weights, a name, a spec in JSON or "
+    "timm:NAME"
+)
 
 MAX_CLASSES = 30
 """Classes that a validation prints; the rest is in its file."""
@@ -118,7 +121,7 @@ def add_validate(parser: ArgumentParser) -> None:
 def validate(arguments: Namespace) -> None:
     """Evaluate a trained model and print what its classes are taken for."""
     config = config_of(ValidateConfig, arguments)
-    find_trained(config.model, config.weights)
+    check_trained(config.model, config.weights)
     if config.data is not None:
         check_source(config.data)
     from rexnet.cli.console import Bar, plain_console, table
@@ -172,7 +175,7 @@ def predict(arguments: Namespace) -> int:
     if not 1 <= arguments.top <= 1000:
         raise UserError(f"top {arguments.top} must be from 1 to 1000")
     check_images(arguments)
-    find_trained(arguments.model, arguments.weights)
+    check_trained(arguments.model, arguments.weights)
     files = images_of(arguments)
     from rexnet.train.validate import predict as run
     from rexnet.train.validate import trained

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rexnet.data.decode import MAX_MEGAPIXELS, MEGAPIXELS
 from rexnet.errors import UserError, check_range, check_ranges
-from rexnet.nn.sources import find, find_trained
+from rexnet.nn.sources import check_trained, find
 from rexnet.train.recipe import Device, Recipe
 
 Part = Literal["auto", "val", "train", "all"]
@@ -25,7 +25,7 @@ class TrainConfig:
     """Train a network by a recipe; the same command goes on with a training that was stopped.
 
     Attributes:
-        model: A name of `rexnet list`, the path of a spec in JSON, or a run folder.
+        model: A name of `rexnet list`, the path of a spec in JSON, a run folder, or timm:NAME.
         data: sample, cifar10, cifar100, a .npz file, or a folder: with train/ and val/ in it
             (ImageNet's layout), or of class folders, a tenth of which is held out.
         recipe: imagenet, cifar, finetune, or a YAML file.
@@ -82,7 +82,7 @@ class ValidateConfig:
 
     Attributes:
         model: A run folder, a model folder or hf:USER/REPO; or, with --weights, a name of
-            `rexnet list` or a spec in JSON.
+            `rexnet list`, a spec in JSON or timm:NAME.
         data: As in training (default: the data of the run folder).
         weights: As in training.
         part: What of the data: val, train, all; auto is val where the data has such a part or the
@@ -120,7 +120,7 @@ def find_teacher(recipe: Recipe) -> None:
     """
     if recipe.teacher:
         with of_teacher(recipe):
-            find_trained(recipe.teacher, recipe.teacher_weights or None)
+            check_trained(recipe.teacher, recipe.teacher_weights or None)
 
 
 @contextmanager

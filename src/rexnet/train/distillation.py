@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from rexnet.data.folders import composed
 from rexnet.errors import UserError
-from rexnet.nn.fast.inference import fuse
-from rexnet.nn.network import Network
+from rexnet.nn.classifiers import Classifier, quick
 from rexnet.nn.weights import digest
 from rexnet.preprocessing import Preprocessing
 from rexnet.train.config import of_teacher
@@ -60,7 +59,7 @@ class Teacher:
         self._order = torch.tensor(order, device=device)
         self._side, self._interpolation = own.resolution, own.interpolation
         self._scale, self._shift = (t.to(device) for t in _renormalisation(student, own))
-        self._device, self._model = device, fuse(model.to(device))
+        self._device, self._model = device, quick(model.to(device))
         self._clock = Clock(device)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -147,7 +146,7 @@ def check_teacher(recipe: Recipe, classes: tuple[str, ...]) -> None:
             order_of(classes, trained(recipe.teacher, recipe.teacher_weights or None))
 
 
-def order_of(classes: tuple[str, ...], model: Network) -> list[int]:
+def order_of(classes: tuple[str, ...], model: Classifier) -> list[int]:
     """Return the label of each class in a model that knows these and no others.
 
     Args:

@@ -9,14 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rexnet import cost
 from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages
 from rexnet.data.sources import check_apart, open_images
 from rexnet.data.survey import OnSurvey, ignore
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
+from rexnet.nn.classifiers import (
+    body_of,
+    identity_of,
+    params_and_macs,
+    save_classifier,
+    with_body,
+)
 from rexnet.nn.fast.training import Fused, can_fuse
-from rexnet.nn.hub import save_pretrained
 from rexnet.nn.network import Network
 from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
@@ -85,7 +90,7 @@ class _Classifier(Trainer):
         super().__init__(
             config,
             recipe,
-            model,
+            body_of(model),
             LabelledImages(data.train, training_transform(preprocessing, augmentation)),
             LabelledImages(data.val, evaluation_transform(preprocessing)),
             from_files=isinstance(data.train, FileImages),
@@ -104,7 +109,7 @@ class _Classifier(Trainer):
         model = self._network
         return {
             **common(self._recipe, self._data, self._config.weights, self.world.device),
-            "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
+            "model": identity_of(model),
             "preprocessing": model.preprocessing.to_config(),
             "seed": self._config.seed,
             **({"inherited": self._start.inherited} if self._start.inherited else {}),
@@ -112,20 +117,27 @@ class _Classifier(Trainer):
         }
 
     @property
-    def spec(self) -> NetSpec:
+    def spec(self) -> NetSpec | None:
         return self._network.spec
 
     @property
     def forward(self) -> nn.Module:
+        if not isinstance(self._network, Network):
+            return self.model
         return training_module(self._network, self.world.device, self.dtype)
 
     def run(self) -> dict[str, Any]:
         """Probe trained weights that are the start, then train."""
         if self._recipe.pretrained and self._config.start(self._recipe) is not None:
             self._before = self.world.from_leader(self._probed() if self.world.leads else {})
-            for parameter in self._network.classifier.parameters():
+            for parameter in self._classifier.parameters():
                 self.world.share(parameter.data)
         return super().run()
+
+    @property
+    def _classifier(self) -> nn.Module:
+        classifier: nn.Module = body_of(self._network).get_classifier()  # type: ignore[operator]
+        return classifier
 
     def _probed(self) -> dict[str, float]:
         found, row = probed_before(
@@ -137,9 +149,8 @@ class _Classifier(Trainer):
             on_progress=self._on_progress,
         )
         wanted = self._recipe.classifier == "probe" and self._start.has_new_classifier
-        if row is not None and wanted:
-            classifier = self._network.classifier
-            assert isinstance(classifier, nn.Linear)
+        classifier = self._classifier
+        if row is not None and wanted and isinstance(classifier, nn.Linear):
             with torch.no_grad():
                 classifier.weight.copy_(torch.from_numpy(row.weight))
                 classifier.bias.copy_(torch.from_numpy(row.bias))
@@ -170,7 +181,7 @@ class _Classifier(Trainer):
     def result(self, history: list[dict[str, Any]]) -> dict[str, Any]:
         assert self._found is not None
         best = max(history, key=lambda row: row["top1"])
-        total, summary = cost.count(self._network.spec), self._found.summary()
+        (params, macs), summary = params_and_macs(self._network), self._found.summary()
         return {
             **{key: summary[key] for key in ("top1", "top5", "loss", "num_images")},
             "top1_stderr": self._found.standard_error,
@@ -178,8 +189,8 @@ class _Classifier(Trainer):
             "best_top1": best["top1"],
             "best_epoch": best["epoch"],
             "epochs": len(history),
-            "params": total.params,
-            "macs": total.macs,
+            "params": params,
+            "macs": macs,
             **({"inherited": self._start.inherited} if self._start.inherited else {}),
             "num_train": len(self._data.train),
             "num_corrupt": sum(map(len, self._data.corrupt)),
@@ -187,9 +198,8 @@ class _Classifier(Trainer):
         }
 
     def write(self, kept: nn.Module) -> None:
-        assert isinstance(kept, Network)
         assert self._found is not None
-        save_pretrained(kept, self.folder / "model")
+        save_classifier(with_body(self._network, kept), self.folder / "model")
         write_evaluation(self.folder / "validation", self._found, self._data.train.classes)
 
 

@@ -12,6 +12,7 @@ from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.sources import check_apart, open_images
 from rexnet.data.survey import OnSurvey, ignore
 from rexnet.errors import not_lost
+from rexnet.nn.classifiers import Classifier, body_of
 from rexnet.nn.network import Network
 from rexnet.nn.weights import digest
 from rexnet.runs.progress import OnProgress, counting
@@ -125,7 +126,7 @@ def _options(
 
 def probed_before(
     folder: Path,
-    model: Network,
+    model: Classifier,
     parts: tuple[Images, Images],
     *,
     device: torch.device,
@@ -154,7 +155,7 @@ def probed_before(
         return (dict(runs.read_json(path)) if path.exists() else {}), None
     preprocessing = model.preprocessing
     (row,) = probe(
-        Extractor(name=model.spec.name, module=model, preprocessing=preprocessing),
+        Extractor(name="start", module=body_of(model), preprocessing=preprocessing),
         (at_most(parts[0], MOST_FITTED), parts[1]),
         (preprocessing.resolution,),
         device=device,

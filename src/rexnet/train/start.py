@@ -10,9 +10,11 @@ import torch
 
 from rexnet import runs
 from rexnet.data.image_sets import Images
+from rexnet.nn.classifiers import Classifier
 from rexnet.nn.create import create_model
+from rexnet.nn.model_folder import TimmModel
 from rexnet.nn.network import Network
-from rexnet.nn.sources import find_start, resolve
+from rexnet.nn.sources import find, find_start, find_weights, resolve
 from rexnet.spec import NetSpec
 from rexnet.structure import same_widths
 from rexnet.train.config import MARK, TrainConfig
@@ -20,6 +22,7 @@ from rexnet.train.images import Data
 from rexnet.train.inherited import inherited
 from rexnet.train.recipe import Recipe, adapted
 from rexnet.train.run_folder import held_preprocessing
+from rexnet.train.timm_models import timm_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +30,12 @@ class Start:
     """What a training starts from.
 
     Attributes:
-        model: The network.
+        model: The classifier.
         inherited: What it was inherited from, for ``train.json``; empty if it was not.
         has_new_classifier: Whether its classifier has random weights.
     """
 
-    model: Network
+    model: Classifier
     inherited: Mapping[str, Any]
     has_new_classifier: bool
 
@@ -43,6 +46,9 @@ def starting_network(config: TrainConfig, recipe: Recipe, data: Data[Images]) ->
     Raises:
         UserError: The network is unknown, or the weights cannot be had or do not fit.
     """
+    known = find(config.model).timm
+    if known is not None:
+        return _of_timm(known, config, recipe, data.train.classes)
     weights = config.start(recipe)
     spec = adapted(resolve(config.model, weights), recipe)
     spec = dataclasses.replace(spec, num_classes=len(data.train.classes))
@@ -55,8 +61,8 @@ def starting_network(config: TrainConfig, recipe: Recipe, data: Data[Images]) ->
         start = _inherited(given, spec, recipe, data.train)
     else:
         start = _loaded(given, spec, recipe, config.seed)
-        known = runs.read_json(folder / MARK) if held else {}
-        start = dataclasses.replace(start, inherited=known.get("inherited", {}))
+        before = runs.read_json(folder / MARK) if held else {}
+        start = dataclasses.replace(start, inherited=before.get("inherited", {}))
     model = start.model
     model.preprocessing = held or dataclasses.replace(
         model.preprocessing,
@@ -65,6 +71,16 @@ def starting_network(config: TrainConfig, recipe: Recipe, data: Data[Images]) ->
     )
     model.classes = data.train.classes
     return start
+
+
+def _of_timm(
+    known: TimmModel, config: TrainConfig, recipe: Recipe, classes: tuple[str, ...]
+) -> Start:
+    model = timm_network(known, config, recipe, classes)
+    weights = config.start(recipe)
+    given = None if weights in (None, "timm") else find_weights(weights).timm
+    is_new = weights is None or (given or known).num_classes != len(classes)
+    return Start(model=model, inherited={}, has_new_classifier=is_new)
 
 
 def _is_other(weights: str, spec: NetSpec) -> bool:
