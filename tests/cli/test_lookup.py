@@ -24,7 +24,7 @@ MISTAKES = {
     "train --model timm:resnet81 --data sample --recipe cifar": "(did you mean resnet18?)",
     "train --model timm:resnet18.a --data sample --recipe cifar": "timm knows no weights",
     "train --model timm:resnet18 --data sample --recipe finetune": "finetune starts from trained",
-    "train --model rexnet_1.0 --data sample --recipe cifar --set teacher=no": "teacher no: no is no",
+    "train --model rexnet_1.0 --data sample --recipe cifar --set teacher=x": "x is no run",
     "train --model rexnet_1.0 --data nonsense --recipe cifar": "no images at 'nonsense'",
     "train --model rexnet_1.0 --data sample --recipe nonsense": "no recipe 'nonsense'",
     "train --model rexnet_1.0 --data sample --recipe finetune": "finetune starts from trained",

@@ -9,6 +9,7 @@ from rexnet import UserError, load_model
 from rexnet.nn.classifiers import load_classifier, params_and_macs, quick
 from rexnet.nn.fast.inference import fuse
 from rexnet.nn.model_folder import TimmModel
+from rexnet.nn.network import Network
 from rexnet.nn.sources import check_trained, find, resolve
 from rexnet.nn.timm_models import create_timm, save_timm
 
@@ -53,6 +54,18 @@ def test_a_folder_that_timm_wrote_is_read(tmp_path):
     found = find(tmp_path)
     assert (found.kind, found.timm.name, found.timm.num_classes) == ("timm", "test_resnet", 4)
     assert torch.equal(outputs(load_classifier(str(tmp_path))), outputs(model))
+
+
+@pytest.mark.parametrize("name", ["rexnet_100", "tf_efficientnet_lite0"])
+def test_a_model_that_is_one_of_this_package_is_read_as_such(name, tmp_path):
+    model = create_timm(TimmModel(name=name), num_classes=3)
+    save_timm(model, tmp_path)
+    ours, theirs = load_classifier(str(tmp_path)), load_classifier(f"timm:{name}", str(tmp_path))
+    assert isinstance(ours, Network)
+    assert ours.preprocessing == model.preprocessing
+    wanted = outputs(model)
+    assert torch.equal(outputs(theirs), wanted)
+    torch.testing.assert_close(outputs(ours), wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_a_model_built_for_one_resolution_is_built_for_another(tmp_path):

@@ -123,7 +123,9 @@ def create_timm(
         UserError: timm cannot build it so, or the weights cannot be had or do not fit.
     """
     found = find_weights(weights) if weights not in (None, "timm") else None
-    theirs = found.timm.num_classes if found is not None and found.timm is not None else None
+    # What is read as a network of this package may have timm's names of tensors all the same.
+    source = (found.timm or found.spec) if found is not None else None
+    theirs = source.num_classes if source is not None else None
     known = dataclasses.replace(
         known,
         num_classes=known.num_classes if theirs is None else theirs,
