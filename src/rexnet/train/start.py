@@ -1,7 +1,7 @@
 """The network that a training starts from: with new weights, with trained ones, or inherited."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,10 @@ class Start:
     model: Classifier
     inherited: Mapping[str, Any]
     has_new_classifier: bool
+
+
+MakeStart = Callable[[TrainConfig, Recipe, Data[Images]], Start]
+"""Gives the network that a training starts from: ``starting_network``, or one of one's own."""
 
 
 def starting_network(config: TrainConfig, recipe: Recipe, data: Data[Images]) -> Start:

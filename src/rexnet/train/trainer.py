@@ -162,6 +162,10 @@ class Trainer(ABC):
     def write(self, kept: nn.Module) -> None:
         """Write the trained model and its evaluation."""
 
+    def set_training(self, model: nn.Module) -> None:
+        """Put the model into the mode that its steps are made in."""
+        model.train()
+
     def note(self) -> str:
         """Return what is told of the steps besides their losses."""
         return ""
@@ -186,7 +190,13 @@ class Trainer(ABC):
             self.model,
             self.forward,
             self._batches,
-            Task(loss=self.loss, evaluate=evaluate, metric=self.metric, note=self.note),
+            Task(
+                loss=self.loss,
+                evaluate=evaluate,
+                metric=self.metric,
+                note=self.note,
+                train=self.set_training,
+            ),
             recipe=self._loop_recipe,
             world=self.world,
             folder=self.folder,
