@@ -11,6 +11,7 @@ from rexnet.spec import BlockSpec, NetSpec
 if TYPE_CHECKING:
     from rexnet.nn.create import create_model
     from rexnet.nn.hub import load_model, save_pretrained
+    from rexnet.nn.inherit import inherit
     from rexnet.nn.network import Network
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __all__ = [
     "UserError",
     "count",
     "create_model",
+    "inherit",
     "list_models",
     "load_model",
     "save_pretrained",
@@ -31,6 +33,7 @@ __all__ = [
 _MODULES = {
     "Network": "rexnet.nn.network",
     "create_model": "rexnet.nn.create",
+    "inherit": "rexnet.nn.inherit",
     "load_model": "rexnet.nn.hub",
     "save_pretrained": "rexnet.nn.hub",
 }

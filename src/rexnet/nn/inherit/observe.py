@@ -1,0 +1,108 @@
+"""What a trained network does with images: its maps at some positions."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rexnet.nn.inherit.points import Points
+from rexnet.nn.network import Network
+
+BATCH_SIZE = 32
+NUM_ROWS = 8192
+"""Positions of all images together at which a map is compared, about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """The wide network's maps, as rows of channels: (images * positions, channels).
+
+    Attributes:
+        points: What is read at every point: (rows, channels); after the mean over all positions
+            a row an image.
+        projected: Of every block what its projection gives, before activation and shortcut.
+        penultimate: What the penultimate convolution gives before its activation.
+    """
+
+    points: Points[Tensor]
+    projected: tuple[Tensor, ...]
+    penultimate: Tensor | None
+
+
+def positions(height: int, width: int, num_images: int) -> Tensor:
+    """Return the positions of a map that are compared, the same at every call."""
+    count = min(height * width, max(1, NUM_ROWS // num_images))
+    generator = torch.Generator().manual_seed(height * width)
+    return torch.randperm(height * width, generator=generator)[:count]
+
+
+def rows(maps: Tensor, num_images: int) -> Tensor:
+    """Return maps (N, channels, H, W) at the compared positions: (N * positions, channels)."""
+    if maps.ndim == 2:
+        return maps
+    chosen = positions(*maps.shape[2:], num_images).to(maps.device)
+    return maps.flatten(2)[:, :, chosen].transpose(1, 2).flatten(0, 1)
+
+
+@torch.no_grad()
+def observe(model: Network, images: Tensor) -> Observed:
+    """Run a network on images (N, channels, H, W) and keep its maps at some positions."""
+    seen: dict[str, list[Tensor]] = {}
+
+    def keep(name: str) -> Callable[[Tensor], None]:
+        return lambda maps: seen.setdefault(name, []).append(rows(maps, len(images)))
+
+    with _watched(model, keep):
+        for batch in images.split(BATCH_SIZE):
+            model(batch.contiguous(memory_format=torch.channels_last))
+    whole = {name: torch.cat(parts) for name, parts in seen.items()}
+    count = range(len(model.blocks))
+    return Observed(
+        points=Points(
+            streams=tuple(whole[f"stream {number}"] for number in (*count, len(count))),
+            expanded=tuple(whole[f"expanded {number}"] for number in count),
+            squeezed=tuple(whole.get(f"squeezed {number}") for number in count),
+            penultimate=whole.get("pooled") if model.penultimate is not None else None,
+            hidden=whole.get("hidden"),
+        ),
+        projected=tuple(whole[f"projected {number}"] for number in count),
+        penultimate=whole.get("penultimate"),
+    )
+
+
+@contextmanager
+def _watched(model: Network, keep: Callable[[str], Callable[[Tensor], None]]) -> Iterator[None]:
+    """Call what ``keep`` gives for a name with every map of that name."""
+
+    def inputs(module: nn.Module, name: str) -> None:
+        call = keep(name)
+        handles.append(module.register_forward_pre_hook(lambda _, x: call(x[0])))
+
+    def outputs(module: nn.Module, name: str) -> None:
+        call = keep(name)
+        handles.append(module.register_forward_hook(lambda _, _x, y: call(y)))
+
+    handles: list[torch.utils.hooks.RemovableHandle] = []
+    for number, block in enumerate(model.blocks):
+        inputs(block, f"stream {number}")
+        inputs(block.project, f"expanded {number}")
+        outputs(block.project, f"projected {number}")
+        if block.se is not None:
+            inputs(block.se.expand, f"squeezed {number}")
+    outputs(model.blocks[-1], f"stream {len(model.blocks)}")
+    if model.penultimate is not None:
+        outputs(model.penultimate, "penultimate")
+    if model.hidden is None:
+        inputs(model.classifier, "pooled")
+    else:
+        inputs(model.hidden, "pooled")
+        inputs(model.classifier, "hidden")
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
