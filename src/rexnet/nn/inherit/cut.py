@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rexnet.nn.inherit.coupling import Slots
-from rexnet.nn.inherit.points import Points
+from rexnet.nn.inherit import parts
+from rexnet.nn.inherit.coupling import NEW, Slots
+from rexnet.nn.inherit.points import Points, widths
+from rexnet.nn.inherit.statistics import Norm
 from rexnet.nn.layers import ConvNorm, SqueezeExcite
 from rexnet.nn.network import Network
 from rexnet.spec import Activation
@@ -23,28 +25,34 @@ def copy_channels(target: Network, source: Network, slots: Points[Slots]) -> Non
     are zero, so the function is the source's where no channel of it is left out. Channels that are
     new in a stream now and the source's later on are zero until then.
     """
-    images = tuple(range(source.spec.in_channels))
+    blocks, act = source.spec.blocks, source.spec.stem_act
+    have, images = widths(source.spec), tuple(range(source.spec.in_channels))
     _conv_norm(target.stem, source.stem, slots.streams[0], images)
-    _hush(target.stem, slots.streams[0], source.spec.stem_width, source.spec.stem_act)
-    for number, (ours, theirs) in enumerate(zip(target.blocks, source.blocks, strict=True)):
-        stream, expanded = slots.streams[number], slots.expanded[number]
-        output, squeezed = slots.streams[number + 1], slots.squeezed[number]
-        block = source.spec.blocks[number]
-        if ours.expand is not None:
-            width_in = source.spec.widths_in[number]
-            inputs = tuple(slot if slot < width_in else -1 for slot in stream)
+    _hush(target.stem, slots.streams[0], have.streams[0], act)
+    for number, (ours, theirs) in enumerate(
+        zip(parts.blocks(target), parts.blocks(source), strict=True)
+    ):
+        stream, output = slots.streams[number : number + 2]
+        expanded, squeezed = slots.expanded[number], slots.squeezed[number]
+        if ours.expand is not None and theirs.expand is not None:
+            inputs = _known(stream, have.streams[number])
             _conv_norm(ours.expand, theirs.expand, expanded, inputs)
         _conv_norm(ours.depthwise, theirs.depthwise, expanded, (0,))
         if squeezed is not None:
-            _squeeze(ours.se, theirs.se, expanded, squeezed)
+            _squeeze(parts.squeeze(ours), parts.squeeze(theirs), expanded, squeezed)
         _conv_norm(ours.project, theirs.project, output, expanded)
-        _hush(ours.project, output, block.width, block.project_act)
+        _hush(ours.project, output, have.streams[number + 1], blocks[number].project_act)
+    _head(target, source, slots)
+
+
+def _head(target: Network, source: Network, slots: Points[Slots]) -> None:
     features = slots.streams[-1]
-    if target.penultimate is not None and slots.penultimate is not None:
-        assert source.penultimate is not None
+    if target.penultimate is not None and source.penultimate is not None:
+        assert slots.penultimate is not None
         _conv_norm(target.penultimate, source.penultimate, slots.penultimate, features)
         features = slots.penultimate
-    if slots.hidden is not None:
+    if target.hidden is not None and source.hidden is not None:
+        assert slots.hidden is not None
         _affine(target.hidden, source.hidden, slots.hidden, features)
         _norm(target.hidden_norm, source.hidden_norm, slots.hidden)
 
@@ -52,12 +60,16 @@ def copy_channels(target: Network, source: Network, slots: Points[Slots]) -> Non
 @torch.no_grad()
 def copy_classifier(target: Network, source: Network, features: Slots) -> None:
     """Give ``target``, of at most as many classes, the source's first rows."""
-    if target.spec.num_classes:
-        rows = tuple(range(target.spec.num_classes))
-        _affine(target.classifier, source.classifier, rows, features)
+    ours, theirs = parts.classifier(target), parts.classifier(source)
+    if ours is not None and theirs is not None:
+        _affine(ours, theirs, tuple(range(ours.out_features)), features)
 
 
-def _squeeze(target: SqueezeExcite, source: SqueezeExcite, wide: Slots, narrow: Slots) -> None:
+def _squeeze(
+    target: SqueezeExcite | None, source: SqueezeExcite | None, wide: Slots, narrow: Slots
+) -> None:
+    assert target is not None
+    assert source is not None
     _affine(target.reduce, source.reduce, narrow, wide)
     _norm(target.norm, source.norm, narrow)
     _affine(target.expand, source.expand, wide, narrow)
@@ -72,7 +84,7 @@ def _conv_norm(
 
 def _known(slots: Sequence[int], width: int) -> Slots:
     """Return the slots with every channel that the source does not have here as a new one."""
-    return tuple(slot if slot < width else -1 for slot in slots)
+    return tuple(slot if slot < width else NEW for slot in slots)
 
 
 def _affine(
@@ -86,15 +98,13 @@ def _affine(
     weight = torch.zeros_like(target.weight[rows[0]])
     weight[:, columns[0]] = source.weight[rows[1]][:, columns[1]]
     target.weight[rows[0]] = weight
-    if target.bias is not None:
+    if target.bias is not None and source.bias is not None:
         target.bias[rows[0]] = source.bias[rows[1]]
 
 
-def _norm(
-    target: nn.BatchNorm1d | nn.BatchNorm2d,
-    source: nn.BatchNorm1d | nn.BatchNorm2d,
-    outputs: Sequence[int],
-) -> None:
+def _norm(target: nn.Module | None, source: nn.Module | None, outputs: Sequence[int]) -> None:
+    assert isinstance(target, Norm)
+    assert isinstance(source, Norm)
     ours, theirs = _places(_known(outputs, source.num_features))
     for name, tensor in source.state_dict().items():
         mine = target.state_dict()[name]
@@ -114,4 +124,5 @@ def _hush(target: ConvNorm, outputs: Sequence[int], width: int, act: Activation)
 def _places(slots: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return where the source's channels stand, and which they are."""
     kept = [(place, slot) for place, slot in enumerate(slots) if slot >= 0]
-    return tuple(torch.tensor(kept, dtype=torch.long).reshape(-1, 2).T)  # type: ignore[return-value]
+    ours, theirs = torch.tensor(kept, dtype=torch.long).reshape(-1, 2).T
+    return ours, theirs

@@ -1,145 +1,166 @@
 """How much every channel of a trained network matters."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from rexnet.nn.inherit.observe import Observed
+from rexnet.nn.inherit import parts
+from rexnet.nn.inherit.observe import Observed, batches, gathered, watched
 from rexnet.nn.inherit.points import Points
 from rexnet.nn.layers import ConvNorm
 from rexnet.nn.network import Network
 
 
-def folded(layer: ConvNorm) -> Tensor:
-    """Return a convolution's weight (outputs, inputs, ...) times the scale of its batch norm."""
-    norm = layer.norm
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    return layer.conv.weight * scale.reshape(-1, *[1] * (layer.conv.weight.ndim - 1))
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """A way to tell which channels matter.
 
-
-def readers(model: Network) -> Points[Tensor]:
-    """Return for every point the sum of squares of the weights that read each of its channels.
-
-    Batch norms are folded in. A stream that a block without expansion reads has zeros: there what
-    counts is what the projection reads.
+    Attributes:
+        score: Returns for a network in eval mode, images and its maps of them at every point a
+            score of each channel, the higher the more it matters. The scores of a stream are what
+            its channels mean to the block that reads it; those of a run of shortcuts are added up.
+            Without images it is given none of both.
+        needs_images: Whether it can do without.
     """
-    classifier = _energy(model.classifier) if model.spec.num_classes else None
-    last = model.blocks[-1].project.norm.weight
-    hidden = pooled = classifier
-    if model.hidden is not None:
-        norm = model.hidden_norm
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        pooled = (model.hidden.weight * scale[:, None]).square().sum(0)
-        hidden = torch.ones_like(norm.weight) if classifier is None else classifier
-    streams = [
-        _energy(block.expand)
-        if block.expand is not None
-        else torch.zeros_like(block.depthwise.norm.weight)
-        for block in model.blocks
-    ]
-    penultimate = None
-    if model.penultimate is not None:
-        penultimate = torch.ones_like(model.penultimate.norm.weight) if pooled is None else pooled
-        pooled = _energy(model.penultimate)
-    streams.append(torch.ones_like(last) if pooled is None else pooled)
-    return Points(
-        streams=tuple(streams),
-        expanded=tuple(_energy(block.project) for block in model.blocks),
-        squeezed=tuple(
-            None if block.se is None else _energy(block.se.expand) for block in model.blocks
-        ),
-        penultimate=penultimate,
-        hidden=None if model.hidden is None else hidden,
-    )
+
+    score: Callable[..., Points[Tensor]]
+    needs_images: bool = False
 
 
-def _energy(layer: nn.Module) -> Tensor:
-    weight = folded(layer) if isinstance(layer, ConvNorm) else layer.weight
-    return weight.square().flatten(2).sum(-1).sum(0) if weight.ndim > 2 else weight.square().sum(0)
+def activation(model: Network, _images: Tensor, observed: Observed) -> Points[Tensor]:
+    """Score by the variance of a channel over images times the squares of what reads it.
 
-
-def combine(function: Callable[..., Tensor], *points: Points) -> Points:
-    """Return ``function`` of what stands at every point."""
-
-    def maybe(*values: Tensor | None) -> Tensor | None:
-        return None if any(value is None for value in values) else function(*values)
-
-    def each(field: str) -> tuple:
-        return tuple(
-            maybe(*values) for values in zip(*(getattr(p, field) for p in points), strict=True)
-        )
-
-    return Points(
-        streams=each("streams"),
-        expanded=each("expanded"),
-        squeezed=each("squeezed"),
-        penultimate=maybe(*(p.penultimate for p in points)),
-        hidden=maybe(*(p.hidden for p in points)),
-    )
-
-
-def activation(model: Network, images: Tensor, observed: Observed) -> Points[Tensor]:
-    """The variance of a channel over images times the squares of the weights that read it.
-
-    It is the share of what the readers give that is lost with the channel, if none stands in for
-    it. The mean is not lost: batch norms are given new statistics.
+    It is what the readers lose with the channel if no other stands in for it. The mean is not
+    counted: batch norms are given new statistics.
     """
-    return combine(lambda maps, energy: maps.var(0) * energy, observed.points, readers(model))
+    return observed.points.joined(readers(model), lambda maps, energy: maps.var(0) * energy)
 
 
-def second_moment(model: Network, images: Tensor, observed: Observed) -> Points[Tensor]:
-    return combine(
-        lambda maps, energy: maps.square().mean(0) * energy, observed.points, readers(model)
-    )
+def taylor(model: Network, images: Tensor, _observed: Observed) -> Points[Tensor]:
+    """Score by how far the loss moves, to first order, when a channel is zero in an image.
+
+    The loss is the cross-entropy of the model's own answers; of no classes, the sum of squares.
+    """
+    total: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[Tensor], None]:
+        def call(maps: Tensor) -> None:
+            def add(gradient: Tensor) -> None:
+                moved = maps.detach() * gradient
+                each = moved.flatten(1).unflatten(1, (maps.shape[1], -1)).sum(2)
+                total[name] = total.get(name, torch.zeros_like(each[0])) + each.abs().sum(0)
+
+            maps.register_hook(add)
+
+        return call
+
+    with torch.enable_grad(), watched(model, keep):
+        for batch in batches(images):
+            logits = model(batch)
+            if model.num_classes:
+                own = logits.detach().argmax(1)
+                loss = functional.cross_entropy(logits, own, reduction="sum")
+            else:
+                loss = logits.square().sum()
+            loss.backward()
+    model.zero_grad()
+    return gathered(model, total)
 
 
-def norm(model: Network, *_: object) -> Points[Tensor]:
-    """The scale of the batch norm that gives a channel (network slimming)."""
-    streams = [model.stem, *(block.project for block in model.blocks)]
-    return Points(
-        streams=tuple(layer.norm.weight.abs() for layer in streams),
-        expanded=tuple(block.depthwise.norm.weight.abs() for block in model.blocks),
-        squeezed=tuple(
-            None if block.se is None else block.se.norm.weight.abs() for block in model.blocks
-        ),
-        penultimate=None if model.penultimate is None else model.penultimate.norm.weight.abs(),
-        hidden=None if model.hidden is None else model.hidden_norm.weight.abs(),
-    )
-
-
-def magnitude(model: Network, *_: object) -> Points[Tensor]:
-    """The squares of all weights that give or read a channel."""
+def magnitude(model: Network, *_: Any) -> Points[Tensor]:
+    """Score by the squares of all weights that give or read a channel."""
 
     def rows(weight: Tensor) -> Tensor:
         return weight.square().flatten(1).sum(1)
 
-    blocks = list(model.blocks)
+    blocks = parts.blocks(model)
+    squeezes = [parts.squeeze(block) for block in blocks]
     given = Points(
-        streams=tuple(
-            rows(layer.conv.weight) for layer in (model.stem, *(block.project for block in blocks))
-        ),
+        streams=tuple(rows(layer.conv.weight) for layer in parts.ends(model)),
         expanded=tuple(
             rows(block.depthwise.conv.weight)
             + (0 if block.expand is None else rows(block.expand.conv.weight))
             for block in blocks
         ),
-        squeezed=tuple(None if b.se is None else rows(b.se.reduce.weight) for b in blocks),
+        squeezed=tuple(None if se is None else rows(se.reduce.weight) for se in squeezes),
         penultimate=None if model.penultimate is None else rows(model.penultimate.conv.weight),
         hidden=None if model.hidden is None else rows(model.hidden.weight),
     )
-    return combine(torch.add, given, readers(model))
+    return given.joined(readers(model), torch.add)
 
 
-def expected(model: Network, *_: object) -> Points[Tensor]:
-    """``activation`` without images: the variance is the square of the batch norm's scale."""
-    return combine(lambda scale, energy: scale.square() * energy, norm(model), readers(model))
+def norm(model: Network, *_: Any) -> Points[Tensor]:
+    """Score by the scale of the batch norm that gives a channel, as network slimming does.
+
+    Its square stands in for the variance of ``activation``, and what reads the channel counts, too.
+    """
+    return _scales(model).joined(readers(model), lambda scale, energy: scale.square() * energy)
 
 
-IMPORTANCES: Mapping[str, Callable[..., Points[Tensor]]] = {
-    "magnitude": magnitude,
-    "norm": norm,
-    "expected": expected,
-    "activation": activation,
-    "second_moment": second_moment,
+IMPORTANCES: Mapping[str, Importance] = {
+    "activation": Importance(score=activation, needs_images=True),
+    "taylor": Importance(score=taylor, needs_images=True),
+    "norm": Importance(score=norm),
+    "magnitude": Importance(score=magnitude),
 }
+"""The first is taken where there are images, ``norm`` where there are none."""
+
+
+def readers(model: Network) -> Points[Tensor]:
+    """Return for every channel the sum of squares of the weights that read it.
+
+    Batch norms are folded in. A stream that a block without expansion reads has zeros: what counts
+    there is what the projection reads.
+    """
+    blocks, classifier = parts.blocks(model), parts.classifier(model)
+    squeezes = [parts.squeeze(block) for block in blocks]
+    features = torch.ones(model.num_features).to(model.stem.conv.weight)
+    if classifier is not None:
+        features = _squares(classifier.weight)
+    pooled = features
+    if model.hidden is not None and model.hidden_norm is not None:
+        pooled = _squares(_folded(model.hidden.weight, model.hidden_norm))
+    streams = [
+        torch.zeros_like(block.depthwise.norm.weight)
+        if block.expand is None
+        else _energy(block.expand)
+        for block in blocks
+    ]
+    streams.append(pooled if model.penultimate is None else _energy(model.penultimate))
+    return Points(
+        streams=tuple(streams),
+        expanded=tuple(_energy(block.project) for block in blocks),
+        squeezed=tuple(None if se is None else _squares(se.expand.weight) for se in squeezes),
+        penultimate=None if model.penultimate is None else pooled,
+        hidden=None if model.hidden is None else features,
+    )
+
+
+def _scales(model: Network) -> Points[Tensor]:
+    blocks = parts.blocks(model)
+    squeezes = [parts.squeeze(block) for block in blocks]
+    return Points(
+        streams=tuple(layer.norm.weight for layer in parts.ends(model)),
+        expanded=tuple(block.depthwise.norm.weight for block in blocks),
+        squeezed=tuple(None if se is None else se.norm.weight for se in squeezes),
+        penultimate=None if model.penultimate is None else model.penultimate.norm.weight,
+        hidden=None if model.hidden_norm is None else model.hidden_norm.weight,
+    )
+
+
+def _energy(layer: ConvNorm) -> Tensor:
+    return _squares(_folded(layer.conv.weight.flatten(1), layer.norm))
+
+
+def _folded(weight: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Tensor:
+    """Return a weight (outputs, inputs) with the scale of the batch norm behind it."""
+    assert norm.running_var is not None
+    return weight * (norm.weight / (norm.running_var + norm.eps).sqrt())[:, None]
+
+
+def _squares(weight: Tensor) -> Tensor:
+    return weight.flatten(1).square().sum(0)

@@ -1,12 +1,13 @@
 """What a trained network does with images: its maps at some positions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from rexnet.nn.inherit import parts
 from rexnet.nn.inherit.points import Points
 from rexnet.nn.network import Network
 
@@ -31,6 +32,12 @@ class Observed:
     penultimate: Tensor | None
 
 
+def batches(images: Tensor) -> Iterator[Tensor]:
+    """Yield images in parts, laid out as convolutions like them."""
+    for part in images.split(BATCH_SIZE):
+        yield part.contiguous(memory_format=torch.channels_last)
+
+
 def positions(height: int, width: int, num_images: int) -> Tensor:
     """Return the positions of a map that are compared, the same at every call."""
     count = min(height * width, max(1, NUM_ROWS // num_images))
@@ -42,7 +49,8 @@ def rows(maps: Tensor, num_images: int) -> Tensor:
     """Return maps (N, channels, H, W) at the compared positions: (N * positions, channels)."""
     if maps.ndim == 2:
         return maps
-    chosen = positions(*maps.shape[2:], num_images).to(maps.device)
+    height, width = maps.shape[2:]
+    chosen = positions(height, width, num_images).to(maps.device)
     return maps.flatten(2)[:, :, chosen].transpose(1, 2).flatten(0, 1)
 
 
@@ -54,26 +62,31 @@ def observe(model: Network, images: Tensor) -> Observed:
     def keep(name: str) -> Callable[[Tensor], None]:
         return lambda maps: seen.setdefault(name, []).append(rows(maps, len(images)))
 
-    with _watched(model, keep):
-        for batch in images.split(BATCH_SIZE):
-            model(batch.contiguous(memory_format=torch.channels_last))
-    whole = {name: torch.cat(parts) for name, parts in seen.items()}
-    count = range(len(model.blocks))
+    with watched(model, keep):
+        for batch in batches(images):
+            model(batch)
+    whole = {name: torch.cat(maps) for name, maps in seen.items()}
     return Observed(
-        points=Points(
-            streams=tuple(whole[f"stream {number}"] for number in (*count, len(count))),
-            expanded=tuple(whole[f"expanded {number}"] for number in count),
-            squeezed=tuple(whole.get(f"squeezed {number}") for number in count),
-            penultimate=whole.get("pooled") if model.penultimate is not None else None,
-            hidden=whole.get("hidden"),
-        ),
-        projected=tuple(whole[f"projected {number}"] for number in count),
+        points=gathered(model, whole),
+        projected=tuple(whole[f"projected {number}"] for number in range(len(model.blocks))),
         penultimate=whole.get("penultimate"),
     )
 
 
+def gathered(model: Network, named: Mapping[str, Tensor]) -> Points[Tensor]:
+    """Return what has the names of points in its place."""
+    count = range(len(model.blocks))
+    return Points(
+        streams=tuple(named[f"stream {number}"] for number in (*count, len(count))),
+        expanded=tuple(named[f"expanded {number}"] for number in count),
+        squeezed=tuple(named.get(f"squeezed {number}") for number in count),
+        penultimate=named.get("pooled") if model.penultimate is not None else None,
+        hidden=named.get("hidden"),
+    )
+
+
 @contextmanager
-def _watched(model: Network, keep: Callable[[str], Callable[[Tensor], None]]) -> Iterator[None]:
+def watched(model: Network, keep: Callable[[str], Callable[[Tensor], None]]) -> Iterator[None]:
     """Call what ``keep`` gives for a name with every map of that name."""
 
     def inputs(module: nn.Module, name: str) -> None:
@@ -85,12 +98,13 @@ def _watched(model: Network, keep: Callable[[str], Callable[[Tensor], None]]) ->
         handles.append(module.register_forward_hook(lambda _, _x, y: call(y)))
 
     handles: list[torch.utils.hooks.RemovableHandle] = []
-    for number, block in enumerate(model.blocks):
+    for number, block in enumerate(parts.blocks(model)):
         inputs(block, f"stream {number}")
         inputs(block.project, f"expanded {number}")
         outputs(block.project, f"projected {number}")
-        if block.se is not None:
-            inputs(block.se.expand, f"squeezed {number}")
+        se = parts.squeeze(block)
+        if se is not None:
+            inputs(se.expand, f"squeezed {number}")
     outputs(model.blocks[-1], f"stream {len(model.blocks)}")
     if model.penultimate is not None:
         outputs(model.penultimate, "penultimate")
@@ -104,5 +118,3 @@ def _watched(model: Network, keep: Callable[[str], Callable[[Tensor], None]]) ->
     finally:
         for handle in handles:
             handle.remove()
-
-

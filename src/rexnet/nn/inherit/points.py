@@ -1,12 +1,14 @@
 """The points of a network at which channels can be kept or left out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rexnet.spec import NetSpec
 
 T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,19 +29,26 @@ class Points(Generic[T]):
     penultimate: T | None
     hidden: T | None
 
-    def __iter__(self) -> Iterator[T]:
-        """Give what stands at every point there is."""
-        ends = (*self.squeezed, self.penultimate, self.hidden)
-        yield from self.streams
-        yield from self.expanded
-        yield from (value for value in ends if value is not None)
-
     @property
     def features(self) -> T:
         """What stands at the input of the classifier."""
         if self.hidden is not None:
             return self.hidden
         return self.streams[-1] if self.penultimate is None else self.penultimate
+
+    def joined(self, other: "Points[U]", function: Callable[[T, U], V]) -> "Points[V]":
+        """Return ``function`` of what stands here and there, at every point."""
+
+        def maybe(here: T | None, there: U | None) -> V | None:
+            return None if here is None or there is None else function(here, there)
+
+        return Points(
+            streams=tuple(map(function, self.streams, other.streams)),
+            expanded=tuple(map(function, self.expanded, other.expanded)),
+            squeezed=tuple(map(maybe, self.squeezed, other.squeezed)),
+            penultimate=maybe(self.penultimate, other.penultimate),
+            hidden=maybe(self.hidden, other.hidden),
+        )
 
 
 def widths(spec: NetSpec) -> Points[int]:
