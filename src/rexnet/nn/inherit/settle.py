@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from rexnet.nn.blocks import Block
 from rexnet.nn.inherit import parts, refit, statistics
 from rexnet.nn.inherit.coupling import Slots
-from rexnet.nn.inherit.observe import Observed, batches, rows
+from rexnet.nn.inherit.observe import batches, rows
 from rexnet.nn.inherit.points import Points, widths
 from rexnet.nn.layers import ConvNorm, SqueezeExcite
 from rexnet.nn.network import Network
@@ -32,7 +32,7 @@ class Settling:
         model: Network,
         source: Network,
         slots: Points[Slots],
-        observed: Observed,
+        observed: Points[Tensor],
         *,
         refits: bool,
         keeps_classifier: bool,
@@ -62,8 +62,8 @@ class Settling:
         if block.expand is not None:
             theirs = parts.blocks(self._source)[number].expand
             if theirs is not None and self._lossy and self._refits:
-                whole = self._observed.points.streams[number][:, :, None, None]
-                target = theirs(whole)[:, [slot for slot in slots if slot >= 0], 0, 0]
+                whole = _given(theirs, self._observed.streams[number])
+                target = whole[:, [slot for slot in slots if slot >= 0]]
                 refit.refit(block.expand, self._rows(x), target, _places(slots, width))
             statistics.from_inputs(block.expand, x, self._stale(slots, width))
         z = [block.depthwise.conv(block.expanded(part)) for part in x]
@@ -98,17 +98,17 @@ class Settling:
         """Set a projection right and replace what it reads by what its convolution gives."""
         slots, width = self._slots.streams[number + 1], self._have.streams[number + 1]
         if self._lossy and self._refits:
-            places = _places(slots, width)
+            theirs, places = parts.blocks(self._source)[number], _places(slots, width)
             kept = [slots[place] for place in places]
             if isinstance(block.project_act, nn.Identity):
-                target = self._observed.points.streams[number + 1][:, kept]
+                target = self._observed.streams[number + 1][:, kept]
                 # What the shortcut brings is not the source's: the projection makes up for it.
                 if block.shortcut is not None:
                     added = self._rows(x)
                     missing = len(slots) - added.shape[1]
                     target = target - nn.functional.pad(added, (0, missing))[:, places]
             else:
-                target = self._observed.projected[number][:, kept]
+                target = _given(theirs.project, self._observed.expanded[number])[:, kept]
             refit.refit(block.project, self._rows(z), target, places)
         for index, part in enumerate(z):
             z[index] = block.project.conv(part)
@@ -130,18 +130,19 @@ class Settling:
             pooled = model.hidden_act(model.hidden_norm(pooled))
         layer = parts.classifier(model)
         if layer is not None and self._keeps_classifier and self._refits and self._lossy:
-            logits = source.classifier(self._observed.points.features)
+            logits = source.classifier(self._observed.features)
             refit.refit_classifier(layer, pooled, logits[:, : model.num_classes])
 
     def _penultimate(self, layer: ConvNorm, x: list[Tensor]) -> list[Tensor]:
         slots, width = self._slots.penultimate, self._have.penultimate
-        whole = self._observed.penultimate
+        theirs = self._source.penultimate
         assert slots is not None
         assert width is not None
-        assert whole is not None
+        assert theirs is not None
         if self._lossy and self._refits:
-            kept = [slot for slot in slots if slot >= 0]
-            refit.refit(layer, self._rows(x), whole[:, kept], _places(slots, width))
+            whole = _given(theirs, self._observed.streams[-1])
+            target = whole[:, [slot for slot in slots if slot >= 0]]
+            refit.refit(layer, self._rows(x), target, _places(slots, width))
         statistics.from_inputs(layer, x, self._stale(slots, width))
         self._leave_out(slots, width)
         return [self._model.penultimate_act(layer(part)) for part in x]
@@ -158,6 +159,11 @@ class Settling:
 
     def _leave_out(self, slots: Slots, width: int) -> None:
         self._lossy = self._lossy or not set(range(width)) <= set(slots)
+
+
+def _given(layer: ConvNorm, x: Tensor) -> Tensor:
+    """Return what a 1x1 convolution and its batch norm give for rows (rows, channels)."""
+    return layer(x[:, :, None, None]).flatten(1)
 
 
 def _places(slots: Slots, width: int) -> list[int]:
