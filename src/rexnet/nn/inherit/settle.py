@@ -24,7 +24,6 @@ class Settling:
         slots: The source's channel of every channel.
         observed: What the source does with the same images.
         refits: Whether weights are refitted; else statistics are refreshed only.
-        keeps_classifier: Whether the classes are the source's, or the first of them.
     """
 
     def __init__(
@@ -35,17 +34,15 @@ class Settling:
         observed: Points[Tensor],
         *,
         refits: bool,
-        keeps_classifier: bool,
     ) -> None:
         self._model, self._source, self._slots = model, source, slots
         self._observed, self._refits = observed, refits
-        self._keeps_classifier = keeps_classifier
         self._have = widths(source.spec)
         self._lossy, self._num_images = False, 0
 
     @torch.no_grad()
     def run(self, images: Tensor) -> None:
-        """Follow preprocessed images (N, channels, H, W) from the stem to the classifier."""
+        """Follow preprocessed images (N, channels, H, W) from the stem to the head."""
         self._num_images = len(images)
         model, slots = self._model, self._slots.streams[0]
         x = [model.stem.conv(batch) for batch in batches(images)]
@@ -116,22 +113,16 @@ class Settling:
         self._leave_out(slots, width)
 
     def _head(self, x: list[Tensor]) -> None:
-        model, source = self._model, self._source
+        model = self._model
         if model.penultimate is not None:
             x = self._penultimate(model.penultimate, x)
-        pooled = torch.cat([part.mean((2, 3)) for part in x])
         slots, width = self._slots.hidden, self._have.hidden
         if model.hidden is not None and model.hidden_norm is not None:
             assert slots is not None
             assert width is not None
-            pooled = model.hidden(pooled)
-            statistics.from_maps(model.hidden_norm, [pooled], self._stale(slots, width))
-            self._leave_out(slots, width)
-            pooled = model.hidden_act(model.hidden_norm(pooled))
-        layer = parts.classifier(model)
-        if layer is not None and self._keeps_classifier and self._refits and self._lossy:
-            logits = source.classifier(self._observed.features)
-            refit.refit_classifier(layer, pooled, logits[:, : model.num_classes])
+            pooled = torch.cat([part.mean((2, 3)) for part in x])
+            given = model.hidden(pooled)
+            statistics.from_maps(model.hidden_norm, [given], self._stale(slots, width))
 
     def _penultimate(self, layer: ConvNorm, x: list[Tensor]) -> list[Tensor]:
         slots, width = self._slots.penultimate, self._have.penultimate
