@@ -1,5 +1,6 @@
 """The blocks of docs/extending.md, each run and put to use: a new thing of every kind."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from scenes import SETTINGS, write_scenes
 from scenes import config as detect_config
 from searches import config_in
 
-from rexnet import create_model, families, runs
+from rexnet import create_model, families, inherit, runs
 from rexnet.cli.main import main as rexnet
 from rexnet.cli.studies import command
 from rexnet.data import in_memory, sources
@@ -27,6 +28,7 @@ from rexnet.detect import job as detect
 from rexnet.detect.hub import load_detector
 from rexnet.nn.fast.kernels import FORMULAS
 from rexnet.nn.fast.norms import ACTIVATIONS
+from rexnet.nn.inherit import importance, make
 from rexnet.nn.layers import activation
 from rexnet.search import job as search
 from rexnet.spec import Activation
@@ -128,6 +130,16 @@ def test_an_evaluator_and_an_executor(here):
 def test_a_sampler(here):
     assert len(searched(here, sampler=block("A sampler")["Random"]())) == 3
     assert runs.read_json(here / "S" / "search.json")["sampler"] == {"name": "random"}
+
+
+def test_an_importance(monkeypatch):
+    rows = {**importance.IMPORTANCES, "read": block("An importance")["READ"]}
+    monkeypatch.setattr(make, "IMPORTANCES", rows)
+    model = create_model("rexnet_0.3", num_classes=3)
+    narrow = dataclasses.replace(model.spec, penultimate_width=50)
+    made = inherit(model, narrow, importance="read")
+    kept = model.classifier.weight.square().sum(0).argsort()[-50:].sort().values
+    assert torch.equal(made.classifier.weight, model.classifier.weight[:, kept])
 
 
 def test_a_study(capsys):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rexnet.nn.inherit import parts
-from rexnet.nn.inherit.observe import Observed, batches, gathered, watched
+from rexnet.nn.inherit.observe import batches, gathered, watched
 from rexnet.nn.inherit.points import Points
 from rexnet.nn.layers import ConvNorm
 from rexnet.nn.network import Network
@@ -31,16 +31,20 @@ class Importance:
     needs_images: bool = False
 
 
-def activation(model: Network, _images: Tensor, observed: Observed) -> Points[Tensor]:
+def activation(model: Network, _images: Tensor, observed: Points[Tensor]) -> Points[Tensor]:
     """Score by the variance of a channel over images times the squares of what reads it.
 
     It is what the readers lose with the channel if no other stands in for it. The mean is not
     counted: batch norms are given new statistics.
     """
-    return observed.points.joined(readers(model), lambda maps, energy: maps.var(0) * energy)
+
+    def score(maps: Tensor, energy: Tensor) -> Tensor:
+        return (maps - maps.mean(0)).square_().mean(0) * energy
+
+    return observed.joined(readers(model), score)
 
 
-def taylor(model: Network, images: Tensor, _observed: Observed) -> Points[Tensor]:
+def taylor(model: Network, images: Tensor, _observed: Points[Tensor]) -> Points[Tensor]:
     """Score by how far the loss moves, to first order, when a channel is zero in an image.
 
     The loss is the cross-entropy of the model's own answers; of no classes, the sum of squares.

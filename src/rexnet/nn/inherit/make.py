@@ -69,12 +69,11 @@ def inherit(
     with torch.no_grad():
         slots = couple(model.spec, spec, chosen.score(source, images, observed))
         copy_channels(made, source, slots)
-    keeps = keep_classifier or spec.num_classes == model.num_classes
-    if keeps:
+    if keep_classifier or spec.num_classes == model.num_classes:
         copy_classifier(made, source, slots.features)
         made.classes = model.classes[: spec.num_classes]
     if images is not None and observed is not None:
-        settling = Settling(made, source, slots, observed, refits=refit, keeps_classifier=keeps)
+        settling = Settling(made, source, slots, observed, refits=refit)
         settling.run(images)
     made.preprocessing = model.preprocessing
     if spec.resolution != model.spec.resolution:

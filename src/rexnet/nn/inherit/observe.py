@@ -2,34 +2,20 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from rexnet.nn.fast.inference import fold, fuse
 from rexnet.nn.inherit import parts
 from rexnet.nn.inherit.points import Points
 from rexnet.nn.network import Network
 
-BATCH_SIZE = 32
+BATCH_SIZE = 8
+"""Images at a time: the maps of more leave the cache."""
+
 NUM_ROWS = 8192
 """Positions of all images together at which a map is compared, about."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observed:
-    """The wide network's maps, as rows of channels: (images * positions, channels).
-
-    Attributes:
-        points: What is read at every point: (rows, channels); after the mean over all positions
-            a row an image.
-        projected: Of every block what its projection gives, before activation and shortcut.
-        penultimate: What the penultimate convolution gives before its activation.
-    """
-
-    points: Points[Tensor]
-    projected: tuple[Tensor, ...]
-    penultimate: Tensor | None
 
 
 def batches(images: Tensor) -> Iterator[Tensor]:
@@ -55,22 +41,23 @@ def rows(maps: Tensor, num_images: int) -> Tensor:
 
 
 @torch.no_grad()
-def observe(model: Network, images: Tensor) -> Observed:
-    """Run a network on images (N, channels, H, W) and keep its maps at some positions."""
+def observe(model: Network, images: Tensor) -> Points[Tensor]:
+    """Run a network on images (N, channels, H, W) and return its maps at some positions.
+
+    They are rows of channels, (images * positions, channels), at every point; where only means over
+    all positions are read, a row is an image.
+    """
+    # The gate of a fused SE hides what is squeezed.
+    fast = fuse if not any(map(parts.squeeze, parts.blocks(model))) else fold
     seen: dict[str, list[Tensor]] = {}
 
     def keep(name: str) -> Callable[[Tensor], None]:
         return lambda maps: seen.setdefault(name, []).append(rows(maps, len(images)))
 
-    with watched(model, keep):
+    with watched(whole := fast(model), keep):
         for batch in batches(images):
-            model(batch)
-    whole = {name: torch.cat(maps) for name, maps in seen.items()}
-    return Observed(
-        points=gathered(model, whole),
-        projected=tuple(whole[f"projected {number}"] for number in range(len(model.blocks))),
-        penultimate=whole.get("penultimate"),
-    )
+            whole(batch)
+    return gathered(model, {name: torch.cat(maps) for name, maps in seen.items()})
 
 
 def gathered(model: Network, named: Mapping[str, Tensor]) -> Points[Tensor]:
@@ -101,13 +88,10 @@ def watched(model: Network, keep: Callable[[str], Callable[[Tensor], None]]) -> 
     for number, block in enumerate(parts.blocks(model)):
         inputs(block, f"stream {number}")
         inputs(block.project, f"expanded {number}")
-        outputs(block.project, f"projected {number}")
         se = parts.squeeze(block)
         if se is not None:
             inputs(se.expand, f"squeezed {number}")
     outputs(model.blocks[-1], f"stream {len(model.blocks)}")
-    if model.penultimate is not None:
-        outputs(model.penultimate, "penultimate")
     if model.hidden is None:
         inputs(model.classifier, "pooled")
     else:

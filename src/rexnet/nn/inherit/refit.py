@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rexnet.nn.layers import ConvNorm
 
 RIDGE = 0.3
 """What holds a convolution to its cut weights, in parts of the mean variance of what it reads."""
-
-RIDGE_OF_CLASSIFIER = 0.1
-"""The same for the classifier: it sees one row an image."""
 
 TINY = 1e-8
 """A row below this length is none."""
@@ -34,8 +31,8 @@ def refit(layer: ConvNorm, x: Tensor, target: Tensor, places: Sequence[int]) -> 
     assert norm.running_var is not None
     old = layer.conv.weight.flatten(1)[places]
     scale = (norm.weight / (norm.running_var + norm.eps).sqrt())[places, None]
-    fitted = _solve(x, target, old * scale, RIDGE)
-    spread = (x @ fitted.T).var(0, correction=0)
+    fitted, covariance = _solve(x, target, old * scale)
+    spread = ((fitted @ covariance) * fitted).sum(1)
     before, after = old.norm(dim=1), fitted.norm(dim=1)
     length = torch.where(before.minimum(after) > TINY, before / after, 1.0)
     layer.conv.weight[places] = (fitted * length[:, None])[:, :, None, None]
@@ -44,19 +41,13 @@ def refit(layer: ConvNorm, x: Tensor, target: Tensor, places: Sequence[int]) -> 
     norm.bias[places] = target.mean(0)
 
 
-def refit_classifier(layer: nn.Linear, x: Tensor, target: Tensor) -> None:
-    """Let a classifier give the logits (images, classes) for ``x`` (images, features)."""
-    fitted = _solve(x, target, layer.weight, RIDGE_OF_CLASSIFIER)
-    layer.weight.copy_(fitted)
-    layer.bias.copy_(target.mean(0) - fitted @ x.mean(0))
-
-
-def _solve(x: Tensor, target: Tensor, old: Tensor, ridge: float) -> Tensor:
-    """Return the weight (outputs, channels) nearest to ``old`` that gives ``target`` for ``x``."""
+def _solve(x: Tensor, target: Tensor, old: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weight nearest to ``old`` that gives ``target`` for ``x``, and x's covariance."""
     x = x - x.mean(0)
     missing = target - target.mean(0) - x @ old.T
-    covariance = (x.T @ x).double() / len(x)
-    step = ridge * covariance.diagonal().mean() + torch.finfo(x.dtype).tiny
-    covariance.diagonal().add_(step)
+    covariance = x.T @ x / len(x)
+    step = RIDGE * covariance.diagonal().mean() + torch.finfo(x.dtype).tiny
+    held = covariance.double()
+    held.diagonal().add_(step)
     cross = (x.T @ missing).double() / len(x)
-    return old + torch.linalg.solve(covariance, cross).T.to(old)
+    return old + torch.linalg.solve(held, cross).T.to(old), covariance

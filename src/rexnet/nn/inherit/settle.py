@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from rexnet.nn.blocks import Block
 from rexnet.nn.inherit import parts, refit, statistics
 from rexnet.nn.inherit.coupling import Slots
-from rexnet.nn.inherit.observe import Observed, batches, rows
+from rexnet.nn.inherit.observe import batches, rows
 from rexnet.nn.inherit.points import Points, widths
 from rexnet.nn.layers import ConvNorm, SqueezeExcite
 from rexnet.nn.network import Network
@@ -24,7 +24,6 @@ class Settling:
         slots: The source's channel of every channel.
         observed: What the source does with the same images.
         refits: Whether weights are refitted; else statistics are refreshed only.
-        keeps_classifier: Whether the classes are the source's, or the first of them.
     """
 
     def __init__(
@@ -32,20 +31,18 @@ class Settling:
         model: Network,
         source: Network,
         slots: Points[Slots],
-        observed: Observed,
+        observed: Points[Tensor],
         *,
         refits: bool,
-        keeps_classifier: bool,
     ) -> None:
         self._model, self._source, self._slots = model, source, slots
         self._observed, self._refits = observed, refits
-        self._keeps_classifier = keeps_classifier
         self._have = widths(source.spec)
         self._lossy, self._num_images = False, 0
 
     @torch.no_grad()
     def run(self, images: Tensor) -> None:
-        """Follow preprocessed images (N, channels, H, W) from the stem to the classifier."""
+        """Follow preprocessed images (N, channels, H, W) from the stem to the head."""
         self._num_images = len(images)
         model, slots = self._model, self._slots.streams[0]
         x = [model.stem.conv(batch) for batch in batches(images)]
@@ -62,8 +59,8 @@ class Settling:
         if block.expand is not None:
             theirs = parts.blocks(self._source)[number].expand
             if theirs is not None and self._lossy and self._refits:
-                whole = self._observed.points.streams[number][:, :, None, None]
-                target = theirs(whole)[:, [slot for slot in slots if slot >= 0], 0, 0]
+                whole = _given(theirs, self._observed.streams[number])
+                target = whole[:, [slot for slot in slots if slot >= 0]]
                 refit.refit(block.expand, self._rows(x), target, _places(slots, width))
             statistics.from_inputs(block.expand, x, self._stale(slots, width))
         z = [block.depthwise.conv(block.expanded(part)) for part in x]
@@ -98,17 +95,17 @@ class Settling:
         """Set a projection right and replace what it reads by what its convolution gives."""
         slots, width = self._slots.streams[number + 1], self._have.streams[number + 1]
         if self._lossy and self._refits:
-            places = _places(slots, width)
+            theirs, places = parts.blocks(self._source)[number], _places(slots, width)
             kept = [slots[place] for place in places]
             if isinstance(block.project_act, nn.Identity):
-                target = self._observed.points.streams[number + 1][:, kept]
+                target = self._observed.streams[number + 1][:, kept]
                 # What the shortcut brings is not the source's: the projection makes up for it.
                 if block.shortcut is not None:
                     added = self._rows(x)
                     missing = len(slots) - added.shape[1]
                     target = target - nn.functional.pad(added, (0, missing))[:, places]
             else:
-                target = self._observed.projected[number][:, kept]
+                target = _given(theirs.project, self._observed.expanded[number])[:, kept]
             refit.refit(block.project, self._rows(z), target, places)
         for index, part in enumerate(z):
             z[index] = block.project.conv(part)
@@ -116,32 +113,27 @@ class Settling:
         self._leave_out(slots, width)
 
     def _head(self, x: list[Tensor]) -> None:
-        model, source = self._model, self._source
+        model = self._model
         if model.penultimate is not None:
             x = self._penultimate(model.penultimate, x)
-        pooled = torch.cat([part.mean((2, 3)) for part in x])
         slots, width = self._slots.hidden, self._have.hidden
         if model.hidden is not None and model.hidden_norm is not None:
             assert slots is not None
             assert width is not None
-            pooled = model.hidden(pooled)
-            statistics.from_maps(model.hidden_norm, [pooled], self._stale(slots, width))
-            self._leave_out(slots, width)
-            pooled = model.hidden_act(model.hidden_norm(pooled))
-        layer = parts.classifier(model)
-        if layer is not None and self._keeps_classifier and self._refits and self._lossy:
-            logits = source.classifier(self._observed.points.features)
-            refit.refit_classifier(layer, pooled, logits[:, : model.num_classes])
+            pooled = torch.cat([part.mean((2, 3)) for part in x])
+            given = model.hidden(pooled)
+            statistics.from_maps(model.hidden_norm, [given], self._stale(slots, width))
 
     def _penultimate(self, layer: ConvNorm, x: list[Tensor]) -> list[Tensor]:
         slots, width = self._slots.penultimate, self._have.penultimate
-        whole = self._observed.penultimate
+        theirs = self._source.penultimate
         assert slots is not None
         assert width is not None
-        assert whole is not None
+        assert theirs is not None
         if self._lossy and self._refits:
-            kept = [slot for slot in slots if slot >= 0]
-            refit.refit(layer, self._rows(x), whole[:, kept], _places(slots, width))
+            whole = _given(theirs, self._observed.streams[-1])
+            target = whole[:, [slot for slot in slots if slot >= 0]]
+            refit.refit(layer, self._rows(x), target, _places(slots, width))
         statistics.from_inputs(layer, x, self._stale(slots, width))
         self._leave_out(slots, width)
         return [self._model.penultimate_act(layer(part)) for part in x]
@@ -158,6 +150,11 @@ class Settling:
 
     def _leave_out(self, slots: Slots, width: int) -> None:
         self._lossy = self._lossy or not set(range(width)) <= set(slots)
+
+
+def _given(layer: ConvNorm, x: Tensor) -> Tensor:
+    """Return what a 1x1 convolution and its batch norm give for rows (rows, channels)."""
+    return layer(x[:, :, None, None]).flatten(1)
 
 
 def _places(slots: Slots, width: int) -> list[int]:
