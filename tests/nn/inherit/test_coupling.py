@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from pairs_of_specs import pairs
 
 from rexnet import BlockSpec, NetSpec, UserError, families
-from rexnet.nn.inherit.coupling import NEW, check_structure, couple
+from rexnet.nn.inherit.coupling import NEW, couple
 from rexnet.nn.inherit.points import Points, widths
+from rexnet.structure import check_structure
 
 SOURCE = families.get("mobilenet_v2")
 
