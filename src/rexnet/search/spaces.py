@@ -6,10 +6,13 @@ from pathlib import Path
 from rexnet.budget import Budget
 from rexnet.design import budget_like
 from rexnet.errors import UserError
-from rexnet.nn.sources import resolve
+from rexnet.nn.sources import Weights, find_weights, resolve
 from rexnet.search.config import MAX_RESOLUTION, MIN_BLOCKS, SearchConfig
 from rexnet.search.space import Space
 from rexnet.spec import NetSpec
+
+OF_A_NETWORK = ("timm", "pypi")
+"""Names of weights that each of several networks has."""
 
 
 def space_of(config: SearchConfig, num_classes: int, resolution: int) -> Space:
@@ -35,14 +38,34 @@ def network_of(config: SearchConfig) -> NetSpec | None:
     Raises:
         UserError: It is not there, or has too few blocks.
     """
-    if config.network is None:
+    if config.network is not None:
+        network = resolve(config.network)
+    elif config.init is not None:
+        network = origin_of(config)[1]
+    else:
         return None
-    network = resolve(config.network)
     if len(network.blocks) < MIN_BLOCKS:
         raise UserError(
             f"{network.name} has {len(network.blocks)} blocks; a search needs at least {MIN_BLOCKS}"
         )
     return network
+
+
+def origin_of(config: SearchConfig) -> tuple[Weights, NetSpec]:
+    """Return the weights that every network of a config inherits, and the network they are of.
+
+    Raises:
+        UserError: There are none, or they do not tell their network.
+    """
+    assert config.init is not None
+    network = None if config.network is None else resolve(config.network)
+    if network is None and config.init in OF_A_NETWORK:
+        raise UserError(f"--init {config.init} needs --network, such as efficientnet_lite0")
+    weights = find_weights(config.init, network)
+    spec = weights.spec or network
+    if spec is None:
+        raise UserError(f"{config.init} does not tell its network: give --network")
+    return weights, spec
 
 
 def resolution_of(config: SearchConfig) -> int | None:
@@ -69,6 +92,8 @@ def check_names(config: SearchConfig) -> None:
         UserError: One of them is not.
     """
     resolution_of(config)
+    if config.init is not None:
+        origin_of(config)
     if config.budget.like is not None:
         resolve(config.budget.like)
 
