@@ -67,31 +67,14 @@ def run(
     config = config.resolved()
     origin = read_origin(*origin_of(config)) if config.init else None
     protocol = config.protocol(origin.digest if origin else "")
-    if Path(config.data).is_dir():
-        check_apart(config.out, Path(config.data))
-    image_set = in_memory.load(
-        config.data,
-        resolution_of(config),
-        max_megapixels=config.max_megapixels,
-        skip_corrupt=config.skip_corrupt,
-        on_read=counting(on_progress, "images looked at", last=0.0, line=False),
-        on_survey=on_survey,
-        store=Store(folder=Path(config.out), tell=on_note),
-    )
+    image_set = _images(config, on_progress, on_survey, on_note)
     space = space_of(config, len(image_set.classes), image_set.side)
     if origin:
         origin.check(space.template)
         image_set = replace(image_set, statistics=origin.statistics)
     folder = Path(config.out)
     if not (folder / "search.json").exists():
-        if space.budget.limits:
-            check_reachable(space)
-        runs.check_new(folder, "search.json")
-        if config.executor == "local" and config.device != "cpu":
-            trainer(config.device)
-    if config.executor != "local":
-        # Other machines do not have the file: its pixels go there.
-        image_set = replace(image_set, images=np.asarray(image_set.images))
+        _check_start(config, space)
     evaluate = evaluate or Evaluator(
         images=image_set,
         protocol=protocol,
@@ -129,6 +112,45 @@ def run(
             rows = runs.read_jsonl(folder / "trials.jsonl")
             short_list.choose(folder, space, rows, limit, clock)
         return num_new
+
+
+def _images(
+    config: SearchConfig,
+    on_progress: OnProgress,
+    on_survey: OnSurvey,
+    on_note: Callable[[str], None],
+) -> in_memory.ImageSet:
+    """Return the images of a config."""
+    folder = Path(config.out)
+    if Path(config.data).is_dir():
+        check_apart(folder, Path(config.data))
+    found = in_memory.load(
+        config.data,
+        resolution_of(config),
+        max_megapixels=config.max_megapixels,
+        skip_corrupt=config.skip_corrupt,
+        on_read=counting(on_progress, "images looked at", last=0.0, line=False),
+        on_survey=on_survey,
+        store=Store(folder=folder, tell=on_note),
+    )
+    if config.executor == "local":
+        return found
+    # Other machines do not have the file of a store: its pixels go there.
+    return replace(found, images=np.asarray(found.images))
+
+
+def _check_start(config: SearchConfig, space: Space) -> None:
+    """Check that a search can begin.
+
+    Raises:
+        UserError: No network fills the budget, the folder holds something else, or the device is
+            missing.
+    """
+    if space.budget.limits:
+        check_reachable(space)
+    runs.check_new(Path(config.out), "search.json")
+    if config.executor == "local" and config.device != "cpu":
+        trainer(config.device)
 
 
 def _limit(
