@@ -31,7 +31,7 @@ def test_images_are_told_written_once_and_mapped(tmp_path):
     assert asked == list(range(600))
     assert len(told) == 1
     assert "600 images of 4 px" in told[0]
-    assert "0.0 GB are written to" in told[0]
+    assert "0.0 MB are written to" in told[0]
     np.testing.assert_array_equal(array(), PIXELS)
     assert len(asked) == 600
     assert {path.name for path in (tmp_path / "S").iterdir()} == {".pixels.npy", ".pixels.json"}
@@ -83,7 +83,7 @@ def test_what_is_cut_off_while_it_is_written_is_not_taken_for_whole(tmp_path):
 def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
     array, told, asked = store_in(tmp_path)
-    with pytest.raises(UserError, match=r"the images take 0.0 GB and the disk of .* has 0.0 GB"):
+    with pytest.raises(UserError, match=r"the images take 0.0 MB and the disk of .* has 0.0 MB"):
         array()
     assert told == asked == []
 
