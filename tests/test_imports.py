@@ -51,6 +51,7 @@ HEAVY = {
     "timm",
     "matplotlib",
     "scipy",
+    "sklearn",
     "jsonargparse",
     "PIL",
     "onnx",

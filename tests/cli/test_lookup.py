@@ -21,6 +21,10 @@ MISTAKES = {
     "summary nonsense": "unknown model 'nonsense'",
     "summary --detector ssdlite --backbone nonsense": "unknown model 'nonsense'",
     "train --model nonsense --data sample --recipe cifar": "unknown model 'nonsense'",
+    "train --model timm:resnet81 --data sample --recipe cifar": "(did you mean resnet18?)",
+    "train --model timm:resnet18.a --data sample --recipe cifar": "timm knows no weights",
+    "train --model timm:resnet18 --data sample --recipe finetune": "finetune starts from trained",
+    "train --model rexnet_1.0 --data sample --recipe cifar --set teacher=no": "teacher no: no is no",
     "train --model rexnet_1.0 --data nonsense --recipe cifar": "no images at 'nonsense'",
     "train --model rexnet_1.0 --data sample --recipe nonsense": "no recipe 'nonsense'",
     "train --model rexnet_1.0 --data sample --recipe finetune": "finetune starts from trained",
@@ -29,9 +33,11 @@ MISTAKES = {
     "validate nonsense": "nonsense is no run folder",
     "validate nonsense --weights timm": "unknown model 'nonsense'",
     "validate rexnet_1.0 --weights nonsense": "cannot read the weights nonsense",
+    "validate timm:nonsense --weights timm": "timm knows no model 'nonsense'",
     "predict nonsense a.png": "nonsense is no run folder",
     "predict rexnet_1.0 a.png --weights nonsense": "cannot read the weights nonsense",
     "benchmark rexnet_1.0 --against nonsense": "unknown model 'nonsense'",
+    "export timm:resnet81 --format onnx": "(did you mean resnet18?)",
     "export nonsense --format onnx": "unknown model 'nonsense'",
     "export rexnet_1.0 --format onnx --weights nonsense": "cannot read the weights nonsense",
     "redesign nonsense": "unknown model 'nonsense'",
@@ -97,23 +103,23 @@ def test_names_that_are_something_pass():
     STUDIES["activations"].check(ActivationStudy(data="sample"))
     STUDIES["factors"].check(FactorStudy(data="sample"))
     lookup.check_detection(DetectTrainConfig(backbone="rexnet_1.0", data="D", from_scratch=True))
-    study = DetectionStudy(backbones=("rexnet_1.0", "timm:anything"), data="D")
+    study = DetectionStudy(backbones=("rexnet_1.0", "timm:resnet18"), data="D")
     STUDIES["detection"].check(study)
 
 
-def test_a_model_is_a_name_a_spec_a_folder_a_file_or_what_timm_may_know(folder):
+def test_a_model_is_a_name_a_spec_a_folder_a_file_or_what_timm_knows(folder):
     spec = families.get("rexnet_1.0")
     (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
     (folder / "weights.pth").touch()
     model_folder(folder / "run" / "model", spec)
-    for source in ("rexnet_1.0", "spec.json", ".", "run", "weights.pth", "timm:anything"):
+    for source in ("rexnet_1.0", "spec.json", ".", "run", "weights.pth", "timm:resnet18"):
         check_model(source)
-    check_model("timm:anything", "weights.pth")
+    check_model("timm:resnet18", "weights.pth")
     for source in ("D", "D/train/instances.json", "no.pth"):
         with pytest.raises(UserError):
             check_model(source)
     with pytest.raises(UserError, match=r"cannot read the weights no\.pth"):
-        check_model("timm:anything", "no.pth")
+        check_model("timm:resnet18", "no.pth")
 
 
 def test_a_search_is_checked_for_the_network_that_is_meant(folder):

@@ -40,17 +40,27 @@ def config(**changes):
 
 def train(out):
     """Train to the end, for a process that is started."""
+    train_by(QUICK, out)
+
+
+def train_by(settings, out):
+    """Train by settings of a recipe, as ``train`` does."""
     from rexnet.train import job
 
-    job.run(config(out=out), lambda progress: None)
+    job.run(config(out=out, set=settings), lambda progress: None)
 
 
 def train_and_die(share, out):
     """Train until ``share`` of all steps are done, with a checkpoint after each, and be killed."""
+    train_and_die_by(QUICK, share, out)
+
+
+def train_and_die_by(settings, share, out):
+    """Train by settings of a recipe, as ``train_and_die`` does."""
     from rexnet.train import job
 
     def stop(progress):
         if progress.share >= share:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    job.run(config(out=out, checkpoint_seconds=0), stop)
+    job.run(config(out=out, set=settings, checkpoint_seconds=0), stop)

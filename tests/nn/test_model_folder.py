@@ -74,7 +74,7 @@ def updated(**fields):
         (lambda c: c["pretrained_cfg"].update(crop_pct=2), r": crop 2\.0 must be above 0"),
         (updated(label_names=["a"]), "has 1 label_names for 3 classes"),
         (delete("spec", "architecture"), "describes no model: it has no spec and no architecture"),
-        (delete("spec"), ": architecture 'small' is unknown; of timm's, rexnet_100"),
+        (delete("spec"), ": architecture 'small' is unknown, here and to timm"),
         (updated(spec={"name": "a"}), ": field 'blocks' of the NetSpec is missing"),
         (updated(spec=None), ": a NetSpec must be a JSON object, not NoneType"),
     ],
@@ -89,7 +89,7 @@ def test_a_damaged_config_is_named(tmp_path, change, reason):
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"architecture": "rexnetr_200"}, "architecture 'rexnetr_200' is unknown"),
+        ({"architecture": "rexnets_200"}, "architecture 'rexnets_200' is unknown"),
         ({"architecture": 5}, "architecture 5 is unknown"),
         ({"model_args": {"act_layer": "relu"}}, "model_args {.*'act_layer': 'relu'} build a"),
         ({"model_args": {"global_pool": "max"}}, "model_args {'global_pool': 'max'} build a"),

@@ -73,7 +73,7 @@ def test_backbones_are_looked_up_with_their_weights(tmp_path, monkeypatch):
         config = DetectionStudy(data="scenes", backbones=backbones, out="S", **options)
         STUDIES["detection"].check(config)
 
-    check("toy.json", "timm:anything")
+    check("toy.json", "timm:resnet18")
     with pytest.raises(UserError, match="unknown model 'nonsense'"):
         check("toy.json", "nonsense")
     with pytest.raises(UserError, match="timm has no weights"):

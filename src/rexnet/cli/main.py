@@ -14,14 +14,14 @@ from contextlib import contextmanager, suppress
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from rexnet import __version__
-from rexnet.cli import check, deploy, design, detect, networks, search, studies, train
+from rexnet.cli import check, deploy, design, detect, networks, probe, search, studies, train
 from rexnet.cli.arguments import declare, explain, run, words_of
 from rexnet.cli.made import program
 from rexnet.errors import UserError
 
 COMMANDS = tuple(
     command
-    for job in (check, search, design, train, detect, studies, networks, deploy)
+    for job in (check, search, design, train, probe, detect, studies, networks, deploy)
     for command in job.COMMANDS
 )
 

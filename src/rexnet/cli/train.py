@@ -11,17 +11,21 @@ from jsonargparse import ArgumentParser, Namespace
 from rexnet import runs
 from rexnet.cli import lookup
 from rexnet.cli.arguments import Command, add_config, add_megapixels, config_of
+from rexnet.cli.inheriting import print_inherited
 from rexnet.cli.made import outcome_of, print_next, print_paths, print_survey
 from rexnet.cli.predict import add_images, check_images, images_of, tell
 from rexnet.data.sources import check_source
 from rexnet.errors import UserError
-from rexnet.nn.sources import find_trained
+from rexnet.nn.sources import check_trained
 from rexnet.train.config import TrainConfig, ValidateConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-MODEL = "A run folder, a model folder or hf:USER/REPO; with --weights, a name or a spec in JSON"
+MODEL = (
+    "A run folder, a model folder or hf:USER/REPO; with --weights, a name, a spec in JSON or "
+    "timm:NAME"
+)
 
 MAX_CLASSES = 30
 """Classes that a validation prints; the rest is in its file."""
@@ -49,6 +53,8 @@ def train(arguments: Namespace) -> None:
     folder = Path(config.out)
     print_left_out(console, folder)
     spread = f" ± {percent(result['top1_stderr'], 2)}"
+    if "inherited" in result:
+        print_inherited(console, result["inherited"])
     rows = [
         ("top-1 (%)", percent(result["top1"], 2) + spread),
         ("top-5 (%)", percent(result["top5"], 2)),
@@ -56,6 +62,7 @@ def train(arguments: Namespace) -> None:
         ("validated on", f"{result['num_images']:,} images"),
         ("trained on", f"{result['num_train']:,} images, {result['epochs']} epochs"),
         ("best epoch", f"{result['best_epoch']}, top-1 {percent(result['best_top1'], 2)}"),
+        *_probe_row(result),
         ("params", f"{result['params']:,}"),
         ("MACs", f"{result['macs']:,}"),
     ]
@@ -64,6 +71,17 @@ def train(arguments: Namespace) -> None:
     names = ("metrics.jsonl", "result.json", "last.pt", "best.pt", "validation/classes.jsonl")
     print_paths(console, "Made:", [*made, *(folder / name for name in names)])
     print_next(console, (("validate", folder), ("predict", folder, "IMAGE...")))
+
+
+def _probe_row(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what a linear probe made of the weights that a training started from, if any."""
+    from rexnet.report.text import percent
+
+    if "probe_top1" not in result:
+        return []
+    top1, spread = (percent(result[name], 2) for name in ("probe_top1", "probe_top1_stderr"))
+    title = "linear probe of the first weights, top-1 (%)"
+    return [(title, f"{top1} ± {spread}, fitted to {result['probe_num_train']:,} images")]
 
 
 def trained(
@@ -103,7 +121,7 @@ def add_validate(parser: ArgumentParser) -> None:
 def validate(arguments: Namespace) -> None:
     """Evaluate a trained model and print what its classes are taken for."""
     config = config_of(ValidateConfig, arguments)
-    find_trained(config.model, config.weights)
+    check_trained(config.model, config.weights)
     if config.data is not None:
         check_source(config.data)
     from rexnet.cli.console import Bar, plain_console, table
@@ -157,7 +175,7 @@ def predict(arguments: Namespace) -> int:
     if not 1 <= arguments.top <= 1000:
         raise UserError(f"top {arguments.top} must be from 1 to 1000")
     check_images(arguments)
-    find_trained(arguments.model, arguments.weights)
+    check_trained(arguments.model, arguments.weights)
     files = images_of(arguments)
     from rexnet.train.validate import predict as run
     from rexnet.train.validate import trained

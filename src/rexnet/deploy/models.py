@@ -2,19 +2,17 @@
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from rexnet import cost
-from rexnet.detect.backbone import timm_model
 from rexnet.detect.detector import Detector
 from rexnet.detect.hub import load_detector
 from rexnet.errors import UserError
+from rexnet.nn.classifiers import Classifier, counted_macs, load_classifier
 from rexnet.nn.create import create_model
-from rexnet.nn.hub import load_model
 from rexnet.nn.network import Network
 from rexnet.nn.sources import find
+from rexnet.nn.timm_models import timm_model
 from rexnet.preprocessing import Preprocessing
 from rexnet.spec import NetSpec
 
@@ -55,9 +53,7 @@ class Model:
         """Multiply-accumulates of convolutions and linear layers for one image."""
         if isinstance(self.module, Network):
             return cost.count(self.module.spec, self.preprocessing.resolution).macs
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self.module(torch.zeros(1, *self.size))
-        return counter.get_total_flops() // 2
+        return counted_macs(self.module, self.size)
 
 
 def load(source: str, weights: str | None = None) -> Model:
@@ -74,13 +70,15 @@ def load(source: str, weights: str | None = None) -> Model:
         UserError: There is no such model, or its weights cannot be had.
     """
     found = find(source)
-    if found.kind == "timm":
-        return _of_timm(source, weights)
+    if found.timm is not None:
+        if found.weights is None:
+            return _of_timm(source, weights)
+        return _described(source, load_classifier(source, weights), True)
     if weights is not None or found.weights is None:
         return _described(source, create_model(source, weights).eval(), weights is not None)
     if found.kind == "detector":
         return _described(source, load_detector(found.weights.path.parent), True)
-    return _described(source, load_model(source), True)
+    return _described(source, load_classifier(source), True)
 
 
 def of_spec(spec: NetSpec) -> Model:
@@ -114,7 +112,7 @@ def _of_timm(source: str, weights: str | None) -> Model:
     return Model(name=source, module=module, preprocessing=preprocessing, trained=trained)
 
 
-def _described(name: str, module: "Network | Detector", trained: bool) -> Model:
+def _described(name: str, module: Classifier | Detector, trained: bool) -> Model:
     outputs = module.outputs if isinstance(module, Detector) else ("logits",)
     return Model(
         name=name,

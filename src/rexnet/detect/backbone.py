@@ -1,7 +1,6 @@
 """Backbones of a detector: networks that give the two maps SSDLite starts from."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,9 +8,9 @@ from torch import Tensor, nn
 from rexnet.errors import UserError
 from rexnet.nn.blocks import Block
 from rexnet.nn.create import create_model
-from rexnet.nn.download import downloading
 from rexnet.nn.network import Network
 from rexnet.nn.sources import resolve
+from rexnet.nn.timm_models import timm_model
 from rexnet.preprocessing import Preprocessing
 
 STRIDES = (16, 32)
@@ -135,37 +134,6 @@ def create_backbone(source: str, weights: str | None = None, *, load: bool = Tru
         return TimmBackbone(name, given)
     # The classifier is left out, so weights with any number of classes will do.
     return TapNetwork(create_model(resolve(source, weights), given, num_classes=1))
-
-
-def timm_model(name: str, weights: str | None = None, **options: Any) -> Any:
-    """Return a model of timm.
-
-    Args:
-        name: timm's.
-        weights: ``timm`` for those that the name stands for, or a file of timm's; random by
-            default.
-        options: More arguments of ``timm.create_model``.
-
-    Raises:
-        UserError: timm knows no such model, or its weights cannot be had.
-    """
-    import timm
-
-    if not timm.is_model(name):
-        raise UserError(f"timm knows no model {name!r}; timm.list_models() names them")
-    if weights == "timm":
-        mend = "download its model.safetensors elsewhere and give --weights FILE"
-        with downloading(name, mend):
-            return timm.create_model(name, pretrained=True, **options)
-    if weights is None:
-        return timm.create_model(name, **options)
-    if not Path(weights).is_file():
-        raise UserError(f"cannot read the weights {weights}: no such file")
-    try:
-        return timm.create_model(name, checkpoint_path=weights, **options)
-    except Exception as error:  # noqa: BLE001 (for a damaged file torch raises almost anything)
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"{weights} does not fit timm's {name}: {reason}") from None
 
 
 def _preprocessing(model: Any) -> Preprocessing:

@@ -8,6 +8,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from rexnet.errors import UserError
 from rexnet.nn.model_folder import CONFIG, WEIGHTS
 from rexnet.nn.network import Network
 from rexnet.nn.sources import Weights, find_weights
@@ -49,6 +50,11 @@ def load_model(source: str | Path) -> Network:
         UserError: The source cannot be read or downloaded, or holds no model of a known network.
     """
     weights = find_weights(source)
+    if weights.timm is not None:
+        raise UserError(
+            f"{source} holds timm's {weights.timm.name}, no network of this package; "
+            f"timm.create_model('local-dir:{weights.path.parent}', pretrained=True) opens it"
+        )
     model = Network(weights.spec or read_spec(weights.path))
     load_into(model, weights)
     return model.eval()

@@ -13,12 +13,37 @@ from typing import Any
 
 from rexnet import families
 from rexnet.errors import UserError
+from rexnet.nn import timm_names
 from rexnet.preprocessing import Preprocessing
 from rexnet.runs import read_json
 from rexnet.spec import NetSpec
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+OWN = re.compile(r"rexnet_(\d{3})|tf_(efficientnet_lite\d)")
+"""Names of timm's that stand for networks of this package."""
+
+ARGUMENTS_OF_LOADING = frozenset(
+    ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
+)
+"""Arguments of ``timm.create_model`` that read files; a config may not give them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmModel:
+    """A classifier of timm as data: what ``timm.create_model`` builds it from.
+
+    Attributes:
+        name: timm's, with a tag where weights are meant.
+        num_classes: The number of logits; None: as many as timm's weights have.
+        arguments: What changes it.
+    """
+
+    name: str
+    num_classes: int | None = None
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +90,27 @@ class ModelConfig:
         if len(names) != num_classes:
             raise UserError(f"{self.path} has {len(names)} label_names for {num_classes} classes")
         return tuple(map(str, names))
+
+    @property
+    def timm(self) -> TimmModel | None:
+        """The model of timm; None if it is a network of this package, or of nobody's.
+
+        Raises:
+            UserError: Its arguments are more than those of a model.
+        """
+        name, given = self.fields.get("architecture"), self.fields.get("model_args")
+        if "spec" in self.fields or not isinstance(name, str) or OWN.fullmatch(name):
+            return None
+        if not timm_names.is_known(name):
+            return None
+        arguments = dict(given) if isinstance(given, dict) else {}
+        num_classes = self.fields.get("num_classes", arguments.pop("num_classes", None))
+        wrong = ARGUMENTS_OF_LOADING & arguments.keys()
+        if wrong:
+            raise UserError(f"{self.path}: model_args may not hold {', '.join(sorted(wrong))}")
+        if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 0):
+            raise UserError(f"{self.path}: num_classes {num_classes!r} must be a whole number")
+        return TimmModel(name=name, num_classes=num_classes, arguments=arguments)
 
     @property
     def spec(self) -> NetSpec:
@@ -122,12 +168,9 @@ def _timm_spec(config: Mapping[str, Any], pretrained: Mapping[str, Any]) -> NetS
     Raises:
         UserError: It is another network, or has arguments that change it in unknown ways.
     """
-    match = re.fullmatch(r"rexnet_(\d{3})|tf_(efficientnet_lite\d)", str(config["architecture"]))
+    match = OWN.fullmatch(str(config["architecture"]))
     if not match:
-        raise UserError(
-            f"architecture {config['architecture']!r} is unknown; of timm's, rexnet_100, "
-            "tf_efficientnet_lite0 and the like can be read"
-        )
+        raise UserError(f"architecture {config['architecture']!r} is unknown, here and to timm")
     given = config.get("model_args")
     arguments: dict[str, Any] = {"global_pool": "avg"}
     arguments |= given if isinstance(given, dict) else {}

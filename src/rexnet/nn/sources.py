@@ -12,11 +12,13 @@ from typing import Literal
 
 from rexnet import families
 from rexnet.errors import UserError
+from rexnet.nn import timm_names
 from rexnet.nn.download import cached, download
 from rexnet.nn.model_folder import (
     CONFIG,
     WEIGHTS,
     ModelConfig,
+    TimmModel,
     config_of,
     has_config,
     no_classifier,
@@ -25,10 +27,12 @@ from rexnet.nn.model_folder import (
 from rexnet.preprocessing import Preprocessing
 from rexnet.runs import read_json
 from rexnet.spec import NetSpec
+from rexnet.structure import check_structure, same_widths
 
 Kind = Literal["network", "folder", "search", "detector", "file", "timm"]
 """What a source is: a name or a spec; a model folder, a repository of the hub or the run folder of
-a training; the run folder of a search; a detector's; a file of weights; a model of timm."""
+a training; the run folder of a search; a detector's; a file of weights; a model of timm, by its
+name or in a folder."""
 
 SEARCH, SPEC = "search.json", "spec.json"
 
@@ -56,7 +60,8 @@ class Weights:
 
     Attributes:
         path: Their file.
-        spec: The network they are of; None where only the file itself can tell.
+        spec: The network they are of; None where only the file itself can tell, and of timm's.
+        timm: The model of timm that they are of; None if they are of none.
         preprocessing: What they were trained with; None if it is unknown.
         classes: The names of their classes; empty if they are unknown.
         of_imagenet: Whether their classes are those of ImageNet, whose names timm has.
@@ -64,6 +69,7 @@ class Weights:
 
     path: Path
     spec: NetSpec | None = None
+    timm: TimmModel | None = None
     preprocessing: Preprocessing | None = None
     classes: tuple[str, ...] = ()
     of_imagenet: bool = False
@@ -79,11 +85,13 @@ class Source:
     Attributes:
         kind: What it is.
         spec: The network to train anew; None if there is none or only the weights can tell.
+        timm: The model of timm; None if it is none.
         weights: Its own trained weights; None if it has none.
     """
 
     kind: Kind
     spec: NetSpec | None = None
+    timm: TimmModel | None = None
     weights: Weights | None = None
 
 
@@ -93,14 +101,14 @@ def find(source: str | Path) -> Source:
     Args:
         source: A name of ``rexnet list``, the path of a spec in JSON, a run folder of a search or
             of a training, a model folder, ``hf:USER/REPO``, the path of a file that ends as one of
-            ``FILES`` does, or ``timm:NAME``. Whether timm knows the name, timm alone can tell.
+            ``FILES`` does, or ``timm:NAME``. Whether timm knows the name is not looked up.
 
     Raises:
         UserError: It is nothing of these, or what it holds is damaged.
     """
     scheme, _, name = str(source).partition(":")
     if scheme == "timm":
-        return Source(kind="timm")
+        return Source(kind="timm", timm=TimmModel(name=name))
     if scheme == "hf":
         return _in_folder(download(name))
     # A name wins: a run folder in the working directory may be called after its network.
@@ -148,6 +156,43 @@ def find_weights(weights: str | Path, spec: NetSpec | None = None) -> Weights:
     return _weights_in(path) if path.is_dir() else Weights(path=path)
 
 
+def find_start(weights: str | Path, spec: NetSpec) -> Weights:
+    """Return trained weights to start from: of this network, or of one to inherit from.
+
+    ``timm`` and ``pypi`` are those of the network itself where there are some, else of the first
+    known one of the same structure.
+
+    Args:
+        weights: What ``create_model`` takes as weights.
+        spec: The network that is to start from them.
+
+    Raises:
+        UserError: There are none, or they are of another structure.
+    """
+    known = {"timm": TIMM_REPOSITORIES, "pypi": PACKAGED}.get(str(weights), {})
+    specs = [families.get(name) for name in known]
+    if known and not any(_is_of(spec, other) for other in specs):
+        source = next((other for other in specs if _can_inherit(other, spec)), None)
+        if source is None:
+            raise UserError(
+                f"{weights} has no weights of the structure of {spec.name}; it has those of "
+                f"{', '.join(known)}"
+            )
+        return find_weights(weights, source)
+    found = find_weights(weights, spec)
+    if found.spec is not None and not same_widths(found.spec, spec):
+        check_structure(found.spec, spec)
+    return found
+
+
+def _can_inherit(source: NetSpec, spec: NetSpec) -> bool:
+    try:
+        check_structure(source, spec)
+    except UserError:
+        return False
+    return True
+
+
 def find_trained(model: str, weights: str | None = None) -> Weights:
     """Return the weights of a model that has to be trained: its own, or those given apart.
 
@@ -164,16 +209,29 @@ def find_trained(model: str, weights: str | None = None) -> Weights:
     return find_weights(model)
 
 
+def check_trained(model: str, weights: str | None = None) -> None:
+    """Check a model that has to be trained, and of timm's its name; see ``find_trained``.
+
+    Raises:
+        UserError: It is not there, or has no weights.
+    """
+    if not model.startswith("timm:") and (weights is None or find(model).kind != "timm"):
+        find_trained(model, weights)
+        return
+    check_model(model, weights)
+    if weights is None:
+        raise UserError(f"{model} needs --weights timm, a file, a folder or hf:USER/REPO")
+
+
 def check_model(source: str, weights: str | None = None) -> None:
     """Check a model and its weights: what ``deploy.models.load`` takes.
-
-    Whether timm knows a model of its own, timm alone can tell.
 
     Raises:
         UserError: One of them is not there.
     """
     found = find(source)
-    if found.kind == "timm":
+    if found.timm is not None:
+        timm_names.check_name(found.timm.name)
         if weights is not None and weights != "timm":
             find_weights(weights)
     elif weights is not None:
@@ -209,6 +267,8 @@ def resolve(network: str | Path | NetSpec, weights: str | Path | None = None) ->
         )
     if source.kind == "detector" and source.weights is not None:
         raise no_classifier(source.weights.path.with_name(CONFIG))
+    if source.timm is not None and source.weights is not None:
+        raise UserError(f"{network} holds timm's {source.timm.name}, no network of this package")
     # What a file of weights or timm names is no network of this package.
     return families.resolve(str(network))
 
@@ -223,6 +283,8 @@ def _in_folder(folder: Path) -> Source:
     if config.is_detector:
         weights = Weights(path=config.path.with_name(WEIGHTS[0]))
         return Source(kind="detector", spec=spec, weights=weights)
+    if spec is None and (known := config.timm):
+        return Source(kind="timm", timm=known, weights=_beside(config))
     return Source(kind="folder", spec=spec or config.spec, weights=_beside(config))
 
 
@@ -255,7 +317,8 @@ def _beside(config: ModelConfig) -> Weights | None:
         if path.is_file():
             return Weights(
                 path=path,
-                spec=config.spec,
+                spec=None if config.timm else config.spec,
+                timm=config.timm,
                 preprocessing=config.preprocessing,
                 classes=config.classes,
                 of_imagenet=config.of_imagenet,

@@ -8,7 +8,7 @@ import pathlib
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,13 @@ NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 """Where numpy has what arrays and scalars are made by, before and since its version 2."""
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, first: Sequence[str] = FIRST) -> dict[str, Tensor]:
     """Return the tensors of the network in a file, by their names without what wrapped it.
 
     Args:
         path: A file of safetensors, or of ``torch.save``: a state dict, or a checkpoint that holds
             one, such as those of timm's ``train.py``, of torchvision and of Lightning.
+        first: What the first tensor of a network may be called.
 
     Raises:
         UserError: The file cannot be read, holds more than is read without running its code, no
@@ -50,10 +51,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         tensors = {name.replace(wrapper, ""): tensor for name, tensor in tensors.items()}
     # A network in a module, such as a LightningModule, stands beside losses and metrics.
     fronts = {
-        name.removesuffix(first)
+        name.removesuffix(end)
         for name in tensors
-        for first in FIRST
-        if name == first or name.endswith(f".{first}")
+        for end in first
+        if name == end or name.endswith(f".{end}")
     }
     if len(fronts) > 1 and "" not in fronts:
         told = ", ".join(sorted(front.rstrip(".") for front in fronts))

@@ -91,9 +91,8 @@ def load_weights(
         tensors |= {name: wanted[name] for name in CLASSIFIER if name in wanted}
     if adapt_input and STEM in tensors:
         tensors[STEM] = _adapted(tensors[STEM], spec.in_channels)
-    misfit = _misfit(tensors, wanted)
-    if misfit:
-        raise UserError(f"{path} does not fit {spec.name}: {misfit}")
+    if wrong := misfit(tensors, wanted):
+        raise UserError(f"{path} does not fit {spec.name}: {wrong}")
     model.load_state_dict(tensors, strict=False)
 
 
@@ -115,7 +114,7 @@ def _adapted(weight: Tensor, in_channels: int) -> Tensor:
     return adapt_input_conv(in_channels, weight)
 
 
-def _misfit(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+def misfit(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
     """Return in words how ``tensors`` differ from ``wanted``; empty if only in their values."""
     missing = [name for name in wanted if name not in tensors]
     extra = [name for name in tensors if name not in wanted]

@@ -23,6 +23,7 @@ JOBS = {
     "study.json": "a rank study",
     "network.json": "a rank study of a network",
     "validation.json": "a validation",
+    "probe.json": "a linear probe",
     "export.json": "an export",
     "benchmark.jsonl": "a benchmark",
 }

@@ -15,6 +15,7 @@ from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 from rexnet.studies.config import ActivationStudy, FactorStudy
 from rexnet.train.config import TrainConfig
+from rexnet.train.recipe import adapted
 
 Train = Callable[[Job, Sequence[Any], int, OnProgress], None]
 """Trains by every config of which there is no result yet, as ``train_all`` does."""
@@ -60,7 +61,7 @@ def opened(
     common = job.common(how, data, None, device)
     trainings = {}
     for (name, seed), place in _places(specs, config).items():
-        spec = dataclasses.replace(job.adapted(specs[name], how), num_classes=len(train.classes))
+        spec = dataclasses.replace(adapted(specs[name], how), num_classes=len(train.classes))
         trainings[place] = {**common, "model": {"spec_id": spec.spec_id}, "seed": seed}
     with opened_study(Path(config.out), mark, {**common, **more}, trainings):
         yield

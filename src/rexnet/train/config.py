@@ -1,13 +1,14 @@
 """What a user can set of a training and a validation."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from rexnet.data.decode import MAX_MEGAPIXELS, MEGAPIXELS
 from rexnet.errors import UserError, check_range, check_ranges
-from rexnet.nn.sources import find
+from rexnet.nn.sources import check_trained, find
 from rexnet.train.recipe import Device, Recipe
 
 Part = Literal["auto", "val", "train", "all"]
@@ -24,7 +25,7 @@ class TrainConfig:
     """Train a network by a recipe; the same command goes on with a training that was stopped.
 
     Attributes:
-        model: A name of `rexnet list`, the path of a spec in JSON, or a run folder.
+        model: A name of `rexnet list`, the path of a spec in JSON, a run folder, or timm:NAME.
         data: sample, cifar10, cifar100, a .npz file, or a folder: with train/ and val/ in it
             (ImageNet's layout), or of class folders, a tenth of which is held out.
         recipe: imagenet, cifar, finetune, or a YAML file.
@@ -81,7 +82,7 @@ class ValidateConfig:
 
     Attributes:
         model: A run folder, a model folder or hf:USER/REPO; or, with --weights, a name of
-            `rexnet list` or a spec in JSON.
+            `rexnet list`, a spec in JSON or timm:NAME.
         data: As in training (default: the data of the run folder).
         weights: As in training.
         part: What of the data: val, train, all; auto is val where the data has such a part or the
@@ -109,6 +110,73 @@ class ValidateConfig:
     def __post_init__(self) -> None:
         check_ranges(self, batch_size=(1, 10**5, "100,000"), max_megapixels=MEGAPIXELS)
         check_workers(self.workers)
+
+
+def find_teacher(recipe: Recipe) -> None:
+    """Check that the teacher of a recipe, if it has one, is there with its weights.
+
+    Raises:
+        UserError: It is not.
+    """
+    if recipe.teacher:
+        with of_teacher(recipe):
+            check_trained(recipe.teacher, recipe.teacher_weights or None)
+
+
+@contextmanager
+def of_teacher(recipe: Recipe) -> Iterator[None]:
+    """Tell errors as those of a recipe's teacher, whose weights no option names.
+
+    Raises:
+        UserError: One was raised within.
+    """
+    try:
+        yield
+    except UserError as error:
+        words = str(error).replace("--weights", "teacher_weights")
+        raise UserError(f"teacher {recipe.teacher}: {words}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """Fit a linear classifier to the features of trained weights: what fine-tuning has to beat.
+
+    Attributes:
+        model: A run folder, a model folder or hf:USER/REPO; or, with --weights, a name of
+            `rexnet list`, a spec in JSON or timm:NAME.
+        data: As in training.
+        weights: As in training; of timm:NAME timm, or a file of timm's.
+        resolution: Sides of the input in pixels, each of which is probed (default: that of the
+            weights).
+        out: The run folder.
+        batch_size: Images at a time.
+        device: What computes: auto is a GPU if there is one.
+        workers: Processes that read images (default: as in training).
+        skip_corrupt: Leave out images that cannot be read, instead of refusing.
+        max_megapixels: Most millions of pixels of an image file.
+    """
+
+    model: str
+    data: str
+    weights: str | None = None
+    resolution: tuple[int, ...] | None = None
+    out: str = "runs/probe"
+    batch_size: int = 64
+    device: Device = "auto"
+    workers: int | None = None
+    skip_corrupt: bool = False
+    max_megapixels: int = MAX_MEGAPIXELS
+
+    def __post_init__(self) -> None:
+        for field in ("model", "data", "out"):
+            if not getattr(self, field):
+                raise UserError(f"--{field} must be a name or a path")
+        check_ranges(self, batch_size=(1, 10**5, "100,000"), max_megapixels=MEGAPIXELS)
+        check_workers(self.workers)
+        for side in self.resolution or ():
+            check_range("resolution", side, 8, 4096)
+        if self.resolution is not None and len(set(self.resolution)) != len(self.resolution):
+            raise UserError(f"--resolution {' '.join(map(str, self.resolution))} has one twice")
 
 
 def check_training(config: Any, names: Sequence[str]) -> None:

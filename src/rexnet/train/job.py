@@ -1,6 +1,5 @@
 """The training job: a network, images and a recipe in, a trained model in a run folder out."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,27 +9,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rexnet import cost
 from rexnet.data.image_sets import FileImages, Images
 from rexnet.data.loader import LabelledImages
 from rexnet.data.sources import check_apart, open_images
 from rexnet.data.survey import OnSurvey, ignore
 from rexnet.data.transforms import Augmentation, evaluation_transform, training_transform
-from rexnet.nn.create import create_model
+from rexnet.nn.classifiers import (
+    body_of,
+    identity_of,
+    params_and_macs,
+    save_classifier,
+    with_body,
+)
 from rexnet.nn.fast.training import Fused, can_fuse
-from rexnet.nn.hub import save_pretrained
 from rexnet.nn.network import Network
-from rexnet.nn.sources import resolve
 from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 from rexnet.train import recipe as recipes
 from rexnet.train.config import TrainConfig
+from rexnet.train.distillation import Teacher, check_teacher
 from rexnet.train.distributed import World, resolved_precision
 from rexnet.train.evaluate import Evaluation, evaluate, write_evaluation
 from rexnet.train.images import Data
 from rexnet.train.loop import Batch
+from rexnet.train.probe_job import probed_before
 from rexnet.train.recipe import Recipe
-from rexnet.train.run_folder import held_preprocessing
+from rexnet.train.start import starting_network
 from rexnet.train.trainer import Trainer, train
 
 
@@ -45,8 +49,8 @@ def run(
         on_survey: Called with what the images are, before anything is trained.
 
     Raises:
-        UserError: The config, the data, the weights or the run folder cannot be used, or the loss
-            became infinite or not a number.
+        UserError: The config, the data, the weights, the teacher or the run folder cannot be used,
+            or the loss became infinite or not a number.
     """
 
     def open_parts() -> tuple[Images, Images]:
@@ -54,6 +58,7 @@ def run(
         for part in parts:
             if isinstance(part, FileImages):
                 check_apart(Path(config.out), part.folder)
+        check_teacher(recipe, parts[0].classes)
         return parts
 
     recipe = recipes.load(config.recipe, config.set)
@@ -77,14 +82,15 @@ class _Classifier(Trainer):
         data: Data[Images],
         world: World,
     ) -> None:
-        model = _model(config, recipe, data)
+        self._start = starting_network(config, recipe, data)
+        model = self._start.model
         self._recipe, self._network, self._data = recipe, model, data
         preprocessing = model.preprocessing
         augmentation = augmentation_of(recipe)
         super().__init__(
             config,
             recipe,
-            model,
+            body_of(model),
             LabelledImages(data.train, training_transform(preprocessing, augmentation)),
             LabelledImages(data.val, evaluation_transform(preprocessing)),
             from_files=isinstance(data.train, FileImages),
@@ -92,35 +98,81 @@ class _Classifier(Trainer):
             on_progress=on_progress,
         )
         self._mix = _mixing(recipe, len(data.train.classes))
+        self._teacher = None
+        if recipe.teacher:
+            self._teacher = Teacher(recipe, data.train.classes, preprocessing, world.device)
         self._found: Evaluation | None = None
+        self._before: dict[str, float] = {}
 
     @property
     def identity(self) -> dict[str, Any]:
         model = self._network
         return {
             **common(self._recipe, self._data, self._config.weights, self.world.device),
-            "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
+            "model": identity_of(model),
             "preprocessing": model.preprocessing.to_config(),
             "seed": self._config.seed,
+            **({"inherited": self._start.inherited} if self._start.inherited else {}),
+            **({"teacher": self._teacher.digest} if self._teacher else {}),
         }
 
     @property
-    def spec(self) -> NetSpec:
+    def spec(self) -> NetSpec | None:
         return self._network.spec
 
     @property
     def forward(self) -> nn.Module:
+        if not isinstance(self._network, Network):
+            return self.model
         return training_module(self._network, self.world.device, self.dtype)
+
+    def run(self) -> dict[str, Any]:
+        """Probe trained weights that are the start, then train."""
+        if self._recipe.pretrained and self._config.start(self._recipe) is not None:
+            self._before = self.world.from_leader(self._probed() if self.world.leads else {})
+            for parameter in self._classifier.parameters():
+                self.world.share(parameter.data)
+        return super().run()
+
+    @property
+    def _classifier(self) -> nn.Module:
+        classifier: nn.Module = body_of(self._network).get_classifier()  # type: ignore[operator]
+        return classifier
+
+    def _probed(self) -> dict[str, float]:
+        found, row = probed_before(
+            self.folder,
+            self._network,
+            (self._data.train, self._data.val),
+            device=self.world.device,
+            num_workers=self._readers,
+            on_progress=self._on_progress,
+        )
+        wanted = self._recipe.classifier == "probe" and self._start.has_new_classifier
+        classifier = self._classifier
+        if row is not None and wanted and isinstance(classifier, nn.Linear):
+            with torch.no_grad():
+                classifier.weight.copy_(torch.from_numpy(row.weight))
+                classifier.bias.copy_(torch.from_numpy(row.bias))
+        return found
 
     def loss(self, forward: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
         x = x.contiguous(memory_format=torch.channels_last)
-        if self._mix is None:
-            smoothing = self._recipe.label_smoothing
-            return F.cross_entropy(forward(x).float(), y, label_smoothing=smoothing)
-        # The mixed targets are smoothed.
-        x, targets = self._mix(x, y)
-        return F.cross_entropy(forward(x).float(), targets)
+        smoothing = self._recipe.label_smoothing
+        if self._mix is not None:
+            # The mixed targets are smoothed.
+            (x, y), smoothing = self._mix(x, y), 0.0
+        # Before the network's own maps are in memory.
+        taught = self._teacher(x) if self._teacher else None
+        logits = forward(x).float()
+        loss = F.cross_entropy(logits, y, label_smoothing=smoothing)
+        if self._teacher is None or taught is None:
+            return loss
+        return self._teacher.blended(loss, logits, taught)
+
+    def note(self) -> str:
+        return self._teacher.note() if self._teacher else ""
 
     def evaluate(self, model: nn.Module, batches: Iterator[Batch]) -> Mapping[str, float]:
         self._found = found = evaluate(model, batches, self.world, self.dtype)
@@ -129,24 +181,25 @@ class _Classifier(Trainer):
     def result(self, history: list[dict[str, Any]]) -> dict[str, Any]:
         assert self._found is not None
         best = max(history, key=lambda row: row["top1"])
-        total, summary = cost.count(self._network.spec), self._found.summary()
+        (params, macs), summary = params_and_macs(self._network), self._found.summary()
         return {
             **{key: summary[key] for key in ("top1", "top5", "loss", "num_images")},
             "top1_stderr": self._found.standard_error,
+            **self._before,
             "best_top1": best["top1"],
             "best_epoch": best["epoch"],
             "epochs": len(history),
-            "params": total.params,
-            "macs": total.macs,
+            "params": params,
+            "macs": macs,
+            **({"inherited": self._start.inherited} if self._start.inherited else {}),
             "num_train": len(self._data.train),
             "num_corrupt": sum(map(len, self._data.corrupt)),
             "seconds": round(sum(row["seconds"] for row in history), 1),
         }
 
     def write(self, kept: nn.Module) -> None:
-        assert isinstance(kept, Network)
         assert self._found is not None
-        save_pretrained(kept, self.folder / "model")
+        save_classifier(with_body(self._network, kept), self.folder / "model")
         write_evaluation(self.folder / "validation", self._found, self._data.train.classes)
 
 
@@ -190,36 +243,6 @@ def _mixing(recipe: Recipe, num_classes: int) -> Any:
     )
 
 
-def _model(config: TrainConfig, recipe: Recipe, data: Data[Images]) -> Network:
-    """Return the network to train, with new weights or those to start from.
-
-    Raises:
-        UserError: The network is unknown, or the weights cannot be had or do not fit.
-    """
-    weights = config.start(recipe)
-    spec = adapted(resolve(config.model, weights), recipe)
-    torch.manual_seed(config.seed)
-    num_classes, folder = len(data.train.classes), Path(config.out)
-    # The weights to start from may be gone when a checkpoint has taken their place.
-    held = held_preprocessing(folder)
-    model = create_model(
-        spec, None if held else weights, num_classes=num_classes, drop_path=recipe.drop_path
-    )
-    model.preprocessing = held or dataclasses.replace(
-        model.preprocessing,
-        resolution=recipe.resolution or model.preprocessing.resolution,
-        crop=recipe.eval_crop or model.preprocessing.crop,
-    )
-    model.classes = data.train.classes
-    return model
-
-
-def adapted(spec: NetSpec, recipe: Recipe) -> NetSpec:
-    """Return a network as a recipe has it."""
-    resolution = recipe.resolution or spec.resolution
-    return dataclasses.replace(spec, dropout=recipe.dropout, resolution=resolution)
-
-
 def common(
     recipe: Recipe, data: Data[Images], weights: str | None, device: torch.device
 ) -> dict[str, Any]:
@@ -240,7 +263,7 @@ def common(
             "fingerprints": list(data.fingerprints),
         },
         "weights": weights,
-        "recipe": dataclasses.asdict(recipe) | {"scale": list(recipe.scale)},
+        "recipe": recipe.identity,
         "precision": str(resolved_precision(recipe.precision, device)).split(".")[1],
         "device": device.type,
     }

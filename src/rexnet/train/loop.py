@@ -53,11 +53,13 @@ class Task:
         loss: From the training module and a batch on the device to the mean loss of the batch.
         evaluate: From the module to be kept to its results; called in every process.
         metric: The result that the best checkpoint has the highest of.
+        note: Gives what is told of the steps besides their losses; nothing if it is empty.
     """
 
     loss: Callable[[nn.Module, Batch], Tensor]
     evaluate: Callable[[nn.Module], Mapping[str, float]]
     metric: str
+    note: Callable[[], str] = str
 
 
 OnEpoch = Callable[[Mapping[str, float]], None]
@@ -262,6 +264,8 @@ class Loop:
         words = [f"epoch {min(self.epoch + 1, epochs)}/{epochs}"]
         if state.losses:
             words.append(f"loss {np.mean(state.losses):.4g}")
+        if note := self._task.note():
+            words.append(note)
         if state.history:
             last, metric = state.history[-1], self._task.metric
             words.append(

@@ -1,13 +1,15 @@
 """Recipe: how a network is trained (paper, section 5.1), read from YAML with overrides."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rexnet.errors import UserError, check_ranges, closest
 from rexnet.runs import options
+from rexnet.spec import NetSpec
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -86,6 +88,8 @@ class Recipe(LoopRecipe):
     """How a network is trained on labelled images: the fields of ``recipes/*.yaml``.
 
     Attributes:
+        classifier: What a new classifier of trained weights starts from: random weights, or the
+            linear probe of these weights (Kumar et al., 2022), so that it does not undo them.
         label_smoothing: Share of the target spread over all classes.
         dropout: Before the classifier.
         drop_path: Stochastic depth of the last block, rising linearly from the first.
@@ -100,11 +104,18 @@ class Recipe(LoopRecipe):
         resolution: Side of the input in pixels (default: the model's).
         eval_crop: Side of the centre crop of evaluation divided by the shorter side of the resized
             image (default: the model's).
+        teacher: A trained model of the same classes whose outputs are learnt, too: what
+            ``rexnet validate`` takes as a model; empty is without, and the fields below do nothing.
+        teacher_weights: The weights of a teacher that is named without: what ``rexnet validate``
+            takes as weights.
+        distill_weight: Share of the loss that the teacher has; the labels have the rest.
+        temperature: What the logits of both are divided by before they are compared.
 
     Raises:
-        UserError: A value is out of range.
+        UserError: A value is out of range, or there are weights of a teacher without a teacher.
     """
 
+    classifier: Literal["random", "probe"] = "random"
     label_smoothing: float = 0.1
     dropout: float = 0.2
     drop_path: float = 0.0
@@ -117,6 +128,10 @@ class Recipe(LoopRecipe):
     random_erasing: float = 0.0
     resolution: int | None = None
     eval_crop: float | None = None
+    teacher: str = ""
+    teacher_weights: str = ""
+    distill_weight: float = 0.5
+    temperature: float = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,7 +142,11 @@ class Recipe(LoopRecipe):
             drop_path=(0, 0.99),
             mixup=(0, 100),
             cutmix=(0, 100),
+            distill_weight=(0, 1),
+            temperature=(0.1, 100),
         )
+        if self.teacher_weights and not self.teacher:
+            raise UserError(f"teacher_weights {self.teacher_weights} belong to no teacher; set it")
         if self.has_mixing and self.batch_size // self.accumulate % 2:
             raise UserError(f"mixup and cutmix need an even batch_size, not {self.batch_size}")
 
@@ -135,6 +154,27 @@ class Recipe(LoopRecipe):
     def has_mixing(self) -> bool:
         """Whether images of a batch are mixed with each other."""
         return self.mixup > 0 or self.cutmix > 0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes two recipes the same; a teacher is known by its weights, not by its name."""
+        fields = dataclasses.asdict(self) | {"scale": list(self.scale)}
+        for name in TEACHERS if self.teacher else (*TEACHERS, *OF_TEACHERS):
+            del fields[name]
+        # Recipes keep the identities that they had before this field.
+        if self.classifier == Recipe.classifier:
+            del fields["classifier"]
+        return fields
+
+
+TEACHERS, OF_TEACHERS = ("teacher", "teacher_weights"), ("distill_weight", "temperature")
+"""The fields that name a teacher, and those that do nothing without one."""
+
+
+def adapted(spec: NetSpec, recipe: Recipe) -> NetSpec:
+    """Return a network as a recipe has it."""
+    resolution = recipe.resolution or spec.resolution
+    return dataclasses.replace(spec, dropout=recipe.dropout, resolution=resolution)
 
 
 SHIPPED = ("imagenet", "cifar", "finetune")

@@ -162,6 +162,10 @@ class Trainer(ABC):
     def write(self, kept: nn.Module) -> None:
         """Write the trained model and its evaluation."""
 
+    def note(self) -> str:
+        """Return what is told of the steps besides their losses."""
+        return ""
+
     def run(self) -> dict[str, Any]:
         """Train to the end, write the model and the result, and return the result."""
         path = self.folder / "result.json"
@@ -182,7 +186,7 @@ class Trainer(ABC):
             self.model,
             self.forward,
             self._batches,
-            Task(loss=self.loss, evaluate=evaluate, metric=self.metric),
+            Task(loss=self.loss, evaluate=evaluate, metric=self.metric, note=self.note),
             recipe=self._loop_recipe,
             world=self.world,
             folder=self.folder,

@@ -27,11 +27,9 @@ from rexnet.data.sources import open_folder, open_images
 from rexnet.data.survey import OnSurvey, ignore
 from rexnet.data.transforms import evaluation_transform
 from rexnet.errors import UserError, not_lost
-from rexnet.nn.create import create_model
-from rexnet.nn.fast.inference import fuse
-from rexnet.nn.hub import imagenet_classes, imagenet_ids, load_model
-from rexnet.nn.network import Network
-from rexnet.nn.sources import find_trained
+from rexnet.nn.classifiers import Classifier, identity_of, load_classifier, quick
+from rexnet.nn.hub import imagenet_classes, imagenet_ids
+from rexnet.nn.sources import check_trained
 from rexnet.nn.weights import digest
 from rexnet.runs.progress import OnProgress, counting
 from rexnet.train.config import ValidateConfig, num_readers
@@ -72,7 +70,7 @@ def validate(
     source, parts, chosen = _images(config)
     images = parts[chosen]
     identity = {
-        "model": {"name": model.spec.name, "spec_id": model.spec.spec_id},
+        "model": identity_of(model),
         "weights": digest(model),
         "data": {"name": images.name, "fingerprint": images.fingerprint()},
     }
@@ -109,7 +107,7 @@ def validate(
 
 
 def predict(
-    model: Network, files: Sequence[str], num_classes: int, max_megapixels: int = MAX_MEGAPIXELS
+    model: Classifier, files: Sequence[str], num_classes: int, max_megapixels: int = MAX_MEGAPIXELS
 ) -> Iterator[tuple[str, list[tuple[str, float]] | Unread]]:
     """Yield each image's path and its likeliest classes with their probabilities.
 
@@ -119,8 +117,8 @@ def predict(
         num_classes: Classes to name.
         max_megapixels: Most millions of pixels of an image.
     """
-    names = model.classes or tuple(map(str, range(model.spec.num_classes)))
-    fused = fuse(model)
+    names = model.classes or tuple(map(str, range(model.num_classes)))
+    fused = quick(model)
 
     def likeliest(inputs: list[Tensor]) -> list[list[tuple[str, float]]]:
         with torch.inference_mode():
@@ -133,20 +131,20 @@ def predict(
     return in_batches(files, prepare, likeliest, PREDICTED, max_megapixels)
 
 
-def trained(model: str, weights: str | None) -> Network:
+def trained(model: str, weights: str | None) -> Classifier:
     """Return a trained model: whole from a folder or the hub, or a network with weights.
 
     Raises:
         UserError: It cannot be had, a name comes without weights, or it has no classifier.
     """
-    find_trained(model, weights)
-    network = load_model(model) if weights is None else create_model(model, weights).eval()
+    check_trained(model, weights)
+    network = load_classifier(model, weights)
     if not network.num_classes:
         raise UserError(f"{model} has no classifier: it gives features, and cannot name a class")
     return network
 
 
-def relabelled(images: Images, model: Network) -> Images:
+def relabelled(images: Images, model: Classifier) -> Images:
     """Return ``images`` with the labels of ``model``, by the names of their classes.
 
     Folders named by WordNet ids, as ImageNet's are, fit a model of ImageNet's classes. Of a model
@@ -156,7 +154,7 @@ def relabelled(images: Images, model: Network) -> Images:
         UserError: The images have classes that the model does not know, or whose order is not
             known.
     """
-    num_classes, classes = model.spec.num_classes, model.classes
+    num_classes, classes = model.num_classes, model.classes
     if images.classes == classes:
         return images
     if not classes and _are_indices(images.classes, num_classes):
@@ -166,9 +164,7 @@ def relabelled(images: Images, model: Network) -> Images:
     if not classes and len(images.classes) == num_classes:
         _check_order(images)
         return images
-    known = {composed(name): label for label, name in enumerate(classes)}
-    if len(classes) == len(imagenet_ids()) and classes == imagenet_classes():
-        known |= {name: label for label, name in enumerate(imagenet_ids())}
+    known = labels_of(classes)
     unknown = [name for name in images.classes if composed(name) not in known]
     if unknown:
         few = ", ".join(classes[:3]) or f"{num_classes} without names"
@@ -178,6 +174,14 @@ def relabelled(images: Images, model: Network) -> Images:
         )
     labels = np.array([known[composed(name)] for name in images.classes])[images.labels]
     return replace(images, labels=labels, classes=classes)
+
+
+def labels_of(classes: tuple[str, ...]) -> dict[str, int]:
+    """Return labels by the ``composed`` names of a model's classes, and by ImageNet's ids."""
+    known = {composed(name): label for label, name in enumerate(classes)}
+    if len(classes) == len(imagenet_ids()) and classes == imagenet_classes():
+        known |= {name: label for label, name in enumerate(imagenet_ids())}
+    return known
 
 
 def _are_indices(names: tuple[str, ...], num_classes: int) -> bool:

@@ -1,24 +1,15 @@
 """Which channel of a trained network every channel of another spec is: from the specs alone."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from rexnet.errors import UserError
 from rexnet.nn.inherit.points import Points, widths
-from rexnet.spec import BlockSpec, NetSpec
+from rexnet.spec import NetSpec
 
 NEW = -1
 """In the place of a source channel: there is none."""
-
-FREE_OF_NETWORK = {
-    "name", "blocks", "stem_width", "penultimate_width", "hidden_width", "num_classes", "dropout",
-    "resolution",
-}  # fmt: skip
-FREE_OF_BLOCK = {"width", "expansion", "se_divisor", "shortcut"}
-"""The fields in which a spec may differ from its source's; all others are the structure."""
 
 Slots = tuple[int, ...]
 """For every channel the source's that it is, or ``NEW``.
@@ -26,66 +17,6 @@ Slots = tuple[int, ...]
 In a stream a slot may name a channel that the source has only further on, where its width has
 grown: until there the channel is zero, so that the shortcuts hand on nothing.
 """
-
-
-def check_structure(source: NetSpec, spec: NetSpec) -> None:
-    """Check that ``spec`` is ``source`` with other widths.
-
-    Raises:
-        UserError: It has another structure; the first difference is named.
-    """
-    start = f"{spec.name} cannot inherit from {source.name}: "
-    _check_fields(source, spec, FREE_OF_NETWORK, f"{start}its")
-    for field in ("penultimate_width", "hidden_width"):
-        if bool(getattr(source, field)) != bool(getattr(spec, field)):
-            raise UserError(
-                f"{start}its {field} is {getattr(spec, field)}, that of the source "
-                f"{getattr(source, field)}; both must be 0 or neither"
-            )
-    if len(source.blocks) != len(spec.blocks):
-        raise UserError(
-            f"{start}it has {len(spec.blocks)} blocks, the source {len(source.blocks)}; "
-            "give a spec with as many"
-        )
-    pairs = zip(source.blocks, spec.blocks, source.widths_in, spec.widths_in, strict=True)
-    for number, (theirs, ours, width_theirs, width_ours) in enumerate(pairs, 1):
-        _check_block(theirs, ours, f"{start}block {number}")
-        adds = theirs.has_shortcut(width_theirs)
-        if adds != ours.has_shortcut(width_ours):
-            raise UserError(
-                f"{start}block {number} "
-                + (
-                    "does not add its input, that of the source does: give it the shortcut "
-                    f"{theirs.shortcut!r} and a width that takes it"
-                    if adds
-                    else "adds its input, that of the source does not: set its shortcut to none"
-                )
-            )
-
-
-def _check_fields(
-    source: NetSpec | BlockSpec, spec: NetSpec | BlockSpec, free: set[str], start: str
-) -> None:
-    for field in dataclasses.fields(source):
-        theirs, ours = getattr(source, field.name), getattr(spec, field.name)
-        if field.name not in free and theirs != ours:
-            raise UserError(
-                f"{start} {field.name} is {ours}, that of the source {theirs}; make them the same"
-            )
-
-
-def _check_block(source: BlockSpec, spec: BlockSpec, start: str) -> None:
-    _check_fields(source, spec, FREE_OF_BLOCK, f"{start}: its")
-    if (source.expansion == 1) != (spec.expansion == 1):
-        raise UserError(
-            f"{start}: its expansion is {spec.expansion}, that of the source {source.expansion}; "
-            "both must be 1 or neither"
-        )
-    if bool(source.se_divisor) != bool(spec.se_divisor):
-        raise UserError(
-            f"{start}: its se_divisor is {spec.se_divisor}, that of the source "
-            f"{source.se_divisor}; both must be 0 or neither"
-        )
 
 
 def couple(source: NetSpec, spec: NetSpec, scores: Points[Tensor]) -> Points[Slots]:

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from rexnet.errors import UserError, closest
-from rexnet.nn.inherit.coupling import check_structure, couple
+from rexnet.nn.inherit.coupling import couple
 from rexnet.nn.inherit.cut import copy_channels, copy_classifier
 from rexnet.nn.inherit.importance import IMPORTANCES, Importance
 from rexnet.nn.inherit.observe import observe
 from rexnet.nn.inherit.settle import Settling
 from rexnet.nn.network import Network
 from rexnet.spec import NetSpec
+from rexnet.structure import check_structure
 
 WITH_IMAGES, WITHOUT_IMAGES = "activation", "norm"
 """The importance by default (docs/inheritance.md has what was measured)."""
