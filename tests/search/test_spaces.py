@@ -98,3 +98,8 @@ def test_weights_bring_their_network_or_need_one(tmp_path):
     with pytest.raises(UserError, match=r"alone.safetensors does not tell its network: give --net"):
         check_names(alone)
     assert origin_of(dataclasses.replace(alone, network="rexnet_1.0"))[1].name == "rexnet_1.0"
+    # Found before any image is read, or torch loaded.
+    with pytest.raises(UserError, match="cannot inherit from") as refusal:
+        check_names(dataclasses.replace(config, network="mobilenet_v2"))
+    assert "\n" not in str(refusal.value)
+    check_names(config)

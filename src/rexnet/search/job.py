@@ -70,7 +70,6 @@ def run(
     image_set = _images(config, on_progress, on_survey, on_note)
     space = space_of(config, len(image_set.classes), image_set.side)
     if origin:
-        origin.check(space.template)
         image_set = replace(image_set, statistics=origin.statistics)
     folder = Path(config.out)
     if not (folder / "search.json").exists():

@@ -10,6 +10,7 @@ from rexnet.nn.sources import Weights, find_weights, resolve
 from rexnet.search.config import MAX_RESOLUTION, MIN_BLOCKS, SearchConfig
 from rexnet.search.space import Space
 from rexnet.spec import NetSpec
+from rexnet.structure import check_structure
 
 OF_A_NETWORK = ("timm", "pypi")
 """Names of weights that each of several networks has."""
@@ -19,10 +20,11 @@ def space_of(config: SearchConfig, num_classes: int, resolution: int) -> Space:
     """Return the space of a resolved config for images of a size and a number of classes.
 
     Raises:
-        UserError: It names a network that is not there, or that cannot be searched.
+        UserError: It names a network that is not there, that cannot be searched, or that has not
+            the structure of the one to inherit from.
     """
     network = network_of(config)
-    return Space(
+    space = Space(
         num_blocks=len(network.blocks) if network else config.blocks or 0,
         num_classes=num_classes,
         resolution=resolution,
@@ -30,6 +32,9 @@ def space_of(config: SearchConfig, num_classes: int, resolution: int) -> Space:
         network=network,
         scale_ends=config.scale_ends,
     )
+    if config.init is not None:
+        check_structure(origin_of(config)[1], space.template)
+    return space
 
 
 def network_of(config: SearchConfig) -> NetSpec | None:
@@ -86,16 +91,14 @@ def resolution_of(config: SearchConfig) -> int | None:
 
 
 def check_names(config: SearchConfig) -> None:
-    """Check that the networks that a config names are there.
+    """Check the networks that a config names, before its images are read.
 
     Raises:
-        UserError: One of them is not.
+        UserError: One of them is not there, or cannot be used.
     """
     resolution_of(config)
-    if config.init is not None:
-        origin_of(config)
-    if config.budget.like is not None:
-        resolve(config.budget.like)
+    # Of any images: what they are decides nothing here.
+    space_of(config, num_classes=2, resolution=32)
 
 
 def _budget(config: SearchConfig, num_classes: int, resolution: int) -> Budget:

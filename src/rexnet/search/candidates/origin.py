@@ -47,16 +47,6 @@ class Origin:
         mean, std = (255 * np.array(values, dtype=np.float32) for values in (self.mean, self.std))
         return mean, std
 
-    def check(self, spec: NetSpec) -> None:
-        """Check that ``spec`` has the structure of the network.
-
-        Raises:
-            UserError: It has another one; the first difference is named.
-        """
-        from rexnet.nn.inherit.coupling import check_structure
-
-        check_structure(self.spec, spec)
-
     def inherited(self, spec: NetSpec, images: NDArray[np.float32]) -> "Network":
         """Return the network of ``spec`` with weights of this one.
 
