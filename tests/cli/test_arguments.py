@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 from jsonargparse import ArgumentError, ArgumentParser
 
-from rexnet.cli.arguments import add_config, config_of, underscored
+from rexnet.cli.arguments import add_config, config_of, underscored, words_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,3 +117,19 @@ def test_a_list_may_be_asked_for():
 )
 def test_options_are_known_however_they_are_written(word, read):
     assert underscored(word) == read
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["--budget", "like:rexnet_0.6"], ["--budget.like=rexnet_0.6"]),
+        (["--budget=like:a b.json"], ["--budget.like=a b.json"]),
+        (["--budget", "same"], ["--budget", "same"]),
+        (["--scale-ends", "--budget.macs", "3M"], ["--scale_ends", "--budget.macs", "3M"]),
+        (["--out", "like:this"], ["--out", "like:this"]),
+        (["--budget"], ["--budget"]),
+        ([], []),
+    ],
+)
+def test_a_budget_like_a_network_is_an_option_of_its_own(typed, words):
+    assert words_of(typed) == words

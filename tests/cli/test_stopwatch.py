@@ -124,8 +124,11 @@ def test_a_file_of_another_network_is_kept(capsys, folder):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ([], "give --params and --macs, or --latency"),
-        (["--latency", "3ms@openvino", "--macs", "3M"], "give --params"),
+        ([], "give --params, --macs, --latency, several of them, or --budget like:NAME"),
+        (
+            ["--latency", "3ms@openvino", "--macs", "3M"],
+            "no network fits MACs 3,000,000: the small",
+        ),
         (["--latency", "3@openvino"], "--latency: '3@openvino' is no latency"),
         (["--latency", "3ms@onnx"], "unknown runtime 'onnx' of '3ms@onnx' (did you mean onnxr"),
         (["--latency", "0ms@openvino"], "must be from 0.01 to 10,000 ms"),

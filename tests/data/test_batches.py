@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rexnet.data.batches import PAD, Batches, normalised, statistics
+from rexnet.data.stored import Part
 
 pytestmark = pytest.mark.numeric
 
@@ -140,3 +141,21 @@ def test_a_channel_without_contrast_is_only_shifted(value):
     mean, std = statistics(images)
     np.testing.assert_array_equal(std, 1)
     np.testing.assert_array_equal(normalised(images, mean, std), 0)
+
+
+@pytest.mark.parametrize("side", [8, 33])
+def test_images_in_a_file_give_the_batches_of_those_in_memory(side):
+    images, labels = noise(30, side), np.arange(20)
+    index = np.random.default_rng(0).permutation(30)[:20]
+    part = Part(images=images, index=index)
+    mean, std = statistics(images[index])
+    for ours, theirs in zip(statistics(part), (mean, std), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    epochs = [
+        list(Batches(source, labels, mean, std).epoch(6, np.random.default_rng(1)))
+        for source in (part, images[index])
+    ]
+    assert len(epochs[0]) == 3
+    for (x, y), (wanted_x, wanted_y) in zip(*epochs, strict=True):
+        np.testing.assert_array_equal(x, wanted_x)
+        np.testing.assert_array_equal(y, wanted_y)

@@ -1,4 +1,6 @@
+import pickle
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,7 +8,9 @@ import pytest
 from photographs import PIXELS, refusal, write_npz
 from PIL import Image
 
+from rexnet.data import in_memory
 from rexnet.data.in_memory import ImageSet, load
+from rexnet.data.stored import Part, Store
 
 
 def noise(count=40, side=8, seed=0):
@@ -228,3 +232,40 @@ def test_a_folder_of_splits_is_not_taken_for_classes(tmp_path):
     message = refusal(load, str(tmp_path))
     assert "holds splits (test, train), not classes" in message
     assert str(tmp_path / "train") in message
+
+
+def test_images_that_are_too_many_for_memory_are_read_from_a_file(tmp_path, monkeypatch):
+    photos = str(write_folder(tmp_path / "photos"))
+    inside = load(photos, 16)
+    told = []
+    store = Store(folder=tmp_path / "S", tell=told.append)
+    assert type(load(photos, 16, store=store).images) is np.ndarray
+    monkeypatch.setattr(in_memory, "IN_MEMORY_BYTES", 1000)
+    outside = load(photos, 16, store=store)
+    assert isinstance(outside.images, np.memmap)
+    assert len(told) == 1
+    assert outside.fingerprint() == inside.fingerprint()
+    for held_out in (False, True):
+        part = outside.part(held_out=held_out)
+        assert isinstance(part, Part)
+        np.testing.assert_array_equal(part[:], inside.part(held_out=held_out))
+    for ours, theirs in zip(outside.normalisation(), inside.normalisation(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    # To a process of this machine goes the path, not the pixels.
+    pickled = pickle.dumps(outside)
+    assert len(pickled) < outside.images.nbytes / 4
+    again = pickle.loads(pickled)
+    assert isinstance(again.images, np.memmap)
+    assert again.fingerprint() == inside.fingerprint()
+    load(photos, 16, store=store)
+    assert len(told) == 1
+    load(photos, 12, store=store)
+    assert len(told) == 2
+
+
+def test_images_are_normalised_by_what_is_known_of_the_weights(tmp_path):
+    images = load(str(write_folder(tmp_path / "photos")), 8)
+    known = np.full(3, 127, np.float32), np.full(3, 128, np.float32)
+    changed = replace(images, statistics=known)
+    assert changed.normalisation() is known
+    assert changed.fingerprint() == images.fingerprint()

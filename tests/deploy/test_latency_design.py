@@ -1,11 +1,12 @@
 import dataclasses
+import itertools
 
 import pytest
 from clocks import made_up, rounds_of
 
 from rexnet import UserError, families
 from rexnet.budget import Budget, LatencyBudget
-from rexnet.deploy.latency_design import find, narrowed, rexnets
+from rexnet.deploy.latency_design import find, narrowed, on_lines, rexnets
 from rexnet.deploy.stopwatch import Stopwatch
 from rexnet.design import design, priced
 
@@ -130,3 +131,16 @@ def test_a_line_inside_a_budget_is_shrunk_until_it_keeps_the_time(tmp_path):
     assert 0.93 * tight.milliseconds <= found.measured.fastest <= tight.milliseconds
     assert priced(found.spec, budget).inside(budget)
     assert all(a <= b for a, b in zip(found.spec.widths, whole.widths, strict=True))
+
+
+@pytest.mark.parametrize("scale_ends", [False, True])
+def test_any_network_on_its_line_fills_a_time(tmp_path, scale_ends):
+    template = families.get("mobilenet_v2")
+    family, multiples = on_lines(template, scale_ends=scale_ends)
+    tight = budget_of(template, 0.6)
+    found = find(family, multiples, tight, watch_in(tmp_path))
+    assert 0.93 * tight.milliseconds <= found.measured.fastest <= tight.milliseconds
+    widths = found.spec.widths
+    assert max(widths) - widths[-1] == 0
+    assert len({b - a for a, b in itertools.pairwise(widths)}) <= 2
+    assert (found.spec.penultimate_width == 1280) != scale_ends

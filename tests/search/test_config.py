@@ -46,7 +46,16 @@ def test_resolving_fills_every_default_in_and_is_stable():
     config = SearchConfig(budget=BUDGET).resolved()
     fields = {**vars(config), **vars(config.budget)}
     unset = {name for name, value in fields.items() if value is None}
-    assert unset == {"preset", "network", "resolution", "address", "storage", "latency", "like"}
+    assert unset == {
+        "preset",
+        "network",
+        "init",
+        "resolution",
+        "address",
+        "storage",
+        "latency",
+        "like",
+    }
     assert config.workers >= 1
     assert config.resolved() == config
 

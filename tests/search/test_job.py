@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy
+import torch
 from clocks import ToyClock, made_up
 from searches import (
     MIDDLE,
     assert_best_is_kept,
     config_in,
     contents,
+    inline,
     read,
     result_of_search,
     run,
@@ -26,6 +28,9 @@ from toys import BUDGET, PICKY, SPACE, Toy, score
 
 from rexnet import NetSpec, UserError, count, runs
 from rexnet.budget import Count, LatencyBudget
+from rexnet.nn.hub import save_pretrained
+from rexnet.nn.network import Network
+from rexnet.search import job
 from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.config import BudgetConfig
 from rexnet.search.fit import fit
@@ -314,6 +319,24 @@ def test_the_widths_of_any_network_are_searched_under_one_limit(tmp_path):
     assert line.penultimate_width < 1280
     with pytest.raises(UserError, match=r"space\.network\.name is mobilenet_v2, not mobilenet_v1"):
         run(dataclasses.replace(config, network="mobilenet_v1"))
+
+
+def test_networks_inherit_and_the_weights_are_part_of_the_search(tmp_path):
+    torch.manual_seed(0)
+    save_pretrained(Network(SPACE.with_widths([8, 8, 8, 10, 12])), tmp_path / "model")
+    config = config_in(tmp_path, init=str(tmp_path / "model"), trials=1, epochs=1)
+    quiet = {"on_progress": lambda progress: None, "make_executor": inline}
+    assert job.run(config, **quiet) == 1
+    folder = tmp_path / "S"
+    identity = runs.read_json(folder / "search.json")
+    assert len(identity["protocol"]["init"]) == 16
+    assert identity["protocol"]["lr"] == 0.02
+    assert identity["data"]["mean"] == [0.485, 0.456, 0.406]
+    assert read(folder)[0]["protocol_id"] != Protocol(epochs=1, lr=0.02).protocol_id
+    assert job.run(config, **quiet) == 0
+    save_pretrained(Network(SPACE.with_widths([8, 8, 8, 10, 12])), tmp_path / "model")
+    with pytest.raises(UserError, match=r"protocol\.init is \w{16}, not \w{16}"):
+        job.run(config, **quiet)
 
 
 def test_a_search_killed_before_its_predictor_was_written_makes_the_same_one(tmp_path):

@@ -22,7 +22,11 @@ from searches import (
 from toys import BUDGET, PICKY, SPACE, TINY, Learns, Toy, score
 
 from rexnet import UserError, runs
-from rexnet.search.leader import MAX_ASKS
+from rexnet.budget import Budget
+from rexnet.design import priced
+from rexnet.families import search_network
+from rexnet.search.candidates.protocol import Protocol
+from rexnet.search.leader import MAX_ASKS, Task
 from rexnet.search.run_folder import Share
 from rexnet.search.sampler import TPE
 from rexnet.search.study import Study
@@ -85,6 +89,16 @@ def test_shapes_that_cannot_fill_the_budget_are_counted_and_not_trained(tmp_path
     assert len(rejected) == result_of_search(tmp_path)["num_rejected"] > 0
     assert f", {len(rejected)} rejected, " in seen[-1].words
     assert all(trial.constraints["budget"] > 0 for trial in rejected)
+
+
+def test_a_network_that_loses_a_shortcut_of_what_it_inherits_from_is_rejected():
+    network = search_network([20] * 5, 10)
+    space = dataclasses.replace(SPACE, network=network, budget=Budget(macs=13_000_000))
+    narrow = priced(space.with_widths([12, 30, 30, 30, 43]), space.budget)
+    assert narrow.fills(space.budget)
+    inherits = Task(space=space, protocol=Protocol(init="0123456789abcdef"))
+    assert inherits.shortfall(narrow) == pytest.approx(0.25)
+    assert Task(space=space, protocol=Protocol()).shortfall(narrow) is None
 
 
 def test_tpe_finds_better_networks_than_its_random_start(tmp_path):

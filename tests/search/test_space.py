@@ -366,3 +366,14 @@ def test_a_space_of_a_network_is_told_by_the_fields_that_are_set():
     assert told["scale_ends"] is True
     assert "kernel" not in told["network"]["blocks"][0]
     assert NetSpec.from_json(json.dumps(told["network"])) == network
+
+
+def test_a_first_block_too_narrow_to_add_its_input_is_told():
+    # The search network adds the 16 channels of its stem to the first block.
+    wide = families.search_network([20] * 5, 10)
+    space = dataclasses.replace(SPACE, network=wide)
+    assert space.lost_input(space.with_widths([16] * 5)) == 0
+    assert space.lost_input(space.with_widths([12] * 5)) == pytest.approx(0.25)
+    # MobileNetV2's stem is wider than its first block, which adds nothing.
+    other = dataclasses.replace(SPACE, network=families.get("mobilenet_v2"), num_blocks=17)
+    assert other.lost_input(other.with_widths([1] * 17)) == 0

@@ -40,7 +40,13 @@ def search(arguments: Namespace) -> None:
         clock = None
         if config.budget.latency:
             clock = clock_of(config.budget.latency, bar, console)
-        num_new = job.run(config, bar.update, clock, on_survey=partial(print_survey, console))
+        num_new = job.run(
+            config,
+            bar.update,
+            clock,
+            on_survey=partial(print_survey, console),
+            on_note=partial(console.print, soft_wrap=True),
+        )
     if num_new == 0:
         console.print(f"The search in {config.out} is done; nothing was left to train.")
     folder = Path(config.out)

@@ -5,14 +5,19 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from rexnet.data.stored import Part, Pixels
+
 PAD = 4
+
+CHUNK = 1024
+"""Images whose values are counted at a time."""
 
 
 class Batches:
     """Random crops (padding of 4) and mirror images of a part of an image set, normalised.
 
     Args:
-        images: Shape (num_images, side, side, 3), uint8.
+        images: Shape (num_images, side, side, 3), uint8; those in a file are read batch by batch.
         labels: Shape (num_images,).
         mean: Channel means in 0..255, subtracted.
         std: Channel standard deviations in 0..255, divided by.
@@ -20,18 +25,15 @@ class Batches:
 
     def __init__(
         self,
-        images: NDArray[np.uint8],
+        images: Pixels,
         labels: NDArray[np.int64],
         mean: NDArray[np.float32],
         std: NDArray[np.float32],
     ) -> None:
         self._labels = labels
         self._mean, self._std = mean, std
-        pads = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
-        padded = np.pad(images, pads, mode="reflect")
-        windows = np.lib.stride_tricks.sliding_window_view(padded, images.shape[1:3], axis=(1, 2))
-        # (num_images, 9, 9, side, side, 3): a crop is one index.
-        self._crops = windows.transpose(0, 1, 2, 4, 5, 3)
+        self._stored = images if isinstance(images, Part) else None
+        self._crops = None if isinstance(images, Part) else _crops(images)
 
     def num_batches(self, batch_size: int) -> int:
         """Return how many batches an epoch has."""
@@ -49,17 +51,31 @@ class Batches:
         for start in range(0, len(order) - size + 1, size):
             index = order[start : start + size]
             top, left = generator.integers(0, 2 * PAD + 1, (2, size))
-            batch = self._crops[index, top, left]
+            if self._stored is not None:
+                batch = _crops(self._stored[index])[np.arange(size), top, left]
+            else:
+                assert self._crops is not None
+                batch = self._crops[index, top, left]
             mirrored = generator.random(size) < 0.5
             batch[mirrored] = batch[mirrored, :, ::-1]
             yield normalised(batch, self._mean, self._std), self._labels[index]
 
 
-def statistics(
-    images: NDArray[np.uint8],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _crops(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return all crops of images as a view (num_images, 9, 9, side, side, 3)."""
+    pads = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
+    padded = np.pad(images, pads, mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, images.shape[1:3], axis=(1, 2))
+    return windows.transpose(0, 1, 2, 4, 5, 3)
+
+
+def statistics(images: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the channel means and standard deviations of images (N, side, side, 3), in 0..255."""
-    counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)])
+    counts = np.zeros((3, 256), dtype=np.int64)
+    for start in range(0, len(images), CHUNK):
+        part = images[start : start + CHUNK]
+        for channel in range(3):
+            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
     values = np.arange(256)
     mean = (counts * values).sum(1) / counts.sum(1)
     variance = (counts * (values - mean[:, None]) ** 2).sum(1) / counts.sum(1)

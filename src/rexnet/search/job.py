@@ -1,19 +1,23 @@
 """The search job: proposals in, trained networks and a run folder out."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rexnet import runs
 from rexnet.data import in_memory
 from rexnet.data.sources import check_apart
+from rexnet.data.stored import Store
 from rexnet.data.survey import OnSurvey, ignore
 from rexnet.latency import Clock, Limit
 from rexnet.runs.progress import Estimate, OnProgress, Progress, counting, time_left
 from rexnet.search import short_list
 from rexnet.search.candidates.evaluator import Evaluator, trainer
+from rexnet.search.candidates.origin import read_origin
 from rexnet.search.config import SearchConfig
 from rexnet.search.executors import EXECUTORS, MakeExecutor
 from rexnet.search.executors.candidate import Evaluate, Executor
@@ -23,7 +27,7 @@ from rexnet.search.predictor import FILE, check_device, read_predictor, write_pr
 from rexnet.search.run_folder import Share, TrialLog, identity, own_study, prepare
 from rexnet.search.sampler import DEFAULT, Sampler
 from rexnet.search.space import Space, check_fast_enough, check_reachable, sample
-from rexnet.search.spaces import resolution_of, space_of
+from rexnet.search.spaces import origin_of, resolution_of, space_of
 from rexnet.search.study import Study
 
 NUM_MEASURED = 33
@@ -38,6 +42,7 @@ def run(
     clock: Clock | None = None,
     *,
     on_survey: OnSurvey = ignore,
+    on_note: Callable[[str], None] = lambda words: None,
     evaluate: Evaluate | None = None,
     make_executor: MakeExecutor | None = None,
     sampler: Sampler = DEFAULT,
@@ -50,6 +55,7 @@ def run(
         on_progress: Called about twice a second while networks are trained.
         on_survey: Called with what the images are, before anything is trained.
         clock: What measures networks, for a config with a budget of time.
+        on_note: Called with what is written beside the run folder's own files, before it is.
         evaluate: What evaluates candidates; by default they are trained on the data.
         make_executor: What they are evaluated by; by default what the config names.
         sampler: What proposes.
@@ -59,27 +65,21 @@ def run(
         UserError: The config, the data or the run folder cannot be used; nothing there is harmed.
     """
     config = config.resolved()
-    protocol = config.protocol()
-    if Path(config.data).is_dir():
-        check_apart(config.out, Path(config.data))
-    image_set = in_memory.load(
-        config.data,
-        resolution_of(config),
-        max_megapixels=config.max_megapixels,
-        skip_corrupt=config.skip_corrupt,
-        on_read=counting(on_progress, "images looked at", last=0.0, line=False),
-        on_survey=on_survey,
-    )
+    origin = read_origin(*origin_of(config)) if config.init else None
+    protocol = config.protocol(origin.digest if origin else "")
+    image_set = _images(config, on_progress, on_survey, on_note)
     space = space_of(config, len(image_set.classes), image_set.side)
+    if origin:
+        image_set = replace(image_set, statistics=origin.statistics)
     folder = Path(config.out)
     if not (folder / "search.json").exists():
-        if space.budget.limits:
-            check_reachable(space)
-        runs.check_new(folder, "search.json")
-        if config.executor == "local" and config.device != "cpu":
-            trainer(config.device)
+        _check_start(config, space)
     evaluate = evaluate or Evaluator(
-        images=image_set, protocol=protocol, device=config.device, prunes=config.pruner != "none"
+        images=image_set,
+        protocol=protocol,
+        device=config.device,
+        prunes=config.pruner != "none",
+        origin=origin,
     )
     executor = (make_executor or EXECUTORS[config.executor])(
         config, evaluate, folder / "candidates"
@@ -111,6 +111,45 @@ def run(
             rows = runs.read_jsonl(folder / "trials.jsonl")
             short_list.choose(folder, space, rows, limit, clock)
         return num_new
+
+
+def _images(
+    config: SearchConfig,
+    on_progress: OnProgress,
+    on_survey: OnSurvey,
+    on_note: Callable[[str], None],
+) -> in_memory.ImageSet:
+    """Return the images of a config."""
+    folder = Path(config.out)
+    if Path(config.data).is_dir():
+        check_apart(folder, Path(config.data))
+    found = in_memory.load(
+        config.data,
+        resolution_of(config),
+        max_megapixels=config.max_megapixels,
+        skip_corrupt=config.skip_corrupt,
+        on_read=counting(on_progress, "images looked at", last=0.0, line=False),
+        on_survey=on_survey,
+        store=Store(folder=folder, tell=on_note),
+    )
+    if config.executor == "local":
+        return found
+    # Other machines do not have the file of a store: its pixels go there.
+    return replace(found, images=np.asarray(found.images))
+
+
+def _check_start(config: SearchConfig, space: Space) -> None:
+    """Check that a search can begin.
+
+    Raises:
+        UserError: No network fills the budget, the folder holds something else, or the device is
+            missing.
+    """
+    if space.budget.limits:
+        check_reachable(space)
+    runs.check_new(Path(config.out), "search.json")
+    if config.executor == "local" and config.device != "cpu":
+        trainer(config.device)
 
 
 def _limit(

@@ -45,6 +45,8 @@ class Task:
     def shortfall(self, proposal: Proposal) -> float | None:
         """Return by what share a proposal misses the budget; None if it does not."""
         budget, limit = self.space.budget, self.limit
+        if self.protocol.init and (missing := self.space.lost_input(proposal.spec)):
+            return missing
         if not proposal.fills(budget):
             return FILL - proposal.use(budget)
         excess = limit.excess(proposal.spec) if limit else 0.0

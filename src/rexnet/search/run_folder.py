@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import quote
 
 from rexnet import runs
-from rexnet.data.batches import statistics
 from rexnet.data.in_memory import ImageSet
 from rexnet.errors import UserError
 from rexnet.search import short_list
@@ -44,7 +43,7 @@ def identity(
     sampler: Sampler,
 ) -> dict[str, Any]:
     """Return what makes two searches the same."""
-    mean, std = statistics(image_set.images[~image_set.held_out])
+    mean, std = image_set.normalisation()
     return {
         "data": {
             "name": image_set.name,
@@ -56,7 +55,7 @@ def identity(
             "std": [round(float(value) / 255, 4) for value in std],
         },
         "space": space.identity,
-        "protocol": dataclasses.asdict(protocol),
+        "protocol": protocol.identity,
         "device": device,
         "pruner": pruner,
         "sampler": sampler.settings(),

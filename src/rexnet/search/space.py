@@ -89,6 +89,15 @@ class Space:
         """Return the network of the space with these block widths."""
         return channels.with_block_widths(self.template, widths, self.scale_ends)
 
+    def lost_input(self, spec: NetSpec) -> float:
+        """Return by what share the first block is too narrow to add its input as the template does.
+
+        Later blocks are never narrower than their input.
+        """
+        template, width = self.template, spec.widths[0]
+        adds = template.blocks[0].has_shortcut(template.stem_width)
+        return max(0.0, 1 - width / spec.stem_width) if adds else 0.0
+
     @property
     def num_segments(self) -> int:
         """Linear pieces of a shape, at most."""

@@ -6,20 +6,25 @@ from pathlib import Path
 from rexnet.budget import Budget
 from rexnet.design import budget_like
 from rexnet.errors import UserError
-from rexnet.nn.sources import resolve
+from rexnet.nn.sources import Weights, find_weights, resolve
 from rexnet.search.config import MAX_RESOLUTION, MIN_BLOCKS, SearchConfig
 from rexnet.search.space import Space
 from rexnet.spec import NetSpec
+from rexnet.structure import check_structure
+
+OF_A_NETWORK = ("timm", "pypi")
+"""Names of weights that each of several networks has."""
 
 
 def space_of(config: SearchConfig, num_classes: int, resolution: int) -> Space:
     """Return the space of a resolved config for images of a size and a number of classes.
 
     Raises:
-        UserError: It names a network that is not there, or that cannot be searched.
+        UserError: It names a network that is not there, that cannot be searched, or that has not
+            the structure of the one to inherit from.
     """
     network = network_of(config)
-    return Space(
+    space = Space(
         num_blocks=len(network.blocks) if network else config.blocks or 0,
         num_classes=num_classes,
         resolution=resolution,
@@ -27,6 +32,9 @@ def space_of(config: SearchConfig, num_classes: int, resolution: int) -> Space:
         network=network,
         scale_ends=config.scale_ends,
     )
+    if config.init is not None:
+        check_structure(origin_of(config)[1], space.template)
+    return space
 
 
 def network_of(config: SearchConfig) -> NetSpec | None:
@@ -35,14 +43,34 @@ def network_of(config: SearchConfig) -> NetSpec | None:
     Raises:
         UserError: It is not there, or has too few blocks.
     """
-    if config.network is None:
+    if config.network is not None:
+        network = resolve(config.network)
+    elif config.init is not None:
+        network = origin_of(config)[1]
+    else:
         return None
-    network = resolve(config.network)
     if len(network.blocks) < MIN_BLOCKS:
         raise UserError(
             f"{network.name} has {len(network.blocks)} blocks; a search needs at least {MIN_BLOCKS}"
         )
     return network
+
+
+def origin_of(config: SearchConfig) -> tuple[Weights, NetSpec]:
+    """Return the weights that every network of a config inherits, and the network they are of.
+
+    Raises:
+        UserError: There are none, or they do not tell their network.
+    """
+    assert config.init is not None
+    network = None if config.network is None else resolve(config.network)
+    if network is None and config.init in OF_A_NETWORK:
+        raise UserError(f"--init {config.init} needs --network, such as efficientnet_lite0")
+    weights = find_weights(config.init, network)
+    spec = weights.spec or network
+    if spec is None:
+        raise UserError(f"{config.init} does not tell its network: give --network")
+    return weights, spec
 
 
 def resolution_of(config: SearchConfig) -> int | None:
@@ -63,14 +91,14 @@ def resolution_of(config: SearchConfig) -> int | None:
 
 
 def check_names(config: SearchConfig) -> None:
-    """Check that the networks that a config names are there.
+    """Check the networks that a config names, before its images are read.
 
     Raises:
-        UserError: One of them is not.
+        UserError: One of them is not there, or cannot be used.
     """
     resolution_of(config)
-    if config.budget.like is not None:
-        resolve(config.budget.like)
+    # Of any images: what they are decides nothing here.
+    space_of(config, num_classes=2, resolution=32)
 
 
 def _budget(config: SearchConfig, num_classes: int, resolution: int) -> Budget:

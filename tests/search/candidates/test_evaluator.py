@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -8,8 +9,11 @@ from candidates import PROTOCOL, SPEC, assert_same_weights, toy_images
 from rexnet import UserError, create_model
 from rexnet.data import in_memory as image_sets
 from rexnet.families import search_network
+from rexnet.nn.sources import Weights
+from rexnet.nn.weights import save_weights
 from rexnet.search.candidates.cpu import train_candidate
 from rexnet.search.candidates.evaluator import Evaluator, trainer
+from rexnet.search.candidates.origin import read_origin
 from rexnet.search.candidates.protocol import Protocol, Pruned
 
 pytestmark = pytest.mark.numeric
@@ -86,3 +90,25 @@ def test_the_evaluator_trains_on_a_slice_of_the_sample_and_writes_its_weights(tm
 def test_a_missing_device_is_named():
     with pytest.raises(UserError, match=r"--device cuda: torch .* finds no GPU here"):
         trainer("cuda")
+
+
+def test_candidates_that_inherit_start_from_what_another_has_learnt(tmp_path):
+    images = toy_images()
+    long = dataclasses.replace(PROTOCOL, epochs=15)
+    model, accuracy = train_candidate(
+        SPEC, images, long, seed=0, on_epoch=lambda epoch, score: None
+    )
+    assert accuracy > 0.9
+    save_weights(model, tmp_path / "learnt.safetensors")
+    origin = read_origin(Weights(path=tmp_path / "learnt.safetensors"), SPEC)
+    origin = dataclasses.replace(origin, mean=(0.5,) * 3, std=(0.25,) * 3)
+    known = dataclasses.replace(images, statistics=origin.statistics)
+    few = dataclasses.replace(PROTOCOL, epochs=1, lr=1e-3, init=origin.digest)
+    narrow = SPEC.with_widths((8, 8, 10))
+    evaluate = Evaluator(images=known, protocol=few, origin=origin)
+    # It goes to other processes with the evaluator.
+    evaluate = pickle.loads(pickle.dumps(evaluate))
+    found = evaluate(narrow, tmp_path / "0.safetensors", lambda share: None)
+    new = Evaluator(images=known, protocol=few)
+    without = new(narrow, tmp_path / "1.safetensors", lambda share: None)
+    assert found.accuracies[0] > 0.9 > without.accuracies[0]

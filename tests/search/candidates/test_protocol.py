@@ -20,7 +20,10 @@ OTHER = {
     "label_smoothing": 0.1,
     "repeats": 2,
     "seed": 1,
+    "init": "0123456789abcdef",
 }
+
+GOLDEN_ID = "752b2167169c"
 
 
 def by_hand(protocol, step, steps):
@@ -87,3 +90,9 @@ def test_a_setting_out_of_range_is_refused_with_its_limit(field, value):
 
 def test_reading_the_protocol_needs_no_torch():
     assert "torch" not in vars(protocols)
+
+
+def test_new_weights_leave_the_id_what_it_was_before_there_were_others():
+    assert "init" not in Protocol().identity
+    assert Protocol().protocol_id == GOLDEN_ID
+    assert Protocol(init="0123456789abcdef").identity["init"] == "0123456789abcdef"

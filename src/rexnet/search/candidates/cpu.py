@@ -1,16 +1,20 @@
 """The candidate trainer: a network from scratch to its held-out accuracy on one thread."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from rexnet.data.batches import Batches, normalised, statistics
+from rexnet.data.batches import Batches, normalised
 from rexnet.data.in_memory import ImageSet
+from rexnet.data.stored import Pixels
 from rexnet.nn.fast.training import Fused, can_fuse
 from rexnet.nn.network import Network
 from rexnet.search.candidates.optimizer import make_optimizer
+from rexnet.search.candidates.origin import Origin, some_of
 from rexnet.search.candidates.protocol import Diverged, OnEpoch, Protocol
 from rexnet.spec import NetSpec
 
@@ -24,8 +28,9 @@ def train_candidate(
     *,
     seed: int,
     on_epoch: OnEpoch,
+    origin: Origin | None = None,
 ) -> tuple[Network, float]:
-    """Train ``spec`` from scratch and score it on the held-out images.
+    """Train ``spec`` and score it on the held-out images.
 
     Args:
         spec: The network; its classes are those of ``images``.
@@ -33,6 +38,7 @@ def train_candidate(
         protocol: How to train.
         seed: Seed of weights, order and augmentation.
         on_epoch: Called after every epoch.
+        origin: What the weights to start from are inherited from; by default they are new.
 
     Returns:
         The trained network in evaluation mode, and the share of held-out images it gets right.
@@ -43,17 +49,16 @@ def train_candidate(
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     generator = np.random.default_rng(seed)
-    model = Network(spec).to(memory_format=torch.channels_last)
+    model = start(spec, images, origin)
     forward = Fused(model) if can_fuse(spec) else model
     optimizer = make_optimizer(model, protocol)
-    train = images.images[~images.held_out]
-    mean, std = statistics(train)
-    batches = Batches(train, images.labels[~images.held_out], mean, std)
+    found = images.normalisation()
+    batches = Batches(images.part(held_out=False), images.labels[~images.held_out], *found)
     steps = protocol.epochs * batches.num_batches(protocol.batch_size)
-    held_out = normalised(images.images[images.held_out], mean, std)
+    held_out = images.part(held_out=True)
 
     def score() -> float:
-        return accuracy(model, held_out, images.labels[images.held_out])
+        return accuracy(model, held_out, images.labels[images.held_out], found)
 
     step = 0
     for epoch in range(protocol.epochs):
@@ -78,14 +83,38 @@ def train_candidate(
     return model, score()
 
 
-def accuracy(model: nn.Module, images: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Return the share of normalised images (N, side, side, 3) that ``model`` classifies right."""
+def start(spec: NetSpec, images: ImageSet, origin: Origin | None) -> Network:
+    """Return the network to train, with new weights or those that it inherits."""
+    if origin is None:
+        model = Network(spec)
+    else:
+        some = some_of(images.part(held_out=False))
+        model = origin.inherited(spec, normalised(some, *images.normalisation()))
+    return model.to(memory_format=torch.channels_last)
+
+
+def accuracy(
+    model: nn.Module,
+    images: Pixels | NDArray[np.float32],
+    labels: NDArray[np.int64],
+    statistics: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+) -> float:
+    """Return the share of images (N, side, side, 3) that ``model`` classifies right.
+
+    Args:
+        model: The network.
+        images: Normalised, or to be normalised.
+        labels: Their classes.
+        statistics: Means and standard deviations to normalise by.
+    """
     model.eval()
     right = 0
     with torch.inference_mode():
         for start in range(0, len(labels), SCORING_BATCH):
             part = slice(start, start + SCORING_BATCH)
-            predicted = model(_channels_last(images[part])).argmax(1).numpy()
+            x: NDArray[Any] = images[part]
+            x = x if statistics is None else normalised(x, *statistics)
+            predicted = model(_channels_last(x)).argmax(1).numpy()
             right += int((predicted == labels[part]).sum())
     return right / len(labels)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rexnet.data.in_memory import ImageSet
 from rexnet.errors import UserError
+from rexnet.search.candidates.origin import Origin
 from rexnet.search.candidates.protocol import Evaluation, OnProgress, Protocol
 from rexnet.spec import NetSpec
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
-    """NetSpec -> accuracy: trains from scratch and scores on the held-out part.
+    """NetSpec -> accuracy: trains and scores on the held-out part.
 
     Attributes:
         images: The image set; what is held out is never trained on.
@@ -26,12 +27,14 @@ class Evaluator:
         device: ``cpu``, for one thread of it, or ``cuda``.
         prunes: Whether the network is scored after every epoch of the first repeat, for the search
             to end the training.
+        origin: What candidates inherit their weights from; by default they start from new ones.
     """
 
     images: ImageSet
     protocol: Protocol
     device: str = "cpu"
     prunes: bool = False
+    origin: Origin | None = None
 
     def __call__(self, spec: NetSpec, weights: Path, on_progress: OnProgress) -> Evaluation:
         """Train ``spec`` once a repeat.
@@ -60,6 +63,7 @@ class Evaluator:
                 self.protocol,
                 seed=self.protocol.seed + repeat,
                 on_epoch=partial(self._report, on_progress, repeat),
+                origin=self.origin,
             )
             if repeat == 0:
                 save_weights(model, weights)

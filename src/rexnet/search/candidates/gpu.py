@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rexnet.data.batches import PAD, statistics
+from rexnet.data.batches import PAD
 from rexnet.data.in_memory import ImageSet
 from rexnet.nn.network import Network
+from rexnet.search.candidates.cpu import start
 from rexnet.search.candidates.optimizer import make_optimizer
+from rexnet.search.candidates.origin import Origin
 from rexnet.search.candidates.protocol import Diverged, OnEpoch, Protocol
 from rexnet.spec import NetSpec
 
@@ -30,6 +32,7 @@ def train_on_accelerator(
     seed: int,
     on_epoch: OnEpoch,
     device: torch.device,
+    origin: Origin | None = None,
 ) -> tuple[Network, float]:
     """Train ``spec`` on ``device`` as ``candidates.cpu.train_candidate`` does, in bfloat16.
 
@@ -39,7 +42,7 @@ def train_on_accelerator(
         Diverged: The loss became infinite or not a number.
     """
     torch.manual_seed(seed)
-    model = Network(spec).to(memory_format=torch.channels_last).to(device)
+    model = start(spec, images, origin).to(device).train()
     run = _Run(model, images, protocol, device)
     step = run.captured() if device.type == "cuda" else run.step
     for epoch in range(protocol.epochs):
@@ -60,8 +63,8 @@ class _Run:
         self, model: Network, images: ImageSet, protocol: Protocol, device: torch.device
     ) -> None:
         self._model, self._protocol, self._device = model, protocol, device
-        train = images.images[~images.held_out]
-        mean, std = statistics(train)
+        train = images.part(held_out=False)[:]
+        mean, std = images.normalisation()
         self._mean, self._std = (torch.from_numpy(v).to(device) for v in (mean, std))
         self._labels = torch.from_numpy(images.labels[~images.held_out]).to(device)
         pads = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))

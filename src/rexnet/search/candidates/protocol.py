@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from rexnet.errors import UserError
 
@@ -30,6 +31,7 @@ class Protocol:
         label_smoothing: Probability spread over all classes.
         repeats: Trainings with the seeds ``seed``, ``seed + 1``, ...; their mean is the accuracy.
         seed: Seed of weights, order and augmentation; the same for every candidate.
+        init: The digest of the network that weights are inherited from; empty for new weights.
     """
 
     epochs: int = 30
@@ -41,6 +43,7 @@ class Protocol:
     label_smoothing: float = 0.0
     repeats: int = 1
     seed: int = 0
+    init: str = ""
 
     def __post_init__(self) -> None:
         for field, low in (("epochs", 1), ("batch_size", 2), ("repeats", 1), ("seed", 0)):
@@ -56,9 +59,17 @@ class Protocol:
                 raise UserError(f"{field} {getattr(self, field)} must be from 0 to 1e6")
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """All settings; ``init`` alone is left out where it is empty, for earlier searches."""
+        found = dataclasses.asdict(self)
+        if not self.init:
+            del found["init"]
+        return found
+
+    @property
     def protocol_id(self) -> str:
         """Twelve hex digits that change with every setting."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        text = json.dumps(self.identity, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def lr_at(self, step: int, steps: int) -> float:
