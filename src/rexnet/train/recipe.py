@@ -90,8 +90,8 @@ class Recipe(LoopRecipe):
     Attributes:
         classifier: What a new classifier of trained weights starts from: random weights, or the
             linear probe of these weights (Kumar et al., 2022), so that it does not undo them.
-        freeze_norm: Keep the statistics of batch norms as the weights have them; scales and biases
-            are trained.
+        freeze_norm: Keep the statistics of batch norms as trained weights have them; scales and
+            biases are trained.
         label_smoothing: Share of the target spread over all classes.
         dropout: Before the classifier.
         drop_path: Stochastic depth of the last block, rising linearly from the first.
