@@ -28,7 +28,7 @@ MISTAKES = {
     "train --model rexnet_1.0 --data nonsense --recipe cifar": "no images at 'nonsense'",
     "train --model rexnet_1.0 --data sample --recipe nonsense": "no recipe 'nonsense'",
     "train --model rexnet_1.0 --data sample --recipe finetune": "finetune starts from trained",
-    "train --model rexnet_1.1 --data sample --recipe cifar --weights timm": "timm has no weights",
+    "train --model mobilenet_v1 --data sample --recipe cifar --weights timm": "timm has no weights",
     "train --model rexnet_1.0 --data sample --recipe cifar --weights no.pth": "the weights no.pth",
     "validate nonsense": "nonsense is no run folder",
     "validate nonsense --weights timm": "unknown model 'nonsense'",
