@@ -46,7 +46,7 @@ SHARES = (0.7, 0.5, 0.3)
 BOTH = {0.7: 112, 0.5: 104, 0.3: 88}
 """The side at which half of the saving is left to the widths."""
 
-RECIPE = ("epochs=8", "warmup_epochs=1", "lr=0.03", "layer_decay=0.9")
+RECIPE = ("epochs=8", "warmup_epochs=1")
 
 
 @dataclass(frozen=True, kw_only=True)

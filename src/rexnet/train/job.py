@@ -22,6 +22,7 @@ from rexnet.nn.classifiers import (
     save_classifier,
     with_body,
 )
+from rexnet.nn.fast.frozen import Frozen
 from rexnet.nn.fast.training import Fused, can_fuse
 from rexnet.nn.network import Network
 from rexnet.runs.progress import OnProgress
@@ -137,8 +138,7 @@ class _Classifier(Trainer):
         if not isinstance(self._network, Network):
             return self.model
         if self._keeps_statistics:
-            # The passes by hand take the statistics of the batch.
-            return self.model
+            return Frozen(self._network)
         return training_module(self._network, self.world.device, self.dtype)
 
     def run(self) -> dict[str, Any]:
