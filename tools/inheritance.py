@@ -153,12 +153,14 @@ def main() -> None:
                 print(f"{progress.share:.1%} of what had no line, {progress.words}", flush=True)
 
         # A teacher must have ended before its students begin.
-        for taught in (False, True):
+        for seed, taught in product(range(arguments.seeds), (False, True)):
             known = record()
             waiting = [
                 config
                 for key, config in trainings.items()
-                if key not in known and any("teacher=" in s for s in config.set) == taught
+                if key not in known
+                and key[1] == seed
+                and any("teacher=" in s for s in config.set) == taught
             ]
             train_all(partial(train, out / "pause", shares), waiting, arguments.workers, show)
         record()

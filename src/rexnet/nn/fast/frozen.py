@@ -1,4 +1,4 @@
-"""A network in training whose batch norms keep their statistics: each is part of its convolution."""
+"""A network in training whose batch norms keep their statistics, as part of its convolutions."""
 
 from torch import Tensor, nn
 from torch.nn import functional
