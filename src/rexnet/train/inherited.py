@@ -24,8 +24,11 @@ from rexnet.spec import NetSpec
 from rexnet.train.distributed import World
 from rexnet.train.images import sound
 
-NUM_IMAGES = 256
-"""Images from which an inherited network takes its statistics."""
+NUM_PIXELS = 512 * 160**2
+"""Pixels of all images together from which an inherited network takes its statistics."""
+
+NUM_IMAGES = (128, 512)
+"""Fewest and most of these images, where there are as many."""
 
 
 def run(
@@ -93,7 +96,8 @@ def inherited(
 
 def sample(images: Images, preprocessing: Preprocessing) -> Tensor:
     """Return images spread over a set, (N, channels, side, side), as a network is to see them."""
-    count = min(NUM_IMAGES, len(images))
+    fewest, most = NUM_IMAGES
+    count = min(len(images), most, max(fewest, NUM_PIXELS // preprocessing.resolution**2))
     transform = evaluation_transform(preprocessing)
     chosen = np.random.default_rng(0).permutation(len(images))[:count]
     return stacked([transform(images.read(int(index))) for index in chosen])

@@ -67,7 +67,8 @@ def inherit(
     made = Network(spec).to(model.stem.conv.weight).eval()
     observed = None if images is None else observe(source, images)
     with torch.no_grad():
-        slots = couple(model.spec, spec, chosen.score(source, images, observed))
+        maps = None if observed is None else observed.maps
+        slots = couple(model.spec, spec, chosen.score(source, images, maps))
         copy_channels(made, source, slots)
     if keep_classifier or spec.num_classes == model.num_classes:
         copy_classifier(made, source, slots.features)

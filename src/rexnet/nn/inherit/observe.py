@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from rexnet.nn.fast.inference import fold, fuse
+from rexnet.nn.fast.inference import fold
 from rexnet.nn.inherit import parts
 from rexnet.nn.inherit.points import Points
 from rexnet.nn.network import Network
@@ -16,6 +17,10 @@ BATCH_SIZE = 8
 
 NUM_ROWS = 8192
 """Positions of all images together at which a map is compared, about."""
+
+
+Watch = Callable[[str], Callable[[Tensor], None]]
+"""From the name of a map to what is called with it."""
 
 
 def batches(images: Tensor) -> Iterator[Tensor]:
@@ -40,24 +45,49 @@ def rows(maps: Tensor, num_images: int) -> Tensor:
     return maps.flatten(2)[:, :, chosen].transpose(1, 2).flatten(0, 1)
 
 
-@torch.no_grad()
-def observe(model: Network, images: Tensor) -> Points[Tensor]:
-    """Run a network on images (N, channels, H, W) and return its maps at some positions.
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What a network does with some images.
 
-    They are rows of channels, (images * positions, channels), at every point; where only means over
-    all positions are read, a row is an image.
+    Attributes:
+        maps: Rows of channels at some positions, (images * positions, channels), at every point;
+            where only means over all positions are read, a row is an image.
+        depthwise: Of what the depthwise batch norm of every block gives, the mean and the variance
+            of every channel: (2, channels).
     """
-    # The gate of a fused SE hides what is squeezed.
-    fast = fuse if not any(map(parts.squeeze, parts.blocks(model))) else fold
+
+    maps: Points[Tensor]
+    depthwise: tuple[Tensor, ...]
+
+
+@torch.no_grad()
+def observe(model: Network, images: Tensor) -> Observed:
+    """Run a network on images (N, channels, H, W) and return what it does with them."""
     seen: dict[str, list[Tensor]] = {}
 
     def keep(name: str) -> Callable[[Tensor], None]:
         return lambda maps: seen.setdefault(name, []).append(rows(maps, len(images)))
 
-    with watched(whole := fast(model), keep):
+    def add(name: str) -> Callable[[Tensor], None]:
+        def sums(maps: Tensor) -> None:
+            found = torch.stack([maps.mean((0, 2, 3)), maps.square().mean((0, 2, 3))])
+            seen.setdefault(name, []).append(found * len(maps) / len(images))
+
+        return sums
+
+    # Fused, a depthwise convolution would hide what comes before its activation.
+    whole = fold(model).to(memory_format=torch.channels_last)
+    with watched(whole, keep, add):
         for batch in batches(images):
             whole(batch)
-    return gathered(model, {name: torch.cat(maps) for name, maps in seen.items()})
+    totals = [torch.stack(seen.pop(f"depthwise {n}")).sum(0) for n in range(len(model.blocks))]
+    named = {name: torch.cat(maps) for name, maps in seen.items()}
+    return Observed(
+        maps=gathered(model, named),
+        depthwise=tuple(
+            torch.stack([mean, (square - mean.square()).clamp(min=0)]) for mean, square in totals
+        ),
+    )
 
 
 def gathered(model: Network, named: Mapping[str, Tensor]) -> Points[Tensor]:
@@ -73,14 +103,17 @@ def gathered(model: Network, named: Mapping[str, Tensor]) -> Points[Tensor]:
 
 
 @contextmanager
-def watched(model: Network, keep: Callable[[str], Callable[[Tensor], None]]) -> Iterator[None]:
-    """Call what ``keep`` gives for a name with every map of that name."""
+def watched(model: Network, keep: Watch, add: Watch | None = None) -> Iterator[None]:
+    """Call what ``keep`` gives for a name with every map of that name.
+
+    What the depthwise batch norms give is called for by ``add``, if there is one.
+    """
 
     def inputs(module: nn.Module, name: str) -> None:
         call = keep(name)
         handles.append(module.register_forward_pre_hook(lambda _, x: call(x[0])))
 
-    def outputs(module: nn.Module, name: str) -> None:
+    def outputs(module: nn.Module, name: str, keep: Watch = keep) -> None:
         call = keep(name)
         handles.append(module.register_forward_hook(lambda _, _x, y: call(y)))
 
@@ -88,6 +121,8 @@ def watched(model: Network, keep: Callable[[str], Callable[[Tensor], None]]) -> 
     for number, block in enumerate(parts.blocks(model)):
         inputs(block, f"stream {number}")
         inputs(block.project, f"expanded {number}")
+        if add is not None:
+            outputs(block.depthwise, f"depthwise {number}", add)
         se = parts.squeeze(block)
         if se is not None:
             inputs(se.expand, f"squeezed {number}")

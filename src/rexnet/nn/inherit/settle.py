@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from rexnet.nn.blocks import Block
 from rexnet.nn.inherit import parts, refit, statistics
 from rexnet.nn.inherit.coupling import Slots
-from rexnet.nn.inherit.observe import batches, rows
+from rexnet.nn.inherit.observe import Observed, batches, rows
 from rexnet.nn.inherit.points import Points, widths
 from rexnet.nn.layers import ConvNorm, SqueezeExcite
 from rexnet.nn.network import Network
@@ -31,12 +31,13 @@ class Settling:
         model: Network,
         source: Network,
         slots: Points[Slots],
-        observed: Points[Tensor],
+        observed: Observed,
         *,
         refits: bool,
     ) -> None:
         self._model, self._source, self._slots = model, source, slots
-        self._observed, self._refits = observed, refits
+        self._observed, self._depthwise = observed.maps, observed.depthwise
+        self._refits = refits
         self._have = widths(source.spec)
         self._lossy, self._num_images = False, 0
 
@@ -65,6 +66,10 @@ class Settling:
             statistics.from_inputs(block.expand, x, self._stale(slots, width))
         z = [block.depthwise.conv(block.expanded(part)) for part in x]
         statistics.from_maps(block.depthwise.norm, z, self._stale(slots, width))
+        if self._lossy and self._refits:
+            places = _places(slots, width)
+            wanted = self._depthwise[number][:, [slots[place] for place in places]]
+            statistics.match(block.depthwise.norm, wanted, places)
         self._leave_out(slots, width)
         # In place of each other: together they would be most of the memory.
         for index, part in enumerate(z):

@@ -9,6 +9,9 @@ from rexnet.nn.layers import ConvNorm
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
+TINY = 1e-8
+"""A variance below this is none."""
+
 
 def as_rows(maps: Tensor) -> Tensor:
     """Return maps (N, channels, ...) as (N * positions, channels)."""
@@ -39,6 +42,26 @@ def from_inputs(layer: ConvNorm, maps: Sequence[Tensor], chosen: Sequence[int]) 
     weight = layer.conv.weight.flatten(1).double()
     variance = ((weight @ (covariance / total)) * weight).sum(1)
     _set(layer.norm, weight @ mean, variance, chosen)
+
+
+def match(norm: Norm, wanted: Tensor, places: Sequence[int]) -> None:
+    """Let channels of a batch norm with statistics of its inputs give a mean and a variance.
+
+    Images of other kinds than those of the weights have other moments than scale and bias tell.
+
+    Args:
+        norm: The batch norm; its statistics stay.
+        wanted: Mean and variance of every place: (2, number of ``places``).
+        places: The channels.
+    """
+    assert norm.running_var is not None
+    chosen = list(places)
+    variance, old = norm.running_var[chosen], norm.weight[chosen]
+    scale = (wanted[1] * (variance + norm.eps) / variance.clamp(min=TINY)).sqrt()
+    # A channel that says nothing keeps its scale; the sign is that of what the filter finds.
+    with torch.no_grad():
+        norm.weight[chosen] = torch.where(variance > TINY, scale.copysign(old), old)
+        norm.bias[chosen] = wanted[0]
 
 
 def _set(norm: Norm, mean: Tensor, variance: Tensor, chosen: Sequence[int]) -> None:
