@@ -55,12 +55,12 @@ def train_and_die(share, out):
     train_and_die_by(QUICK, share, out)
 
 
-def train_and_die_by(settings, share, out):
-    """Train by settings of a recipe, as ``train_and_die`` does."""
+def train_and_die_by(settings, share, out, options=None):
+    """Train by settings of a recipe, and other options, as ``train_and_die`` does."""
     from rexnet.train import job
 
     def stop(progress):
         if progress.share >= share:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    job.run(config(out=out, set=settings, checkpoint_seconds=0), stop)
+    job.run(config(out=out, set=settings, checkpoint_seconds=0, **(options or {})), stop)
