@@ -229,7 +229,7 @@ def pruned_start(share: float, config: TrainConfig, recipe: Any, data: Any) -> A
     from rexnet.train.start import Start
 
     ours = create_model(SOURCE, WEIGHTS)
-    body = timm.create_model(f"tf_{SOURCE}")
+    body: Any = timm.create_model(f"tf_{SOURCE}")
     # The tensors stand in the same order.
     pairs = zip(body.state_dict(), ours.state_dict().values(), strict=True)
     body.load_state_dict(dict(pairs))
