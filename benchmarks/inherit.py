@@ -82,7 +82,7 @@ def prune(name: str, share_out: float, images: Tensor) -> nn.Module:
     """Prune a network of timm by magnitude as Torch-Pruning's page does, and refresh its norms."""
     import torch_pruning
 
-    model = timm.create_model(name).eval()
+    model: Any = timm.create_model(name).eval()
     pruner = torch_pruning.pruner.BasePruner(
         model,
         images[:1],

@@ -1,6 +1,7 @@
 """What a network keeps at any width: its structure, which weights can be inherited in."""
 
 import dataclasses
+import math
 
 from rexnet.errors import UserError
 from rexnet.spec import BlockSpec, NetSpec
@@ -11,6 +12,20 @@ FREE_OF_NETWORK = {
 }  # fmt: skip
 FREE_OF_BLOCK = {"width", "expansion", "se_divisor", "shortcut"}
 """The fields in which a spec may differ from its source's; all others are the structure."""
+
+
+def check_resolution(spec: NetSpec, resolution: int) -> None:
+    """Check that a pixel of the last map is not more than the whole image.
+
+    Raises:
+        UserError: The side is less than what the strides divide it by.
+    """
+    stride = spec.stem_stride * math.prod(block.stride for block in spec.blocks)
+    if resolution < stride:
+        raise UserError(
+            f"resolution {resolution} leaves nothing of the maps of {spec.name}, which divides "
+            f"the side by {stride}; give at least {stride}"
+        )
 
 
 def same_widths(source: NetSpec, spec: NetSpec) -> bool:

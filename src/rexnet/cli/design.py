@@ -22,6 +22,7 @@ from rexnet.cli.stopwatch import clock_of, where
 from rexnet.errors import UserError, check_range
 from rexnet.nn.sources import resolve
 from rexnet.spec import NetSpec
+from rexnet.structure import check_resolution
 
 
 def add_design(parser: ArgumentParser) -> None:
@@ -90,6 +91,7 @@ def _template(arguments: Namespace) -> NetSpec | None:
     if arguments.blocks is not None:
         raise UserError("--network has its own blocks: leave out --blocks")
     network = resolve(arguments.network)
+    check_resolution(network, _or(arguments.resolution, network.resolution))
     return dataclasses.replace(
         channels.with_shortcuts_kept(network),
         name=f"{network.name}_line",

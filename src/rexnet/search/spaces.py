@@ -10,7 +10,7 @@ from rexnet.nn.sources import Weights, find_weights, resolve
 from rexnet.search.config import MAX_RESOLUTION, MIN_BLOCKS, SearchConfig
 from rexnet.search.space import Space
 from rexnet.spec import NetSpec
-from rexnet.structure import check_structure
+from rexnet.structure import check_resolution, check_structure
 
 OF_A_NETWORK = ("timm", "pypi")
 """Names of weights that each of several networks has."""
@@ -77,9 +77,11 @@ def resolution_of(config: SearchConfig) -> int | None:
     """Return the side in pixels of images in files; None is that of a search without a network.
 
     Raises:
-        UserError: The network's own is too large.
+        UserError: It is too small for the network, or the network's own is too large.
     """
     network = network_of(config)
+    if config.resolution is not None and network is not None:
+        check_resolution(network, config.resolution)
     if config.resolution is not None or network is None or not Path(config.data).is_dir():
         return config.resolution
     if network.resolution > MAX_RESOLUTION:

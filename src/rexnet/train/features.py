@@ -23,6 +23,7 @@ from rexnet.nn.network import Network
 from rexnet.nn.sources import check_trained
 from rexnet.nn.timm_models import timm_model
 from rexnet.preprocessing import Preprocessing
+from rexnet.structure import check_resolution
 
 NUM_PIXELS = 200_000
 """Pixels that a CPU computes at a time: maps of more images leave its cache."""
@@ -50,6 +51,7 @@ class Extractor:
         """
         module = self.module
         if isinstance(module, Network):
+            check_resolution(module.spec, resolution)
             return cost.count(replace(module.spec, num_classes=num_classes), resolution).macs
         from torch.utils.flop_counter import FlopCounterMode
 
