@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import mistaken
 from photographs import write_splits
@@ -55,6 +56,8 @@ def test_a_ranking_recommends_the_cheapest_that_is_as_good_but_for_noise(capsys)
             strength=0.01,
             macs=macs,
             seconds=2.0,
+            weight=np.zeros((2, 1), np.float32),
+            bias=np.zeros(2, np.float32),
         )
         for side, top1, macs in ((224, 0.71, 400), (160, 0.70, 204), (64, 0.5, 32))
     ]

@@ -31,7 +31,25 @@ def result(resolution, top1, macs):
         strength=0.01,
         macs=macs,
         seconds=1.0,
+        weight=np.zeros((2, 1), np.float32),
+        bias=np.zeros(2, np.float32),
     )
+
+
+def test_a_probe_is_a_linear_layer_of_its_scores():
+    generator = np.random.default_rng(0)
+    values = generator.normal(3, 2, (60, 5)).astype(np.float32)
+    for classes in (2, 3):
+        labels = np.arange(60) % classes
+        values[:, 0] += 5 * labels
+        classifier, _ = probe.fitted(values, labels)
+        # The class after the last has no images.
+        weight, bias = probe.as_layer(classifier, classes + 1)
+        scores = values @ weight.T + bias
+        wanted = classifier.predict_log_proba(values)
+        found = scores[:, :classes] - np.log(np.exp(scores[:, :classes]).sum(1, keepdims=True))
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
+        assert (weight[classes] == 0).all()
 
 
 def test_what_can_be_told_apart_is_and_what_cannot_is_not():

@@ -188,7 +188,7 @@ def _result(
     scores = classifier.predict_log_proba(val.values)
     best = classifier.classes_[np.argsort(-scores, axis=1, kind="stable")[:, :5]]
     hits = best == val.labels[:, None]
-    weight, bias = _as_layer(classifier, num_classes)
+    weight, bias = as_layer(classifier, num_classes)
     return ProbeResult(
         resolution=resolution,
         top1=float(hits[:, 0].mean()),
@@ -203,8 +203,16 @@ def _result(
     )
 
 
-def _as_layer(classifier: Any, num_classes: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a pipeline of scaling and logistic regression as one linear layer."""
+def as_layer(classifier: Any, num_classes: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return a pipeline of scaling and logistic regression as one linear layer.
+
+    Args:
+        classifier: What ``fitted`` gives.
+        num_classes: Rows of the layer; a class without images is the least likely.
+
+    Returns:
+        ``weight``, shape (num_classes, num_features), and ``bias``, shape (num_classes,).
+    """
     scaler, regression = (step for _, step in classifier.steps)
     rows, offsets = regression.coef_, regression.intercept_
     if len(rows) == 1:
