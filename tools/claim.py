@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from panel import RESULTS, TABLE_3, stage_wise
-from trainings import Row, provenance, run
+from trainings import Ledger, Row, provenance, run
 
 from rexnet import NetSpec, cost, runs
 from rexnet.budget import Budget, Count
@@ -75,29 +75,17 @@ def main() -> None:
             for seed, name in product(range(arguments.seeds), networks)
         }
 
-        def record() -> set[tuple[str, int]]:
-            """Add the lines of trainings that have ended, and return which have one."""
-            known = {(row["network"], row["seed"]) for row in read(lines)}
-            for key, config in trainings.items():
-                if key not in known and (Path(config.out) / "result.json").exists():
-                    runs.append_jsonl(lines, line(key[0], config, networks[key[0]], test))
-                    known.add(key)
-                    print(f"{key[0]}, seed {key[1]}: {lines}", flush=True)
-            return known
-
-        told = 0.0
-
-        def show(progress: Progress) -> None:
-            nonlocal told
-            record()
-            if time.monotonic() - told > 60:
-                told = time.monotonic()
-                print(f"{progress.share:.1%} of what had no line, {progress.words}", flush=True)
-
-        known = record()
+        ledger = Ledger(
+            lines=lines,
+            trainings=trainings,
+            done="result.json",
+            line=lambda name, config: line(name, config, networks[name], test),
+        )
+        known = ledger.record()
         waiting = [config for key, config in trainings.items() if key not in known]
-        train_all(partial(train, out / "pause"), waiting, arguments.workers, show)
-        record()
+        job = partial(train, out / "pause")
+        train_all(job, waiting, arguments.workers, ledger.watch())
+        ledger.record()
 
 
 def claimed(num_classes: int) -> dict[str, NetSpec]:

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from claim import judged, outcomes, read
+from claim import judged, outcomes
 from panel import RESULTS
-from trainings import Row, provenance, run
+from trainings import Ledger, Row, provenance, run
 
 from rexnet import NetSpec, channels, cost, design, families, runs
 from rexnet.budget import Budget
@@ -130,31 +130,11 @@ def main() -> None:
             (arm.name, seed): config_of(arm, seed, arguments.data, out)
             for seed, arm in product(range(arguments.seeds), known_arms)
         }
-
         shares = {config.out: pruned[name] for (name, _), config in trainings.items()}
-
-        def record() -> set[tuple[str, int]]:
-            """Add the lines of trainings that have ended, and return which have one."""
-            known = {(row["network"], row["seed"]) for row in read(lines)}
-            for key, config in trainings.items():
-                if key not in known and (Path(config.out) / JUDGED).exists():
-                    runs.append_jsonl(lines, line(key[0], config))
-                    known.add(key)
-                    print(f"{key[0]}, seed {key[1]}: {lines}", flush=True)
-            return known
-
-        told = 0.0
-
-        def show(progress: Progress) -> None:
-            nonlocal told
-            record()
-            if time.monotonic() - told > 60:
-                told = time.monotonic()
-                print(f"{progress.share:.1%} of what had no line, {progress.words}", flush=True)
-
+        ledger = Ledger(lines=lines, trainings=trainings, done=JUDGED, line=line)
         # A teacher must have ended before its students begin.
         for seed, taught in product(range(arguments.seeds), (False, True)):
-            known = record()
+            known = ledger.record()
             waiting = [
                 config
                 for key, config in trainings.items()
@@ -162,8 +142,9 @@ def main() -> None:
                 and key[1] == seed
                 and any("teacher=" in s for s in config.set) == taught
             ]
-            train_all(partial(train, out / "pause", shares), waiting, arguments.workers, show)
-        record()
+            job = partial(train, out / "pause", shares)
+            train_all(job, waiting, arguments.workers, ledger.watch())
+        ledger.record()
 
 
 def config_of(arm: Arm, seed: int, data: str, out: Path) -> TrainConfig:

@@ -5,7 +5,8 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from rexnet.data.in_memory import ImageSet
 from rexnet.deploy import machine
 from rexnet.errors import UserError
 from rexnet.families import search_network
+from rexnet.runs.progress import OnProgress, Progress
 from rexnet.search.candidates.evaluator import Evaluator
 from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.executors.candidate import Evaluate
 from rexnet.search.executors.local import LocalExecutor
+from rexnet.train.config import TrainConfig
 
 Row = dict[str, Any]
 
@@ -122,6 +125,47 @@ class Lab:
                     }
                     save(row)
                     print(json.dumps(row), flush=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """Lines of long trainings, one each, added as they end.
+
+    Attributes:
+        lines: The file.
+        trainings: By the name of the network and the seed.
+        done: The file in a run folder that is there when its training has ended.
+        line: From the name of the network and its training to the line.
+    """
+
+    lines: Path
+    trainings: Mapping[tuple[str, int], TrainConfig]
+    done: str
+    line: Callable[[str, TrainConfig], Row]
+
+    def record(self) -> set[tuple[str, int]]:
+        """Add the lines of trainings that have ended, and return which have one."""
+        rows = runs.read_jsonl(self.lines) if self.lines.exists() else []
+        known = {(row["network"], row["seed"]) for row in rows}
+        for key, config in self.trainings.items():
+            if key not in known and (Path(config.out) / self.done).exists():
+                runs.append_jsonl(self.lines, self.line(key[0], config))
+                known.add(key)
+                print(f"{key[0]}, seed {key[1]}: {self.lines}", flush=True)
+        return known
+
+    def watch(self) -> OnProgress:
+        """Return what records at every step, and tells once a minute how far all is."""
+        told = 0.0
+
+        def show(progress: Progress) -> None:
+            nonlocal told
+            self.record()
+            if time.monotonic() - told > 60:
+                told = time.monotonic()
+                print(f"{progress.share:.1%} of what had no line, {progress.words}", flush=True)
+
+        return show
 
 
 def run(main: Callable[[], None]) -> None:
