@@ -230,7 +230,8 @@ def pruned_start(share: float, config: TrainConfig, recipe: Any, data: Any) -> A
     preprocessing = dataclasses.replace(ours.preprocessing, resolution=recipe.resolution)
     _refresh(body, sample(data.train, preprocessing))
     classes = data.train.classes
-    body.classifier = nn.Linear(body.classifier.in_features, len(classes))
+    body.num_features = body.head_hidden_size = body.classifier.in_features
+    body.classifier = nn.Linear(body.num_features, len(classes))
     body.num_classes = len(classes)
     body.drop_rate = recipe.dropout
     model = TimmNetwork(body, TimmModel(name=f"tf_{SOURCE}", num_classes=len(classes)))
