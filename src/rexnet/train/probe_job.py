@@ -47,6 +47,9 @@ def run(
     extractor, folder = extractor_of(config.model, config.weights), Path(config.out)
     resolutions = config.resolution or (extractor.preprocessing.resolution,)
     parts = _parts(config)
+    for resolution in resolutions:
+        # What the network cannot take is said before images are examined.
+        extractor.macs(resolution, len(parts[0].classes))
     identity = _identity(extractor, parts, resolutions)
     runs.check(folder, "probe.json", identity)
     data = _sound(config, parts, on_progress, on_survey)
