@@ -1,7 +1,7 @@
 """The tables of docs/results/inheritance.md, from the lines of ``tools/inheritance.py``.
 
 python tools/inheritance_tables.py                              prints the tables
-python tools/inheritance_tables.py --latency BENCHMARK.json     keeps a benchmark's times first
+python tools/inheritance_tables.py --latency benchmark.jsonl    keeps a benchmark's times first
 """
 
 import argparse
@@ -37,12 +37,12 @@ PAIRS = (
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--latency", type=Path, help="benchmark.json of `rexnet benchmark`")
+    parser.add_argument("--latency", type=Path, help="benchmark.jsonl of `rexnet benchmark`")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     times = arguments.results / "inheritance_latency.jsonl"
     if arguments.latency is not None:
-        runs.write_jsonl(times, timed(runs.read_json(arguments.latency)))
+        runs.write_jsonl(times, timed(runs.read_jsonl(arguments.latency)))
     rows = read(arguments.results / "inheritance.jsonl")
     milliseconds = {row["network"]: row["ms"] for row in read(times)}
     for title, (header, lines) in {
@@ -52,11 +52,20 @@ def main() -> None:
         print(f"{title}\n\n{markdown(header, lines)}\n")
 
 
-def timed(benchmark: Row) -> list[Row]:
-    """Return the median time of every network in a benchmark, with where it was measured."""
+def timed(benchmark: list[Row]) -> list[Row]:
+    """Return the median time of every network in a benchmark, with how it was measured."""
+    protocol, *rows = benchmark
+    kept = {name: protocol[name] for name in ("rounds", "threads", "batch", "precision")}
     return [
-        {"network": Path(row["model"]).stem, "ms": row["median"], **provenance()}
-        for row in benchmark["timings"]
+        {
+            "network": Path(row["model"]).stem,
+            "ms": row["milliseconds"],
+            "quartiles": row["quartiles"],
+            **kept,
+            **provenance(),
+        }
+        for row in rows
+        if "milliseconds" in row
     ]
 
 
@@ -67,7 +76,8 @@ def ways_table(rows: list[Row], milliseconds: dict[str, float]) -> Table:
         top1 = [100 * row["top1"] for row in mine]
         probe = [100 * row["probe_top1"] for row in mine if row["probe_top1"] is not None]
         spec = name.replace(" ", "-").replace(",", "").replace("%", "")
-        time = milliseconds.get(spec)
+        # A teacher changes weights, not the network.
+        time = milliseconds.get(spec.removesuffix("-distilled").removesuffix("-new-weights"))
         macs = mine[0]["macs"] / 1e6
         line = [
             name,
