@@ -1,16 +1,15 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 from commands import mistaken
 from photographs import write_splits
+from probes import probed
 from small_models import write_network
 
 from rexnet.cli import main as cli
 from rexnet.cli.console import plain_console
 from rexnet.cli.probe import print_ranking, rank
 from rexnet.train.config import ProbeConfig
-from rexnet.train.probe import ProbeResult
 
 PROBE = ["probe", "--model", "rexnet_1.0", "--data", "sample"]
 
@@ -47,18 +46,7 @@ def test_a_probe_prints_a_line_a_resolution(here, capsys):
 
 def test_a_ranking_recommends_the_cheapest_that_is_as_good_but_for_noise(capsys):
     rows = [
-        ProbeResult(
-            resolution=side,
-            top1=top1,
-            top5=1.0,
-            num_images=400,
-            num_train=600,
-            strength=0.01,
-            macs=macs,
-            seconds=2.0,
-            weight=np.zeros((2, 1), np.float32),
-            bias=np.zeros(2, np.float32),
-        )
+        probed(side, top1, macs, num_images=400, num_train=600)
         for side, top1, macs in ((224, 0.71, 400), (160, 0.70, 204), (64, 0.5, 32))
     ]
     print_ranking(plain_console(), rows)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from probes import probed
 from small_models import write_network
 
 from rexnet.data.image_sets import ArrayImages
@@ -18,21 +19,6 @@ def dark_and_bright(count, seed=0):
     pixels = generator.integers(0, 100, (count, 32, 32, 3)) + 150 * labels[:, None, None, None]
     return ArrayImages(
         name="toys", classes=("dark", "bright"), labels=labels, images=pixels.astype(np.uint8)
-    )
-
-
-def result(resolution, top1, macs):
-    return probe.ProbeResult(
-        resolution=resolution,
-        top1=top1,
-        top5=1.0,
-        num_images=100,
-        num_train=100,
-        strength=0.01,
-        macs=macs,
-        seconds=1.0,
-        weight=np.zeros((2, 1), np.float32),
-        bias=np.zeros(2, np.float32),
     )
 
 
@@ -123,6 +109,6 @@ def test_resolutions_are_ranked_on_a_part_of_the_images(monkeypatch):
 
 
 def test_the_cheapest_within_a_standard_error_of_the_best_is_recommended():
-    rows = [result(224, 0.70, 400), result(160, 0.68, 200), result(96, 0.6, 70)]
+    rows = [probed(224, 0.70, 400), probed(160, 0.68, 200), probed(96, 0.6, 70)]
     assert probe.recommended(rows).resolution == 160
     assert probe.recommended([rows[0], rows[2]]).resolution == 224
