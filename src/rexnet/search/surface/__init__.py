@@ -1,0 +1,1 @@
+"""A smooth surface of accuracy over log widths, and the search that fits one."""
