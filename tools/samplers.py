@@ -20,11 +20,11 @@ from rexnet.budget import Budget
 from rexnet.data import in_memory
 from rexnet.data.in_memory import ImageSet
 from rexnet.design import propose
-from rexnet.search import job
 from rexnet.search.candidates.evaluator import Evaluator
 from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.executors.local import LocalExecutor
 from rexnet.search.leader import Task
+from rexnet.search.loop import search
 from rexnet.search.space import Space
 from rexnet.search.study import Study
 
@@ -78,7 +78,7 @@ def searched(space: Space, few: ImageSet, arguments: argparse.Namespace) -> None
     folder: Path = arguments.run
     folder.mkdir(parents=True, exist_ok=True)
     evaluate = Evaluator(images=few, protocol=PROTOCOL, device=arguments.device, prunes=True)
-    job.search(
+    search(
         folder,
         LocalExecutor(evaluate, arguments.workers, folder / "candidates"),
         Task(space=space, protocol=PROTOCOL),

@@ -10,7 +10,7 @@ from toys import BUDGET, SPACE, Toy
 
 from rexnet import NetSpec, runs
 from rexnet.budget import Count, LatencyBudget
-from rexnet.search import job
+from rexnet.search import job, loop
 from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.config import BudgetConfig, SearchConfig
 from rexnet.search.executors.candidate import always, attempt, result_of
@@ -89,7 +89,7 @@ def search(
         executor = LocalExecutor(evaluate, num_processes, candidates)
     else:
         executor = InlineExecutor(evaluate=evaluate, num_workers=1, folder=candidates)
-    return job.search(
+    return loop.search(
         folder,
         executor,
         Task(space=space, protocol=Protocol(seed=seed)),
@@ -117,7 +117,8 @@ def config_in(folder, latency=None, **changes):
         count_classifier=False,
         latency=latency,
     )
-    settings = {"data": write_images(folder), "budget": budget, "trials": 3, "workers": 1}
+    settings = {"data": write_images(folder), "budget": budget, "strategy": "tpe"}
+    settings |= {"trials": 3, "workers": 1}
     return SearchConfig(**(settings | {"out": str(folder / "S")} | changes))
 
 

@@ -20,6 +20,9 @@ else:
 
 MIN_BLOCKS, MAX_RESOLUTION = 3, 512
 
+LEAST_TRAININGS = 8
+"""Below that there is no surface."""
+
 FINE_LR = 0.02
 """That of the recipe ``finetune`` for batches of 64."""
 
@@ -81,8 +84,15 @@ class SearchConfig:
             instead of keeping them.
         budget: The limits of every network.
         blocks: Inverted bottlenecks, at least 3 (default: 5).
-        trials: Networks to train.
-        epochs: Epochs of every training.
+        strategy: What proposes: surface, which trains networks far apart, fits a surface to them
+            and confirms the best by new trainings; or tpe, Optuna's, whose best trial counts.
+        trials: Networks to train (default: 32, with --strategy tpe 200).
+        batch: Networks a batch that the surface chooses, after the first 16; 0 is for none.
+        confirm: Rounds in which the best three predicted networks, the line and the stage-wise one
+            are trained with new seeds; 0, or at least 2.
+        confirm_epochs: Epochs of those trainings.
+        worth: The least gain in percentage points for which to go on with them.
+        epochs: Epochs of every training (default: 10, with --strategy tpe 30).
         repeats: Trainings a network, with different seeds; their mean counts.
         batch_size: Images a training step.
         lr: Peak learning rate (default: 0.1, with --init 0.02).
@@ -113,8 +123,13 @@ class SearchConfig:
     scale_ends: bool = False
     budget: BudgetConfig = BudgetConfig()
     blocks: int | None = None
-    trials: int = 200
-    epochs: int = Protocol.epochs
+    strategy: Literal["surface", "tpe"] = "surface"
+    trials: int | None = None
+    batch: int = 0
+    confirm: int = 3
+    confirm_epochs: int = 30
+    worth: float = 0.2
+    epochs: int | None = None
     repeats: int = Protocol.repeats
     batch_size: int = Protocol.batch_size
     lr: float | None = None
@@ -137,8 +152,9 @@ class SearchConfig:
                 raise UserError(f"{field} {getattr(self, field)!r} must be a name or a path")
         if not isinstance(self.budget, BudgetConfig):
             raise UserError(f"budget {self.budget!r} must have params and macs")
-        if self.trials < 1:
+        if self.trials is not None and self.trials < 1:
             raise UserError(f"trials {self.trials} must be at least 1")
+        self._check_strategy()
         check_ranges(self, workers=(1, 1024), gpus_per_trial=(0, 64))
         if self.executor == "local" and (self.address or self.gpus_per_trial):
             raise UserError("--address and --gpus_per_trial need --executor ray")
@@ -156,6 +172,24 @@ class SearchConfig:
             raise UserError("--scale_ends needs --network")
         if self.preset and self.budget.like:
             raise UserError("--preset sets the budget: leave out --budget.like, or --preset")
+
+    def _check_strategy(self) -> None:
+        check_ranges(self, batch=(0, 1000), confirm_epochs=(1, 100_000), worth=(0, 100))
+        if self.confirm < 0 or self.confirm == 1:
+            raise UserError(
+                f"confirm {self.confirm} must be 0, or at least 2 rounds that tell gain from noise"
+            )
+        if self.strategy == "tpe":
+            return
+        if self.trials is not None and self.trials < LEAST_TRAININGS:
+            raise UserError(
+                f"trials {self.trials} must be at least {LEAST_TRAININGS} for a surface; or give "
+                "--strategy tpe"
+            )
+        if self.pruner != "none":
+            raise UserError(
+                f"--pruner {self.pruner} leaves a surface without trainings: give --strategy tpe"
+            )
 
     @property
     def is_of_network(self) -> bool:
@@ -179,8 +213,11 @@ class SearchConfig:
         counted = self.budget.count_classifier
         blocks = (preset.blocks if preset else 5) if self.blocks is None else self.blocks
         check_range("blocks", blocks, MIN_BLOCKS, 64)
+        trials, epochs = (32, 10) if self.strategy == "surface" else (200, Protocol.epochs)
         return dataclasses.replace(
             self,
+            trials=self.trials or trials,
+            epochs=epochs if self.epochs is None else self.epochs,
             budget=BudgetConfig(
                 params=params,
                 macs=macs,
@@ -205,7 +242,7 @@ class SearchConfig:
     def protocol(self, init: str = "") -> Protocol:
         """Return how every candidate is trained; ``init`` is the digest of what it inherits."""
         return Protocol(
-            epochs=self.epochs,
+            epochs=Protocol.epochs if self.epochs is None else self.epochs,
             repeats=self.repeats,
             batch_size=self.batch_size,
             lr=Protocol.lr if self.lr is None else self.lr,

@@ -1,6 +1,5 @@
 """The search job: proposals in, trained networks and a run folder out."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,26 +13,27 @@ from rexnet.data.sources import check_apart
 from rexnet.data.stored import Store
 from rexnet.data.survey import OnSurvey, ignore
 from rexnet.latency import Clock, Limit
-from rexnet.runs.progress import Estimate, OnProgress, Progress, counting, time_left
+from rexnet.runs.progress import OnProgress, counting
 from rexnet.search import short_list
 from rexnet.search.candidates.evaluator import Evaluator, trainer
 from rexnet.search.candidates.origin import read_origin
+from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.config import SearchConfig
 from rexnet.search.executors import EXECUTORS, MakeExecutor
-from rexnet.search.executors.candidate import Evaluate, Executor
+from rexnet.search.executors.candidate import Evaluate
 from rexnet.search.in_time import around
-from rexnet.search.leader import Leader, Task
+from rexnet.search.leader import Task
+from rexnet.search.loop import search
 from rexnet.search.predictor import FILE, check_device, read_predictor, write_predictor
-from rexnet.search.run_folder import Share, TrialLog, identity, own_study, prepare
-from rexnet.search.sampler import DEFAULT, Sampler
+from rexnet.search.run_folder import identity, prepare
+from rexnet.search.sampler import TPE, Sampler
 from rexnet.search.space import Space, check_fast_enough, check_reachable, sample
 from rexnet.search.spaces import origin_of, resolution_of, space_of
-from rexnet.search.study import Study
+from rexnet.search.surface.confirm import Confirmation
+from rexnet.search.surface.sampler import SurfaceSampler
 
 NUM_MEASURED = 33
 """Networks that are measured for a budget of time, those held out included."""
-
-REFRESH_SECONDS = 0.5
 
 
 def run(
@@ -45,7 +45,7 @@ def run(
     on_note: Callable[[str], None] = lambda words: None,
     evaluate: Evaluate | None = None,
     make_executor: MakeExecutor | None = None,
-    sampler: Sampler = DEFAULT,
+    sampler: Sampler | None = None,
     num_measured: int = NUM_MEASURED,
 ) -> int:
     """Run or resume a search in ``config.out`` and return how many networks this call trained.
@@ -58,13 +58,14 @@ def run(
         on_note: Called with what is written beside the run folder's own files, before it is.
         evaluate: What evaluates candidates; by default they are trained on the data.
         make_executor: What they are evaluated by; by default what the config names.
-        sampler: What proposes.
+        sampler: What proposes; by default what the config names.
         num_measured: Networks that are measured for a budget of time.
 
     Raises:
         UserError: The config, the data or the run folder cannot be used; nothing there is harmed.
     """
     config = config.resolved()
+    assert config.trials is not None
     origin = read_origin(*origin_of(config)) if config.init else None
     protocol = config.protocol(origin.digest if origin else "")
     image_set = _images(config, on_progress, on_survey, on_note)
@@ -74,16 +75,18 @@ def run(
     folder = Path(config.out)
     if not (folder / "search.json").exists():
         _check_start(config, space)
-    evaluate = evaluate or Evaluator(
-        images=image_set,
-        protocol=protocol,
-        device=config.device,
-        prunes=config.pruner != "none",
-        origin=origin,
-    )
-    executor = (make_executor or EXECUTORS[config.executor])(
-        config, evaluate, folder / "candidates"
-    )
+    sampler = sampler or _sampler(config)
+    make_executor = make_executor or EXECUTORS[config.executor]
+
+    def evaluated(protocol: Protocol) -> Evaluate:
+        return evaluate or Evaluator(
+            images=image_set,
+            protocol=protocol,
+            device=config.device,
+            prunes=config.pruner != "none",
+            origin=origin,
+        )
+
     search_identity = identity(space, protocol, image_set, config.device, config.pruner, sampler)
     with runs.locked(folder):
         limit = _limit(folder, config, space, search_identity, clock, num_measured)
@@ -97,10 +100,11 @@ def run(
             runs.write_json(folder / "images.json", corrupt)
         if limit:
             write_predictor(folder, limit.predictor)
+        task = Task(space=space, protocol=protocol, limit=limit)
         num_new = search(
             folder,
-            executor,
-            Task(space=space, protocol=protocol, limit=limit),
+            make_executor(config, evaluated(protocol), folder / "candidates"),
+            task,
             config.trials,
             share=share,
             pruner=config.pruner,
@@ -110,7 +114,22 @@ def run(
         if limit and clock:
             rows = runs.read_jsonl(folder / "trials.jsonl")
             short_list.choose(folder, space, rows, limit, clock)
+        if isinstance(sampler, SurfaceSampler):
+            confirmation = Confirmation(
+                folder=folder,
+                config=config,
+                task=task,
+                identity=search_identity,
+                make_evaluate=evaluated,
+                make_executor=make_executor,
+                on_progress=on_progress,
+            )
+            num_new += confirmation.conclude()
         return num_new
+
+
+def _sampler(config: SearchConfig) -> Sampler:
+    return SurfaceSampler(config.batch) if config.strategy == "surface" else TPE()
 
 
 def _images(
@@ -187,71 +206,3 @@ def _limit(
     limit = Limit(budget=budget, predictor=clock.calibrate(specs))
     check_fast_enough(space if space.budget.limits else replace(space, limit=limit), limit)
     return limit
-
-
-def search(
-    folder: Path,
-    executor: Executor,
-    task: Task,
-    num_trials: int,
-    *,
-    share: Share | None = None,
-    pruner: str = "none",
-    sampler: Sampler = DEFAULT,
-    on_progress: OnProgress,
-) -> int:
-    """Train networks until ``folder`` holds ``num_trials``; return how many are new.
-
-    Args:
-        folder: The run folder; what is there is gone on from.
-        executor: What trains the networks; it is entered here.
-        task: Which networks are searched.
-        num_trials: Networks to train, those in the study included.
-        share: The study, if it is not the folder's own.
-        pruner: What ends trainings early: ``none``, ``halving`` or ``median``.
-        sampler: What proposes.
-        on_progress: Called about twice a second.
-
-    Raises:
-        UserError: The folder cannot be used, or candidate after candidate dies.
-    """
-    study = Study(
-        share.url if share else own_study(folder),
-        task.space,
-        task.protocol.seed,
-        name=share.study if share else "search",
-        owner=share.owner if share else "",
-        pruner=pruner,
-        sampler=sampler,
-    )
-    log = TrialLog(folder, has_short_list=task.limit is not None)
-    estimate = Estimate()
-    try:
-        leader = Leader(study, log, task, num_trials)
-        with executor:
-            executor.should_continue = leader.should_continue
-            leader.fill(executor)
-            while not leader.is_done:
-                for result in executor.wait(REFRESH_SECONDS):
-                    leader.tell(result, executor.weights(result.number))
-                leader.fill(executor)
-                on_progress(_progress(leader, log, estimate, executor.progress))
-        leader.finish()
-    finally:
-        study.close()
-        shutil.rmtree(folder / "candidates", ignore_errors=True)
-    on_progress(_progress(leader, log, estimate, 0.0))
-    return leader.num_new
-
-
-def _progress(leader: Leader, log: TrialLog, estimate: Estimate, running: float) -> Progress:
-    """Return how far a search is; ``running`` is the work done in unfinished candidates."""
-    trained, total = len(log.rows), leader.num_trials
-    left = max(total - trained - running, 0.0)
-    seconds = estimate.seconds_left(leader.num_new + running, left)
-    best = "-" if log.best is None else f"{100 * log.best:.1f} %"
-    words = (
-        f"{trained}/{total} candidates trained, {log.num_rejected} rejected, best {best}, "
-        f"{time_left(seconds)}"
-    )
-    return Progress(share=1 - left / total, words=words, seconds_left=seconds)

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 
 from rexnet.design import Proposal
 from rexnet.search.space import Space
+from rexnet.search.surface.sampler import SurfaceSampler
 from rexnet.search.trial import Parameters, Trial
 
 NUM_GOOD = 25
@@ -31,7 +32,12 @@ class Sampler(Protocol):
         """Return its name and settings, which ``search.json`` holds: they make a search its own."""
 
     def draws(
-        self, study: optuna.Study, trial: FrozenTrial, space: Space, seeds: Sequence[int]
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        space: Space,
+        seeds: Sequence[int],
+        trials: Sequence[Trial],
     ) -> Iterator[Parameters]:
         """Yield parameters, the most promising first; the first of a new network are taken.
 
@@ -39,7 +45,8 @@ class Sampler(Protocol):
             study: The trials to learn from, in memory.
             trial: The trial of ``study`` that the parameters are for.
             space: What they are the parameters of.
-            seeds: What all randomness follows from.
+            seeds: What all randomness follows from, the seed of the search first.
+            trials: All trials, with what the search noted of them.
         """
 
 
@@ -74,7 +81,12 @@ class TPE:
         return {"name": "TPE", **dataclasses.asdict(self)}
 
     def draws(
-        self, study: optuna.Study, trial: FrozenTrial, space: Space, seeds: Sequence[int]
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        space: Space,
+        seeds: Sequence[int],
+        trials: Sequence[Trial],
     ) -> Iterator[Parameters]:
         """Yield what TPE draws, then its neighbours, then random parameters."""
         tpe = TPESampler(
@@ -97,8 +109,36 @@ class TPE:
 
 DEFAULT = TPE()
 
-SAMPLERS: dict[str, Callable[[], Sampler]] = {"TPE": TPE}
+SAMPLERS: dict[str, Callable[[], Sampler]] = {"TPE": TPE, "surface": SurfaceSampler}
 """All samplers, by the names in their settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """Gives parameters from a list, one after the other.
+
+    Attributes:
+        parameters: The list.
+        window: See ``Sampler``.
+    """
+
+    parameters: tuple[Parameters, ...]
+    window: int = 250
+
+    def settings(self) -> dict[str, Any]:
+        """Return name and settings."""
+        return {"name": "listed", "parameters": [dict(one) for one in self.parameters]}
+
+    def draws(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        space: Space,
+        seeds: Sequence[int],
+        trials: Sequence[Trial],
+    ) -> Iterator[Parameters]:
+        """Yield the list."""
+        yield from self.parameters
 
 
 class Exhausted(Exception):
@@ -113,6 +153,7 @@ class NewNetwork(BaseSampler):
         space: What it draws from.
         seeds: See ``Sampler.draws``.
         is_new: Tells whether a network was not proposed before.
+        trials: See ``Sampler.draws``.
 
     Attributes:
         proposal: The network; None before Optuna has asked.
@@ -124,8 +165,10 @@ class NewNetwork(BaseSampler):
         space: Space,
         seeds: Sequence[int],
         is_new: Callable[[Proposal], bool],
+        trials: Sequence[Trial],
     ) -> None:
         self._sampler, self._space, self._seeds, self._is_new = sampler, space, seeds, is_new
+        self._trials = trials
         self.proposal: Proposal | None = None
 
     def infer_relative_search_space(
@@ -142,7 +185,8 @@ class NewNetwork(BaseSampler):
         Raises:
             Exhausted: No draw gave one.
         """
-        for parameters in self._sampler.draws(study, trial, self._space, self._seeds):
+        drawn = self._sampler.draws(study, trial, self._space, self._seeds, self._trials)
+        for parameters in drawn:
             self.proposal = self._space.propose(parameters)
             if self._is_new(self.proposal):
                 return parameters
