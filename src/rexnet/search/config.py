@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 from rexnet.budget import Budget, Count, LatencyBudget
 from rexnet.data.decode import MAX_MEGAPIXELS, MEGAPIXELS
+from rexnet.design import FILL
 from rexnet.errors import UserError, check_range, check_ranges
 from rexnet.paper import TABLE_3
 from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.executors import EXECUTORS
+from rexnet.search.expansions import Vary
 
 if TYPE_CHECKING:
     ExecutorName = str
@@ -81,6 +83,10 @@ class SearchConfig:
             instead of keeping them.
         budget: The limits of every network.
         blocks: Inverted bottlenecks, at least 3 (default: 5).
+        fill: The share of each limit that every network must use; below 0.9 networks also differ in
+            which of two limits they leave open.
+        vary: What is searched beside the widths: expansion, one for all blocks that have more than
+            1; or expansions, one a block.
         trials: Networks to train.
         epochs: Epochs of every training.
         repeats: Trainings a network, with different seeds; their mean counts.
@@ -113,6 +119,8 @@ class SearchConfig:
     scale_ends: bool = False
     budget: BudgetConfig = BudgetConfig()
     blocks: int | None = None
+    fill: float = FILL
+    vary: Vary = "widths"
     trials: int = 200
     epochs: int = Protocol.epochs
     repeats: int = Protocol.repeats
@@ -139,7 +147,7 @@ class SearchConfig:
             raise UserError(f"budget {self.budget!r} must have params and macs")
         if self.trials < 1:
             raise UserError(f"trials {self.trials} must be at least 1")
-        check_ranges(self, workers=(1, 1024), gpus_per_trial=(0, 64))
+        check_ranges(self, workers=(1, 1024), gpus_per_trial=(0, 64), fill=(0.1, 1))
         if self.executor == "local" and (self.address or self.gpus_per_trial):
             raise UserError("--address and --gpus_per_trial need --executor ray")
         if self.storage and self.budget.latency:
