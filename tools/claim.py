@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from panel import RESULTS, TABLE_3, stage_wise
+from panel import RESULTS, TABLE_3
 from trainings import Ledger, Row, provenance, run
 
-from rexnet import NetSpec, cost, runs
+from rexnet import NetSpec, channels, cost, runs
 from rexnet.budget import Budget, Count
 from rexnet.data.image_sets import Images
 from rexnet.data.sources import open_images
@@ -98,7 +98,7 @@ def claimed(num_classes: int) -> dict[str, NetSpec]:
     best, worst = TABLE_3["a"]
     shapes = {
         "line": np.linspace(0, 1, preset.blocks),
-        "stage-wise": stage_wise(template),
+        "stage-wise": channels.stage_wise(template),
         **{name: np.array(shape, np.float64) for name, shape in JUMPS.items()},
     }
     found = {name: propose(template, shape, budget).spec for name, shape in shapes.items()}

@@ -13,9 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 from trainings import Arm, Lab, provenance, run
 
 from rexnet import NetSpec, channels, paper, runs
@@ -28,8 +26,6 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 TABLE_3 = {name: (row.best, row.worst) for name, row in paper.TABLE_3.items()}
 """The best and the worst network that the paper prints for each budget."""
-
-MOBILENET_V2_STAGES = (24, 32, 64)
 
 
 def main() -> None:
@@ -76,19 +72,11 @@ def claimed(preset: str, search: SearchRun) -> dict[str, tuple[int, ...]]:
     return {
         "fitted line": NetSpec.load(search.folder / "spec.json").widths,
         "stage-wise": propose(
-            search.template, stage_wise(search.template), search.budget
+            search.template, channels.stage_wise(search.template), search.budget
         ).spec.widths,
         "Table 3, best": best,
         "Table 3, worst": worst,
     }
-
-
-def stage_wise(template: NetSpec) -> NDArray[np.float64]:
-    """Return the shape, from 0 to 1, of MobileNetV2's stages at strides 4, 8 and 16."""
-    starts = [i for i, block in enumerate(template.blocks) if i == 0 or block.stride > 1]
-    lengths = np.diff([*starts, len(template.blocks)]).tolist()
-    stages = np.array(channels.steps(MOBILENET_V2_STAGES, lengths), dtype=np.float64)
-    return (stages - stages[0]) / (stages[-1] - stages[0])
 
 
 if __name__ == "__main__":

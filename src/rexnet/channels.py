@@ -1,6 +1,7 @@
 """Rules from block index to width: line, stage-wise steps, piecewise line; fitting a line."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from rexnet.errors import UserError
 from rexnet.spec import MAX_WIDTH, NetSpec
+
+MOBILENET_V2_STAGES = (16, 24, 32, 64, 160)
+"""Widths of MobileNetV2's stages at strides 2 to 32."""
+
+EXACT = 1e-20
+"""The sum of squares up to which two shapes from 0 to 1 are the same."""
 
 
 def line(num_blocks: int, start: float, slope: float) -> list[float]:
@@ -46,6 +53,65 @@ def piecewise_line(
     bounds, first = np.unique(bounds, return_index=True)
     shape = np.interp(np.arange(1, num_blocks + 1), bounds, heights[first])
     return shape / shape[-1] if shape[-1] > 0 else shape
+
+
+def bends_of(shape: NDArray[np.float64], num_segments: int) -> tuple[list[int], list[float]]:
+    """Return the knots and slopes with which ``piecewise_line`` gives a shape.
+
+    They give it exactly where that many linear pieces suffice, by as few as do. Else they give
+    the closest, by least squares, of the piecewise lines that meet the shape wherever they bend.
+
+    Args:
+        shape: Non-falling, from 0 to 1 or all zero, one value a block of at least 3.
+        num_segments: Linear pieces, at least 2.
+
+    Returns:
+        The ``num_segments - 1`` knots and the ``num_segments`` slopes, from 0 to 1.
+    """
+    last = len(shape) - 1
+    errors = np.full((last + 1, last + 1), np.inf)
+    for start, end in itertools.combinations(range(last + 1), 2):
+        straight = np.linspace(shape[start], shape[end], end - start + 1)
+        errors[start, end] = ((shape[start : end + 1] - straight) ** 2).sum()
+    # The least error up to every block, and the bend before it, for one piece more every time.
+    before: list[NDArray[np.intp]] = []
+    least = errors[0]
+    while least[-1] > EXACT and len(before) < num_segments - 1:
+        total = least[:, None] + errors
+        before.append(total.argmin(0))
+        least = total.min(0)
+    bends: list[int] = []
+    place = last
+    for places in reversed(before):
+        place = int(places[place])
+        bends.insert(0, place)
+    bends = bends or [1]
+    corners = np.array([0, *bends, last])
+    slopes = np.diff(shape[corners]) / np.diff(corners)
+    steepest = slopes.max() or 1.0
+    # A repeated knot is a segment of no length.
+    missing = num_segments - len(slopes)
+    knots = [place + 1 for place in bends] + missing * [bends[-1] + 1]
+    *first, end_slope = (slopes / steepest).tolist()
+    return knots, [*first, *missing * [0.0], end_slope]
+
+
+def stage_wise(spec: NetSpec) -> NDArray[np.float64]:
+    """Return the shape, from 0 to 1, of MobileNetV2's widths in the stages of a network.
+
+    A stage is a run of blocks up to the next stride. Five stages have the widths that MobileNetV2
+    has at strides 2 to 32, fewer those from stride 4 on; after five they double.
+
+    Returns:
+        One value a block; all zero where there is one stage.
+    """
+    starts = [i for i, block in enumerate(spec.blocks) if i == 0 or block.stride > 1]
+    lengths = np.diff([*starts, len(spec.blocks)]).tolist()
+    doubled = [MOBILENET_V2_STAGES[-1] * 2**k for k in range(1, len(lengths))]
+    first = 0 if len(lengths) >= len(MOBILENET_V2_STAGES) else 1
+    widths = [*MOBILENET_V2_STAGES, *doubled][first : first + len(lengths)]
+    stages = np.array(steps(widths, lengths), dtype=np.float64)
+    return (stages - stages[0]) / max(stages[-1] - stages[0], 1.0)
 
 
 def round_widths(values: ArrayLike) -> NDArray[np.int64]:
@@ -113,6 +179,32 @@ def with_block_widths(spec: NetSpec, widths: Sequence[int], scale_ends: bool = F
         ends = {"stem_width": int(stem), "penultimate_width": int(penultimate)}
         spec = dataclasses.replace(spec, **ends)  # type: ignore[arg-type]
     return spec.with_widths(list(widths))
+
+
+def with_expansions(spec: NetSpec, expansions: Sequence[int]) -> NetSpec:
+    """Return ``spec`` with other expansions, one a block; those of 1 stay.
+
+    Without its expanding convolution a block has another structure (``rexnet.structure``).
+
+    Raises:
+        UserError: The number of expansions differs from the number of blocks, one of 1 is to
+            change, or one is out of range.
+    """
+    if len(expansions) != len(spec.blocks):
+        raise UserError(
+            f"{len(expansions)} expansions for the {len(spec.blocks)} blocks of {spec.name}"
+        )
+    for number, (block, expansion) in enumerate(zip(spec.blocks, expansions, strict=True), 1):
+        if (block.expansion == 1) != (expansion == 1):
+            raise UserError(
+                f"{spec.name}, block {number}: expansion {expansion} in place of "
+                f"{block.expansion}; both must be 1 or neither"
+            )
+    blocks = tuple(
+        dataclasses.replace(block, expansion=int(expansion))
+        for block, expansion in zip(spec.blocks, expansions, strict=True)
+    )
+    return dataclasses.replace(spec, blocks=blocks)
 
 
 def with_shortcuts_kept(spec: NetSpec) -> NetSpec:

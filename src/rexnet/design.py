@@ -15,7 +15,7 @@ from rexnet.errors import UserError
 from rexnet.spec import MAX_WIDTH, NetSpec
 
 FILL = 0.9
-"""The share of each limit that a proposal must use."""
+"""The share of each limit that a proposal must use, if nothing else is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +31,10 @@ class Proposal:
         found = self.counts(budget)
         return all(found[field] <= limit for field, limit in budget.limits.items())
 
-    def fills(self, budget: Budget) -> bool:
-        """Tell whether the network uses at least 90 % of every limit."""
+    def fills(self, budget: Budget, fill: float = FILL) -> bool:
+        """Tell whether the network uses at least the share ``fill`` of every limit."""
         found = self.counts(budget)
-        return all(found[field] >= FILL * limit for field, limit in budget.limits.items())
+        return all(found[field] >= fill * limit for field, limit in budget.limits.items())
 
     def counts(self, budget: Budget) -> dict[str, int]:
         """Return what a budget limits: ``params``, ``macs``, or both."""

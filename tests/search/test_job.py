@@ -323,7 +323,7 @@ def test_the_widths_of_any_network_are_searched_under_one_limit(tmp_path):
 
 def test_networks_inherit_and_the_weights_are_part_of_the_search(tmp_path):
     torch.manual_seed(0)
-    save_pretrained(Network(SPACE.with_widths([8, 8, 8, 10, 12])), tmp_path / "model")
+    save_pretrained(Network(SPACE.of([8, 8, 8, 10, 12])), tmp_path / "model")
     config = config_in(tmp_path, init=str(tmp_path / "model"), trials=1, epochs=1)
     quiet = {"on_progress": lambda progress: None, "make_executor": inline}
     assert job.run(config, **quiet) == 1
@@ -334,7 +334,7 @@ def test_networks_inherit_and_the_weights_are_part_of_the_search(tmp_path):
     assert identity["data"]["mean"] == [0.485, 0.456, 0.406]
     assert read(folder)[0]["protocol_id"] != Protocol(epochs=1, lr=0.02).protocol_id
     assert job.run(config, **quiet) == 0
-    save_pretrained(Network(SPACE.with_widths([8, 8, 8, 10, 12])), tmp_path / "model")
+    save_pretrained(Network(SPACE.of([8, 8, 8, 10, 12])), tmp_path / "model")
     with pytest.raises(UserError, match=r"protocol\.init is \w{16}, not \w{16}"):
         job.run(config, **quiet)
 

@@ -94,7 +94,7 @@ def test_shapes_that_cannot_fill_the_budget_are_counted_and_not_trained(tmp_path
 def test_a_network_that_loses_a_shortcut_of_what_it_inherits_from_is_rejected():
     network = search_network([20] * 5, 10)
     space = dataclasses.replace(SPACE, network=network, budget=Budget(macs=13_000_000))
-    narrow = priced(space.with_widths([12, 30, 30, 30, 43]), space.budget)
+    narrow = priced(space.of([12, 30, 30, 30, 43]), space.budget)
     assert narrow.fills(space.budget)
     inherits = Task(space=space, protocol=Protocol(init="0123456789abcdef"))
     assert inherits.shortfall(narrow) == pytest.approx(0.25)

@@ -302,7 +302,7 @@ def test_proposals_of_any_network_keep_every_limit_and_fill_a_single_one(task):
     proposal = space.propose(values)
     assert proposal.inside(space.budget)
     assert list(proposal.spec.widths) == sorted(proposal.spec.widths)
-    assert proposal == priced(space.with_widths(proposal.spec.widths), space.budget)
+    assert proposal == priced(space.of(proposal.spec.widths), space.budget)
     if len(space.budget.limits) == 1:
         assert proposal.fills(space.budget)
 
@@ -372,8 +372,8 @@ def test_a_first_block_too_narrow_to_add_its_input_is_told():
     # The search network adds the 16 channels of its stem to the first block.
     wide = families.search_network([20] * 5, 10)
     space = dataclasses.replace(SPACE, network=wide)
-    assert space.lost_input(space.with_widths([16] * 5)) == 0
-    assert space.lost_input(space.with_widths([12] * 5)) == pytest.approx(0.25)
+    assert space.lost_input(space.of([16] * 5)) == 0
+    assert space.lost_input(space.of([12] * 5)) == pytest.approx(0.25)
     # MobileNetV2's stem is wider than its first block, which adds nothing.
     other = dataclasses.replace(SPACE, network=families.get("mobilenet_v2"), num_blocks=17)
-    assert other.lost_input(other.with_widths([1] * 17)) == 0
+    assert other.lost_input(other.of([1] * 17)) == 0

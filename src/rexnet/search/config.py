@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 from rexnet.budget import Budget, Count, LatencyBudget
 from rexnet.data.decode import MAX_MEGAPIXELS, MEGAPIXELS
+from rexnet.design import FILL
 from rexnet.errors import UserError, check_range, check_ranges
 from rexnet.paper import TABLE_3
 from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.executors import EXECUTORS
+from rexnet.search.expansions import Vary
 
 if TYPE_CHECKING:
     ExecutorName = str
@@ -84,6 +86,10 @@ class SearchConfig:
             instead of keeping them.
         budget: The limits of every network.
         blocks: Inverted bottlenecks, at least 3 (default: 5).
+        fill: The share of each limit that every network must use; below 0.9 networks also differ in
+            which of two limits they leave open.
+        vary: What is searched beside the widths: expansion, one for all blocks that have more than
+            1; or expansions, one a block.
         strategy: What proposes: surface, which trains networks far apart, fits a surface to them
             and confirms the best by new trainings; or tpe, Optuna's, whose best trial counts.
         trials: Networks to train (default: 32, with --strategy tpe 200).
@@ -123,6 +129,8 @@ class SearchConfig:
     scale_ends: bool = False
     budget: BudgetConfig = BudgetConfig()
     blocks: int | None = None
+    fill: float = FILL
+    vary: Vary = "widths"
     strategy: Literal["surface", "tpe"] = "surface"
     trials: int | None = None
     batch: int = 0
@@ -155,7 +163,7 @@ class SearchConfig:
         if self.trials is not None and self.trials < 1:
             raise UserError(f"trials {self.trials} must be at least 1")
         self._check_strategy()
-        check_ranges(self, workers=(1, 1024), gpus_per_trial=(0, 64))
+        check_ranges(self, workers=(1, 1024), gpus_per_trial=(0, 64), fill=(0.1, 1))
         if self.executor == "local" and (self.address or self.gpus_per_trial):
             raise UserError("--address and --gpus_per_trial need --executor ray")
         if self.storage and self.budget.latency:

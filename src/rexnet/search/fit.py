@@ -4,13 +4,15 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from rexnet import channels, runs
 from rexnet.budget import LatencyBudget
 from rexnet.channels import LineFit
 from rexnet.design import Proposal, largest_inside, priced
 from rexnet.errors import UserError
 from rexnet.latency import largest, scaled_widths
-from rexnet.search.groups import groups
+from rexnet.search.groups import Group, groups
 from rexnet.search.predictor import read_predictor
 from rexnet.search.results import SearchRun, read_search
 from rexnet.spec import NetSpec
@@ -38,7 +40,7 @@ def fit(folder: Path) -> Fit:
     """Fit a line to the top tenth of a search and write ``fit.json`` and ``spec.json`` beside it.
 
     The widths of the spec are the line's, all shrunk by one factor if they would pass the budget,
-    that of time by prediction included.
+    that of time by prediction included. Where expansions vary, they are the group's mean, rounded.
 
     Raises:
         UserError: It is no run folder of a search, it is damaged, or it cannot be written to.
@@ -46,7 +48,8 @@ def fit(folder: Path) -> Fit:
     search = read_search(folder)
     found = groups(search.rows)
     line = found[0].line
-    proposal, latency_ms = _inside(search, line.widths(search.space.num_blocks))
+    template, expansions = _expanded(search, found[0])
+    proposal, latency_ms = _inside(search, template, line.widths(search.space.num_blocks))
     runs.write_text(folder / "spec.json", proposal.spec.to_json() + "\n")
     runs.write_json(
         folder / "fit.json",
@@ -54,6 +57,7 @@ def fit(folder: Path) -> Fit:
             **dataclasses.asdict(line),
             "accuracy": found[0].mean("accuracy"),
             "widths": list(proposal.spec.widths),
+            **expansions,
             "params": proposal.params,
             "macs": proposal.macs,
             "latency_ms": latency_ms,
@@ -64,14 +68,26 @@ def fit(folder: Path) -> Fit:
     return Fit(line=line, proposal=proposal)
 
 
-def _inside(search: SearchRun, profile: Sequence[float]) -> tuple[Proposal, float | None]:
+def _expanded(search: SearchRun, top: Group) -> tuple[NetSpec, dict[str, list[int]]]:
+    """Return the template of the fit, and its expansions where they vary: the group's mean."""
+    space = search.space
+    template = dataclasses.replace(space.template, name=f"{space.template.name}_line")
+    if not space.varies:
+        return template, {}
+    mean = np.mean([row["expansions"] for row in top.rows], axis=0)
+    expansions = np.rint(mean).astype(int).tolist()
+    return channels.with_expansions(template, expansions), {"expansions": expansions}
+
+
+def _inside(
+    search: SearchRun, template: NetSpec, profile: Sequence[float]
+) -> tuple[Proposal, float | None]:
     """Return the widest network of a profile inside the limits, and its predicted time if limited.
 
     Raises:
         UserError: No multiple of the profile is predicted to keep the time.
     """
     space = search.space
-    template = dataclasses.replace(space.template, name=f"{space.template.name}_line")
     latency = search.identity.get("latency")
     # Where the time alone says how wide networks are, the line may be below it.
     most = 1.0 if space.budget.limits else MOST

@@ -65,8 +65,7 @@ def _with_macs(space: Space, macs: int) -> Space:
 
 
 def _least_macs(space: Space) -> int:
-    smallest = space.with_widths([1] * space.num_blocks)
-    return budget_like(smallest, space.budget).macs or 1
+    return budget_like(space.narrowest, space.budget).macs or 1
 
 
 def _straight(space: Space, macs: int) -> NetSpec:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rexnet import cost
-from rexnet.design import FILL, Proposal
+from rexnet.design import Proposal
 from rexnet.errors import UserError
 from rexnet.latency import Limit
 from rexnet.search.candidates.protocol import Protocol
@@ -44,15 +44,15 @@ class Task:
 
     def shortfall(self, proposal: Proposal) -> float | None:
         """Return by what share a proposal misses the budget; None if it does not."""
-        budget, limit = self.space.budget, self.limit
+        budget, limit, fill = self.space.budget, self.limit, self.space.fill
         if self.protocol.init and (missing := self.space.lost_input(proposal.spec)):
             return missing
-        if not proposal.fills(budget):
-            return FILL - proposal.use(budget)
+        if not proposal.fills(budget, fill):
+            return fill - proposal.use(budget)
         excess = limit.excess(proposal.spec) if limit else 0.0
         if limit and self.space.limit:
             # Beside other limits a time is not to be used up, alone it is.
-            excess = excess or max(FILL - limit.use(proposal.spec), 0.0)
+            excess = excess or max(fill - limit.use(proposal.spec), 0.0)
         return excess or None
 
     def record(self, proposal: Proposal) -> dict[str, Any]:
@@ -61,6 +61,7 @@ class Task:
         return {
             "spec_id": proposal.spec.spec_id,
             "widths": list(proposal.spec.widths),
+            **self.space.noted(proposal.spec),
             "params": proposal.params,
             "total_params": cost.count(proposal.spec).params,
             "macs": proposal.macs,

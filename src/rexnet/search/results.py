@@ -8,6 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import (
     Any,
+    Literal,
     NotRequired,
     TypedDict,
     get_args,
@@ -74,6 +75,7 @@ class Row(TypedDict):
     number: int
     state: str
     widths: list[int]
+    expansions: NotRequired[list[int]]
     params: int
     total_params: int
     macs: int
@@ -131,8 +133,11 @@ def read_search(folder: Path) -> SearchRun:
         where = f"{path}, line {line}"
         row: Row = _rebuilt(Row, value, where)
         rows.append(row)
-        if len(row["widths"]) != identity["space"].num_blocks:
+        space = identity["space"]
+        if len(row["widths"]) != space.num_blocks:
             raise UserError(f"{where}: widths {row['widths']} are not one for each block")
+        if len(row.get("expansions", ())) != (space.num_blocks if space.varies else 0):
+            raise UserError(f"{where}: expansions are to be one for each block where they vary")
         if row["state"] == "complete" and row["accuracy"] is None:
             raise UserError(f"{where}: a complete trial has no accuracy")
     if not complete(rows):
@@ -177,6 +182,10 @@ def _rebuilt(kind: Any, value: Any, where: str) -> Any:
     Raises:
         UserError: It has another type or lacks a field; the field is named.
     """
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise UserError(f"{where}: {json.dumps(value)} is unknown; the file is damaged")
+        return value
     if kind == NetSpec | None:
         return value and NetSpec.from_json(json.dumps(value), where)
     if is_typeddict(kind) or dataclasses.is_dataclass(kind):

@@ -207,8 +207,8 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     """Return the parameters of a space as Optuna has them."""
     return {
         **{name: IntDistribution(*bounds) for name, bounds in space.knots.items()},
-        **{name: FloatDistribution(*bounds) for name, bounds in space.slopes.items()},
-        **{name: FloatDistribution(*bounds) for name, bounds in space.tilts.items()},
+        **{name: FloatDistribution(*bounds) for name, bounds in space.reals.items()},
+        **{name: IntDistribution(*bounds) for name, bounds in space.expansions.items()},
     }
 
 

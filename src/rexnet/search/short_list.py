@@ -75,7 +75,7 @@ def choose(
         UserError: The folder cannot be written to.
     """
     short = best(rows)
-    specs = [space.with_widths(row["widths"]) for row in short]
+    specs = [space.of(row["widths"], row.get("expansions")) for row in short]
     numbers = [row["number"] for row in short]
     with suppress(UserError, KeyError, TypeError):
         known = runs.read_json(folder / FILE)

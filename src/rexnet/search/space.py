@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rexnet import channels
 from rexnet.budget import Budget, told
@@ -15,6 +15,8 @@ from rexnet.design import FILL, Proposal, priced, propose
 from rexnet.errors import UserError
 from rexnet.families import search_network
 from rexnet.latency import Limit, largest
+from rexnet.search.expansions import Vary, bounds_of, each_of, parameters_of, varied
+from rexnet.search.trial import Parameters
 from rexnet.spec import NetSpec, set_fields
 
 MAX_SEGMENTS = 8
@@ -52,6 +54,8 @@ class Space:
         network: The network whose block widths are searched; the paper's search network by default.
         scale_ends: Whether its stem and penultimate layer follow the blocks.
         limit: The time that networks take, where nothing else is limited.
+        fill: The share of each limit that a network must use.
+        vary: What is varied beside the widths; expansions of 1 never are.
     """
 
     num_blocks: int
@@ -61,14 +65,17 @@ class Space:
     network: NetSpec | None = None
     scale_ends: bool = False
     limit: Limit | None = None
+    fill: float = FILL
+    vary: Vary = "widths"
 
     @property
     def identity(self) -> dict[str, Any]:
         """What makes two spaces the same; ``limit`` stands beside it in ``search.json``."""
         found = dataclasses.asdict(dataclasses.replace(self, network=None, limit=None))
         del found["limit"]
-        for field in ("network", "scale_ends"):
-            if not found[field]:
+        # Searches from before these fields stay what they are.
+        for field in ("network", "scale_ends", "fill", "vary"):
+            if found[field] == getattr(Space, field):
                 del found[field]
         return found if self.network is None else {**found, "network": set_fields(self.network)}
 
@@ -85,9 +92,26 @@ class Space:
             in_channels=3,
         )
 
-    def with_widths(self, widths: Sequence[int]) -> NetSpec:
-        """Return the network of the space with these block widths."""
-        return channels.with_block_widths(self.template, widths, self.scale_ends)
+    def of(self, widths: Sequence[int], expansions: Sequence[int] | None = None) -> NetSpec:
+        """Return the network of the space with these block widths, and expansions one a block."""
+        return channels.with_block_widths(self._expanded(expansions), widths, self.scale_ends)
+
+    def _expanded(self, expansions: Sequence[int] | None) -> NetSpec:
+        template = self.template
+        return template if expansions is None else channels.with_expansions(template, expansions)
+
+    @property
+    def narrowest(self) -> NetSpec:
+        """The network of widths 1 and the highest expansions.
+
+        A budget that it keeps leaves room for every proposal.
+        """
+        highest = {name: high for name, (_, high) in self.expansions.items()}
+        return self.of([1] * self.num_blocks, each_of(self.template, self.vary, highest))
+
+    def noted(self, spec: NetSpec) -> dict[str, Any]:
+        """Return what a line of ``trials.jsonl`` needs beside the widths to give ``spec`` again."""
+        return {"expansions": [block.expansion for block in spec.blocks]} if self.varies else {}
 
     def lost_input(self, spec: NetSpec) -> float:
         """Return by what share the first block is too narrow to add its input as the template does.
@@ -121,6 +145,21 @@ class Space:
         """Name and bounds of the tilt; nothing where it follows from two limits."""
         return {} if len(self.budget.limits) == 2 else {"tilt": TILT}
 
+    @property
+    def reals(self) -> dict[str, tuple[float, float]]:
+        """Names and bounds of all parameters that are real numbers."""
+        return {**self.slopes, **self.tilts}
+
+    @property
+    def varies(self) -> bool:
+        """Whether expansions are parameters."""
+        return self.vary != "widths"
+
+    @property
+    def expansions(self) -> dict[str, tuple[int, int]]:
+        """Names and bounds (both included) of the expansions that vary; see ``bounds_of``."""
+        return bounds_of(self.template, self.vary) if self.varies else {}
+
     def shape(self, parameters: Mapping[str, float]) -> NDArray[np.float64]:
         """Return the shape ``f`` from 0 to 1 for values of ``knots`` and ``slopes``."""
         return channels.piecewise_line(
@@ -131,22 +170,88 @@ class Space:
 
     def propose(self, parameters: Mapping[str, float]) -> Proposal:
         """Return the network of these parameters, inside the budget by construction."""
-        return self.of_shape(self.shape(parameters), parameters.get("tilt"))
+        each = each_of(self.template, self.vary, parameters) if self.varies else None
+        return self.of_shape(self.shape(parameters), parameters.get("tilt"), each)
 
-    def of_shape(self, shape: NDArray[np.float64], tilt: float | None = None) -> Proposal:
-        """Return the network of a shape, and of a tilt where that is a parameter."""
+    def of_shape(
+        self,
+        shape: NDArray[np.float64],
+        tilt: float | None = None,
+        expansions: Sequence[int] | None = None,
+    ) -> Proposal:
+        """Return the network of a shape, inside the budget by construction.
+
+        Args:
+            shape: The non-falling ``f``, from 0 to 1, one value a block.
+            tilt: The tilt, where that is a parameter.
+            expansions: One a block; the template's by default.
+        """
+        template = self._expanded(expansions)
         if self.limit is None:
-            return propose(self.template, shape, self.budget, tilt=tilt, scale_ends=self.scale_ends)
+            return propose(template, shape, self.budget, tilt=tilt, scale_ends=self.scale_ends)
         assert tilt is not None
-        return priced(self._in_time(channels.tilted(shape, tilt), self.limit), self.budget)
+        profile = channels.tilted(shape, tilt)
+        return priced(self._in_time(template, profile, self.limit), self.budget)
 
-    def _in_time(self, profile: NDArray[np.float64], limit: Limit) -> NetSpec:
+    def parameters_of(
+        self,
+        shape: NDArray[np.float64],
+        tilt: float | None = None,
+        expansion: int | Sequence[int] | None = None,
+    ) -> Parameters:
+        """Return the parameters whose ``shape`` is the given one, or the closest simple one.
+
+        It is the given one where ``num_segments`` linear pieces suffice (``channels.bends_of``).
+
+        Args:
+            shape: Non-falling, from 0 to 1 or all zero, one value a block.
+            tilt: The tilt, where that is a parameter; by default that of the template, or the
+                middle where it is flat.
+            expansion: One for all blocks that vary, or one a block, where they are parameters; by
+                default the template's, their rounded mean where there is one for all.
+        """
+        knots, slopes = channels.bends_of(np.asarray(shape, dtype=np.float64), self.num_segments)
+        found: Parameters = dict(zip(self.knots, knots, strict=True))
+        found |= zip(self.slopes, slopes, strict=True)
+        if self.tilts:
+            own = channels.tilt_of(self.template.widths) or sum(TILT) / 2
+            found["tilt"] = own if tilt is None else tilt
+        if self.varies:
+            found |= parameters_of(self.template, self.vary, expansion)
+        return found
+
+    def features(self, spec: NetSpec) -> NDArray[np.float64]:
+        """Return the features of a network, shape (d,): see ``features_of``."""
+        expansions = [[block.expansion for block in spec.blocks]]
+        found: NDArray[np.float64] = self.features_of([spec.widths], expansions)[0]
+        return found
+
+    def features_of(
+        self, widths: ArrayLike, expansions: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
+        """Return the natural logs of block widths, then of the expansions that vary.
+
+        Args:
+            widths: Shape (num_networks, num_blocks).
+            expansions: The same, one a block; needed where they vary.
+
+        Returns:
+            Shape (num_networks, num_blocks + the number of ``expansions``).
+        """
+        found = np.log(np.asarray(widths, dtype=np.float64))
+        if not self.expansions:
+            return found
+        assert expansions is not None, "expansions vary in this space"
+        places = varied(self.template, range(self.num_blocks))[: len(self.expansions)]
+        logs = np.log(np.asarray(expansions, dtype=np.float64)[:, places])
+        return np.concatenate([found, logs], axis=1)
+
+    def _in_time(self, template: NetSpec, profile: NDArray[np.float64], limit: Limit) -> NetSpec:
         """Return the widest network of a profile that is predicted to keep the time.
 
         Raises:
             UserError: Even widths of 1 are predicted to pass it.
         """
-        template = self.template
 
         def family(multiple: float) -> NetSpec:
             widths = channels.round_widths(multiple * profile).tolist()
@@ -165,8 +270,11 @@ class Space:
     def draw(self, generator: np.random.Generator) -> dict[str, float]:
         """Return random values of all parameters."""
         knots = {k: int(generator.integers(lo, hi + 1)) for k, (lo, hi) in self.knots.items()}
-        reals = {**self.slopes, **self.tilts}
-        return knots | {k: generator.uniform(lo, hi) for k, (lo, hi) in reals.items()}
+        reals = {k: generator.uniform(lo, hi) for k, (lo, hi) in self.reals.items()}
+        expansions = {
+            k: int(generator.integers(lo, hi + 1)) for k, (lo, hi) in self.expansions.items()
+        }
+        return {**knots, **reals, **expansions}
 
     def move(
         self, parameters: Mapping[str, float], distance: float, generator: np.random.Generator
@@ -176,64 +284,63 @@ class Space:
         for name, (low, high) in self.knots.items():
             anew = generator.random() < distance
             moved[name] = int(generator.integers(low, high + 1)) if anew else parameters[name]
-        for name, (lowest, highest) in {**self.slopes, **self.tilts}.items():
+        for name, (lowest, highest) in {**self.reals, **self.expansions}.items():
             step = distance * (highest - lowest) * generator.standard_normal()
             moved[name] = float(np.clip(parameters[name] + step, lowest, highest))
-        return moved
+        return moved | {name: round(moved[name]) for name in self.expansions}
 
 
 def check_reachable(space: Space) -> None:
-    """Check that a network of the space can use at least 90 % of every limit.
+    """Check that a network of the space can use the share ``fill`` of every limit.
 
     Raises:
         UserError: None can; the nearest budget that can is named.
     """
     budget = space.budget
-    smallest = priced(space.with_widths([1] * space.num_blocks), budget).counts(budget)
+    smallest = priced(space.narrowest, budget).counts(budget)
     # No budget below the smallest network's cost can be met: the nearest one is no lower.
     limits = {field: max(limit, smallest[field]) for field, limit in budget.limits.items()}
     raised = Budget(**limits, count_classifier=budget.count_classifier)
     wide = dataclasses.replace(space, budget=raised)
     proposals = []
-    for shape, tilt in _probes(space):
-        proposals.append(wide.of_shape(shape, tilt))
-        if raised == budget and proposals[-1].fills(budget):
+    for proposal in _probes(wide):
+        proposals.append(proposal)
+        if raised == budget and proposal.fills(budget, space.fill):
             return
     fillable = [
-        {f: min(limits[f], int(count / FILL)) for f, count in proposal.counts(raised).items()}
+        {f: min(limits[f], int(count / space.fill)) for f, count in proposal.counts(raised).items()}
         for proposal in proposals
     ]
     nearest = max(fillable, key=lambda found: math.prod(found[f] / limits[f] for f in found))
     both = "both" if len(limits) == 2 else "that"
     raise UserError(
         f"no network of {space.num_blocks} blocks at {space.resolution} px keeps "
-        f"{told(budget.limits)} and uses {FILL:.0%} of {both}; the nearest budget that can be "
-        f"filled is {told(nearest).replace(' and ', ' with ')}"
+        f"{told(budget.limits)} and uses {space.fill:.0%} of {both}; the nearest budget that can "
+        f"be filled is {told(nearest).replace(' and ', ' with ')}"
     )
 
 
-def _probes(space: Space) -> Iterator[tuple[NDArray[np.float64], float | None]]:
-    """Yield shapes with their tilts: random ones, the line, the flat one and the steepest."""
+def _probes(space: Space) -> Iterator[Proposal]:
+    """Yield networks: random ones, on the line, the flat one and the steepest."""
     generator = np.random.default_rng(0)
     for _ in range(PROBES):
-        drawn = space.draw(generator)
-        yield space.shape(drawn), drawn.get("tilt")
+        yield space.propose(space.draw(generator))
     tilt = TILT[1] if space.tilts else None
-    yield np.linspace(0, 1, space.num_blocks), tilt
-    yield np.zeros(space.num_blocks), tilt
+    yield space.of_shape(np.linspace(0, 1, space.num_blocks), tilt)
+    yield space.of_shape(np.zeros(space.num_blocks), tilt)
     # The steepest profile of all spends most parameters a MAC.
-    yield np.append(np.zeros(space.num_blocks - 1), 1.0), tilt
+    yield space.of_shape(np.append(np.zeros(space.num_blocks - 1), 1.0), tilt)
 
 
 def sample(space: Space, num_networks: int) -> list[NetSpec]:
-    """Return random networks that use 90 % of every limit, all different, the same every time.
+    """Return random networks that fill every limit, all different, the same every time.
 
     There are fewer where ``PROBES`` draws do not give so many, and the nearest to filling the
     budget if none fills it.
     """
     generator = np.random.default_rng(0)
     proposals = [space.propose(space.draw(generator)) for _ in range(PROBES)]
-    filled = [proposal.spec for proposal in proposals if proposal.fills(space.budget)]
+    filled = [proposal.spec for proposal in proposals if proposal.fills(space.budget, space.fill)]
     nearest = max(proposals, key=lambda p: (p.macs, p.params)).spec
     found = {spec.spec_id: spec for spec in filled or [nearest]}
     return list(found.values())[:num_networks]
@@ -243,7 +350,7 @@ def check_fast_enough(space: Space, limit: Limit) -> float:
     """Check that networks of the space are predicted to keep the latency.
 
     Returns:
-        The share of random networks that use 90 % of the other limits and do.
+        The share of random networks that fill the other limits and do.
 
     Raises:
         UserError: None does; the fastest prediction is named, or what disturbed the measuring.
@@ -261,7 +368,7 @@ def check_fast_enough(space: Space, limit: Limit) -> float:
     names = {"params": "params", "macs": "MACs"}
     limits = list(space.budget.limits)
     raise UserError(
-        f"no network that uses {FILL:.0%} of {' and '.join(names[f] for f in limits)} is predicted "
-        f"to keep {limit.budget}: the fastest of {len(specs)} takes {fastest:.3g} ms; raise "
-        f"--budget.latency, or lower {' and '.join(f'--budget.{field}' for field in limits)}"
+        f"no network that uses {space.fill:.0%} of {' and '.join(names[f] for f in limits)} is "
+        f"predicted to keep {limit.budget}: the fastest of {len(specs)} takes {fastest:.3g} ms; "
+        f"raise --budget.latency, or lower {' and '.join(f'--budget.{field}' for field in limits)}"
     )

@@ -31,7 +31,14 @@ def space_of(config: SearchConfig, num_classes: int, resolution: int) -> Space:
         budget=_budget(config, num_classes, resolution),
         network=network,
         scale_ends=config.scale_ends,
+        fill=config.fill,
+        vary=config.vary,
     )
+    if space.varies and not space.expansions:
+        raise UserError(
+            f"--vary {space.vary} finds nothing to vary: all blocks of {space.template.name} have "
+            "the expansion 1, which has no expanding convolution; leave it out"
+        )
     if config.init is not None:
         check_structure(origin_of(config)[1], space.template)
     return space

@@ -8,14 +8,11 @@ from numpy.typing import NDArray
 
 from rexnet import channels
 from rexnet.design import Proposal
-from rexnet.search.space import Space, stage_wise
+from rexnet.search.space import Space
 from rexnet.search.trial import Parameters
 
-MAX_DRAWS = 5
+MAX_DRAWS = 3
 """Random draws for each shape that is wanted, after which those that are found must do."""
-
-MIDDLE_TILT = 0.5
-"""That of the line where neither a second limit nor the template's widths say how steep it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +39,7 @@ class Shape:
 
 def line_of(space: Space) -> Shape:
     """Return the straight line that fills the budget: what a search has to beat."""
-    return _shape(space, "line", _named(space, np.linspace(0.0, 1.0, space.num_blocks)))
+    return _shape(space, "line", space.parameters_of(np.linspace(0.0, 1.0, space.num_blocks)))
 
 
 def plan(space: Space, seed: int, count: int) -> list[Shape]:
@@ -83,16 +80,9 @@ def farthest(features: NDArray[np.float64], taken: NDArray[np.float64]) -> NDArr
 
 def _candidates(space: Space, generator: np.random.Generator, draws: int) -> Iterator[Shape]:
     yield line_of(space)
-    yield _shape(space, "stage-wise", _named(space, stage_wise(space.template)))
+    yield _shape(space, "stage-wise", space.parameters_of(channels.stage_wise(space.template)))
     for _ in range(draws):
         yield _shape(space, "", space.draw(generator))
-
-
-def _named(space: Space, shape: NDArray[np.float64]) -> Parameters:
-    """Return the parameters of a shape that has a name."""
-    widths = space.template.widths
-    tilt = channels.tilt_of(widths) if widths[-1] > widths[0] else MIDDLE_TILT
-    return space.parameters_of(shape, tilt)
 
 
 def _shape(space: Space, name: str, parameters: Parameters) -> Shape:

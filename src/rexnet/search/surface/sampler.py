@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-NUM_SHAPES = 1000
+NUM_SHAPES = 400
 """Shapes to choose from."""
 
 FIRST = 16
