@@ -11,7 +11,6 @@ and the same again after a stop or a kill: trainings go on from their checkpoint
 """
 
 import argparse
-import base64
 import os
 import time
 from dataclasses import replace
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from panel import RESULTS, TABLE_3
 from trainings import Ledger, Row, provenance, run
 
@@ -32,6 +30,7 @@ from rexnet.data.sources import open_images
 from rexnet.design import propose
 from rexnet.families import search_network
 from rexnet.runs.progress import OnProgress, Progress
+from rexnet.search.candidates.outcomes import packed
 from rexnet.search.config import PRESETS
 from rexnet.studies.trainings import train_all
 from rexnet.train.config import TrainConfig
@@ -167,17 +166,6 @@ def outcomes(model: Any, test: Images) -> Row:
         "loss": float(F.cross_entropy(logits, labels)),
         "right": packed(ranked[:, 0].numpy()),
     }
-
-
-def packed(right: NDArray[np.bool_]) -> str:
-    """Return outcomes as base64 of packed bits, the first the highest bit."""
-    return base64.b64encode(np.packbits(right).tobytes()).decode()
-
-
-def unpacked(text: str, count: int) -> NDArray[np.bool_]:
-    """Return the ``count`` outcomes that ``packed`` packed."""
-    bits = np.frombuffer(base64.b64decode(text), np.uint8)
-    return np.unpackbits(bits, count=count).astype(bool)
 
 
 def read(lines: Path) -> list[Row]:

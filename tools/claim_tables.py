@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from claim import unpacked
 from numpy.typing import NDArray
 from scipy import stats
 from trainings import Row
+
+from rexnet.search.candidates.outcomes import unpacked
 
 Table = tuple[Sequence[str], list[list[str]]]
 

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from claim import read, unpacked
+from claim import read
 from numpy.typing import NDArray
 from panel import RESULTS
 from tables import markdown
 from trainings import Row, provenance, run
 
 from rexnet import runs
+from rexnet.search.candidates.outcomes import unpacked
 
 Table = tuple[Sequence[str], list[list[str]]]
 

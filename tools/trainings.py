@@ -19,7 +19,7 @@ from rexnet.errors import UserError
 from rexnet.families import search_network
 from rexnet.runs.progress import OnProgress, Progress
 from rexnet.search.candidates.evaluator import Evaluator
-from rexnet.search.candidates.protocol import Protocol
+from rexnet.search.candidates.protocol import Evaluation, Protocol
 from rexnet.search.executors.candidate import Evaluate
 from rexnet.search.executors.local import LocalExecutor
 from rexnet.train.config import TrainConfig
@@ -116,6 +116,7 @@ class Lab:
                         raise UserError(f"the training of {row['network']} ended as {reason}")
                     row = row | {
                         "accuracy": result.evaluation.accuracies[0],
+                        **noted(result.evaluation),
                         "epoch_accuracies": scores[result.number],
                         "seconds": round(result.evaluation.seconds, 1),
                         "data": images.name,
@@ -188,6 +189,15 @@ def part(images: ImageSet, num_train: int) -> ImageSet:
         labels=images.labels[index],
         held_out=images.held_out[index],
     )
+
+
+def noted(evaluation: Evaluation) -> Row:
+    """Return what a line has of the outcomes of a training beside its accuracy."""
+    if not evaluation.outcomes:
+        return {}
+    outcomes = dataclasses.asdict(evaluation.outcomes[0])
+    del outcomes["top1"]
+    return outcomes
 
 
 def provenance() -> dict[str, str]:

@@ -1,5 +1,3 @@
-import base64
-
 import claim
 import claim_tables
 import numpy as np
@@ -11,6 +9,7 @@ from rexnet.budget import Budget
 from rexnet.data.in_memory import load
 from rexnet.design import priced
 from rexnet.runs import processes
+from rexnet.search.candidates.outcomes import packed, unpacked
 
 BUDGET = Budget(params=200_000, macs=30_000_000, count_classifier=False)
 
@@ -25,7 +24,7 @@ def row(network, seed, right):
         "top1": float(np.mean(right)),
         "top5": 0.9,
         "loss": 1.0,
-        "right": claim.packed(np.array(right, bool)),
+        "right": packed(np.array(right, bool)),
     }
 
 
@@ -50,13 +49,6 @@ def test_the_networks_have_one_cost_and_the_shapes_that_they_are_called_by():
     assert networks["Table 3, best"].widths == (34, 34, 45, 55, 66)
 
 
-def test_outcomes_are_packed_and_unpacked():
-    right = np.arange(11) % 3 == 0
-    text = claim.packed(right)
-    assert base64.b64decode(text) == bytes([0b10010010, 0b01000000])
-    assert (claim.unpacked(text, 11) == right).all()
-
-
 def test_trainings_are_lines_that_are_not_repeated(tmp_path, monkeypatch):
     sample = load("sample")
     (tmp_path / "data").mkdir()
@@ -77,7 +69,7 @@ def test_trainings_are_lines_that_are_not_repeated(tmp_path, monkeypatch):
     assert {row["network"] for row in rows} == set(claim.claimed(10))
     for line in rows:
         result = runs.read_json(tmp_path / "C" / f"{line['network']}-0" / "result.json")
-        right = claim.unpacked(line["right"], 10)
+        right = unpacked(line["right"], 10)
         assert right.mean() == pytest.approx(line["top1"]) == pytest.approx(result["top1"])
         assert line["loss"] == pytest.approx(result["loss"], rel=1e-3)
         assert line["num_train"] == 24

@@ -10,7 +10,7 @@ from rexnet import cost
 from rexnet.design import Proposal
 from rexnet.errors import UserError
 from rexnet.latency import Limit
-from rexnet.search.candidates.protocol import Protocol
+from rexnet.search.candidates.protocol import Evaluation, Protocol
 from rexnet.search.executors.candidate import CandidateResult, Executor
 from rexnet.search.run_folder import TrialLog
 from rexnet.search.sampler import Exhausted
@@ -23,6 +23,9 @@ MAX_ASKS = 20
 
 MAX_DEATHS = 5
 """Candidates in a row that died, after which a search gives up."""
+
+SOFT = ("loss", "true_probability", "first_loss")
+"""What a line notes beside the hits: means over its trainings."""
 
 SYNC_SECONDS, HEARTBEAT_SECONDS = 5.0, 60.0
 """How often a search reads a shared study, and shows there that it lives."""
@@ -143,6 +146,7 @@ class Leader:
         self._log.keep(result.number, accuracy, proposal.spec, weights)
         notes = {
             "accuracies": list(accuracies),
+            **_noted(result.evaluation),
             "seconds": round((result.evaluation or result).seconds, 3),
             "reason": result.reason,
         }
@@ -237,3 +241,13 @@ class Leader:
     def _submit(self, executor: Executor, number: int, proposal: Proposal) -> None:
         self._pending[number] = proposal
         executor.submit(number, proposal.spec)
+
+
+def _noted(evaluation: Evaluation | None) -> dict[str, Any]:
+    """Return what is noted of the outcomes of trainings: their means, and each."""
+    outcomes = evaluation.outcomes if evaluation else ()
+    if not outcomes:
+        return {}
+    each = [dataclasses.asdict(one) for one in outcomes]
+    means = {name: sum(one[name] for one in each) / len(each) for name in SOFT}
+    return {**means, "outcomes": each}

@@ -81,6 +81,10 @@ class Row(TypedDict):
     macs: int
     accuracy: float | None
     accuracies: list[float]
+    loss: NotRequired[float]
+    true_probability: NotRequired[float]
+    first_loss: NotRequired[float]
+    outcomes: NotRequired[list[dict[str, Any]]]
     seconds: float
     reason: str
 

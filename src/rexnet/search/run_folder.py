@@ -30,8 +30,8 @@ NOTED = (
 )
 """What a line of ``trials.jsonl`` has of the record of its trial."""
 
-VARIED = ("expansions",)
-"""What it has where the space varies it."""
+SOMETIMES = ("expansions", "loss", "true_probability", "first_loss", "outcomes")
+"""What it has where the space varies it, or where networks were really trained."""
 
 OF_THE_MACHINE = re.compile("full|readonly|read-only|unable to open|disk I/O")
 """What SQLite says where the file is sound for all it knows."""
@@ -187,7 +187,7 @@ class TrialLog:
                 "state": trial.state,
                 "accuracy": trial.accuracy,
                 **{field: trial.record[field] for field in NOTED},
-                **{field: trial.record[field] for field in VARIED if field in trial.record},
+                **{field: trial.record[field] for field in SOMETIMES if field in trial.record},
                 # Earlier studies noted none.
                 "latency_ms": trial.record.get("latency_ms"),
             }

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.numeric
 
 
 def train(images, protocol=PROTOCOL, spec=SPEC, seed=0, on_epoch=lambda epoch, score: None):
-    return train_candidate(spec, images, protocol, seed=seed, on_epoch=on_epoch)
+    model, outcomes = train_candidate(spec, images, protocol, seed=seed, on_epoch=on_epoch)
+    return model, outcomes.top1
 
 
 def first_weights(model):
@@ -140,3 +141,19 @@ def test_accuracy_counts_every_image_once_in_parts_of_any_size(count):
     labels = generator.integers(0, 2, count)
     wanted = float(((images.mean((1, 2, 3)) > 0) == labels).mean())
     assert accuracy(Brightness(), images, labels) == pytest.approx(wanted)
+
+
+def test_the_first_loss_is_of_images_that_were_not_trained_on():
+    images = toy_images()
+    _, untrained = train_candidate(
+        SPEC,
+        images,
+        dataclasses.replace(PROTOCOL, epochs=1, lr=0.0),
+        seed=0,
+        on_epoch=lambda epoch, score: None,
+    )
+    smoothed = dataclasses.replace(PROTOCOL, label_smoothing=0.3)
+    _, trained = train_candidate(SPEC, images, smoothed, seed=0, on_epoch=lambda epoch, score: None)
+    chance = math.log(len(images.classes))
+    assert untrained.first_loss == pytest.approx(chance, abs=0.5)
+    assert trained.loss < trained.first_loss < untrained.first_loss + 0.1

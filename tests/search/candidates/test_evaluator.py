@@ -37,7 +37,8 @@ def test_the_evaluator_trains_once_a_repeat_with_rising_seeds_and_keeps_the_firs
     protocol = dataclasses.replace(PROTOCOL, repeats=repeats, seed=5)
     evaluation = Evaluator(images=images, protocol=protocol)(SPEC, path, shares.append)
     ours = [trained(images, seed) for seed in (5, 6, 7)[:repeats]]
-    assert evaluation.accuracies == tuple(accuracy for _, accuracy in ours)
+    assert evaluation.outcomes == tuple(outcomes for _, outcomes in ours)
+    assert evaluation.accuracies == tuple(outcomes.top1 for _, outcomes in ours)
     assert evaluation.seconds > 0
     assert_same_weights(create_model(SPEC, weights=path), ours[0][0])
     np.testing.assert_allclose(shares, np.arange(1, 2 * repeats + 1) / (2 * repeats))
@@ -79,11 +80,11 @@ def test_the_evaluator_trains_on_a_slice_of_the_sample_and_writes_its_weights(tm
     evaluation = evaluate(spec, path, lambda share: None)
     assert len(evaluation.accuracies) == 2
     model = create_model(spec, weights=path)
-    trained, score = train_candidate(
+    trained, outcomes = train_candidate(
         spec, images, evaluate.protocol, seed=0, on_epoch=lambda epoch, score: None
     )
     assert_same_weights(model, trained)
-    assert score == evaluation.accuracies[0]
+    assert outcomes == evaluation.outcomes[0]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -95,10 +96,10 @@ def test_a_missing_device_is_named():
 def test_candidates_that_inherit_start_from_what_another_has_learnt(tmp_path):
     images = toy_images()
     long = dataclasses.replace(PROTOCOL, epochs=15)
-    model, accuracy = train_candidate(
+    model, outcomes = train_candidate(
         SPEC, images, long, seed=0, on_epoch=lambda epoch, score: None
     )
-    assert accuracy > 0.9
+    assert outcomes.top1 > 0.9
     save_weights(model, tmp_path / "learnt.safetensors")
     origin = read_origin(Weights(path=tmp_path / "learnt.safetensors"), SPEC)
     origin = dataclasses.replace(origin, mean=(0.5,) * 3, std=(0.25,) * 3)

@@ -20,9 +20,10 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def train(images, protocol=PROTOCOL, seed=0, on_epoch=lambda epoch, score: None, device="cpu"):
-    return train_on_accelerator(
+    model, outcomes = train_on_accelerator(
         SPEC, images, protocol, seed=seed, on_epoch=on_epoch, device=torch.device(device)
     )
+    return model, outcomes.top1
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -1,8 +1,9 @@
 from dataclasses import dataclass
 
 import pytest
-from searches import config_in, contents, inline, read
-from toys import Toy
+from clocks import ToyClock, made_up
+from searches import MIDDLE, config_in, contents, inline, read, timed
+from toys import SPACE, Toy
 
 from rexnet import NetSpec, UserError, runs
 from rexnet.search import job
@@ -130,3 +131,23 @@ def test_without_rounds_the_answer_is_a_prediction(tmp_path):
 def test_what_cannot_be_is_refused(tmp_path, change, told):
     with pytest.raises(UserError, match=told):
         config_in(tmp_path, **CONFIRMED | change)
+
+
+def test_searches_that_share_a_study_share_the_rounds(tmp_path):
+    shared = {**CONFIRMED, "storage": f"sqlite:///{tmp_path / 'shared.db'}"}
+    first = config_in(tmp_path, **shared, out=str(tmp_path / "first"))
+    second = config_in(tmp_path, **shared, out=str(tmp_path / "second"))
+    assert run(first, Kinked()) == 10 + 2 * 5
+    assert run(second, Kinked()) == 0
+    said = [contents(tmp_path / name)["answer.json"] for name in ("first", "second")]
+    assert said[0] == said[1]
+
+
+def test_under_a_limit_of_time_only_networks_that_keep_it_are_confirmed(tmp_path):
+    limit = MIDDLE * 1.02
+    config = timed(tmp_path, limit, **CONFIRMED)
+    job.run(config, lambda progress: None, ToyClock(), evaluate=Kinked(), make_executor=inline)
+    said = runs.read_json(tmp_path / "S" / "answer.json")
+    for network in said["networks"].values():
+        assert made_up(SPACE.of(network["widths"])) < 1.1 * limit
+    assert NetSpec.load(tmp_path / "S" / "recommended.json")

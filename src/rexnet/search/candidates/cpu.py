@@ -15,6 +15,7 @@ from rexnet.nn.fast.training import Fused, can_fuse
 from rexnet.nn.network import Network
 from rexnet.search.candidates.optimizer import make_optimizer
 from rexnet.search.candidates.origin import Origin, some_of
+from rexnet.search.candidates.outcomes import Outcomes, outcomes_of
 from rexnet.search.candidates.protocol import Diverged, OnEpoch, Protocol
 from rexnet.spec import NetSpec
 
@@ -29,7 +30,7 @@ def train_candidate(
     seed: int,
     on_epoch: OnEpoch,
     origin: Origin | None = None,
-) -> tuple[Network, float]:
+) -> tuple[Network, Outcomes]:
     """Train ``spec`` and score it on the held-out images.
 
     Args:
@@ -41,7 +42,7 @@ def train_candidate(
         origin: What the weights to start from are inherited from; by default they are new.
 
     Returns:
-        The trained network in evaluation mode, and the share of held-out images it gets right.
+        The trained network in evaluation mode, and what it makes of the held-out images.
 
     Raises:
         Diverged: The loss became infinite or not a number.
@@ -55,22 +56,21 @@ def train_candidate(
     found = images.normalisation()
     batches = Batches(images.part(held_out=False), images.labels[~images.held_out], *found)
     steps = protocol.epochs * batches.num_batches(protocol.batch_size)
-    held_out = images.part(held_out=True)
+    held_out, labels = images.part(held_out=True), images.labels[images.held_out]
 
     def score() -> float:
-        return accuracy(model, held_out, images.labels[images.held_out], found)
+        return accuracy(model, held_out, labels, found)
 
-    step = 0
+    step, first_losses = 0, []
     for epoch in range(protocol.epochs):
         model.train()
         for x, y in batches.epoch(protocol.batch_size, generator):
             for group in optimizer.param_groups:
                 group["lr"] = protocol.lr_at(step, steps)
-            loss = F.cross_entropy(
-                forward(_channels_last(x)),
-                torch.from_numpy(y),
-                label_smoothing=protocol.label_smoothing,
-            )
+            logits, truth = forward(_channels_last(x)), torch.from_numpy(y)
+            loss = F.cross_entropy(logits, truth, label_smoothing=protocol.label_smoothing)
+            if epoch == 0:
+                first_losses.append(F.cross_entropy(logits.detach(), truth).item())
             if not torch.isfinite(loss):
                 raise Diverged(f"loss {loss.item()} at step {step + 1} of {steps}")
             optimizer.zero_grad()
@@ -80,7 +80,8 @@ def train_candidate(
         on_epoch(epoch + 1, score)
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
         raise Diverged("weights that are infinite or not numbers after the last step")
-    return model, score()
+    logits = logits_of(model, held_out, found)
+    return model, outcomes_of(logits, labels, float(np.mean(first_losses)))
 
 
 def start(spec: NetSpec, images: ImageSet, origin: Origin | None) -> Network:
@@ -107,16 +108,23 @@ def accuracy(
         labels: Their classes.
         statistics: Means and standard deviations to normalise by.
     """
+    return float((logits_of(model, images, statistics).argmax(1) == labels).mean())
+
+
+def logits_of(
+    model: nn.Module,
+    images: Pixels | NDArray[np.float32],
+    statistics: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+) -> NDArray[np.float32]:
+    """Return the logits (N, num_classes) of images, in evaluation mode; arguments: ``accuracy``."""
     model.eval()
-    right = 0
+    found = []
     with torch.inference_mode():
-        for start in range(0, len(labels), SCORING_BATCH):
-            part = slice(start, start + SCORING_BATCH)
-            x: NDArray[Any] = images[part]
+        for start in range(0, len(images), SCORING_BATCH):
+            x: NDArray[Any] = images[start : start + SCORING_BATCH]
             x = x if statistics is None else normalised(x, *statistics)
-            predicted = model(_channels_last(x)).argmax(1).numpy()
-            right += int((predicted == labels[part]).sum())
-    return right / len(labels)
+            found.append(model(_channels_last(x)).numpy())
+    return np.concatenate(found)
 
 
 def _channels_last(images: NDArray[np.float32]) -> torch.Tensor:

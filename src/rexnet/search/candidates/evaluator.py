@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rexnet.data.in_memory import ImageSet
 from rexnet.errors import UserError
 from rexnet.search.candidates.origin import Origin
+from rexnet.search.candidates.outcomes import Outcomes
 from rexnet.search.candidates.protocol import Evaluation, OnProgress, Protocol
 from rexnet.spec import NetSpec
 
@@ -55,9 +56,9 @@ class Evaluator:
         train = trainer(self.device)
         start = time.perf_counter()
         repeats = self.protocol.repeats
-        accuracies = []
+        found: list[Outcomes] = []
         for repeat in range(repeats):
-            model, accuracy = train(
+            model, outcomes = train(
                 spec,
                 self.images,
                 self.protocol,
@@ -67,8 +68,12 @@ class Evaluator:
             )
             if repeat == 0:
                 save_weights(model, weights)
-            accuracies.append(accuracy)
-        return Evaluation(accuracies=tuple(accuracies), seconds=time.perf_counter() - start)
+            found.append(outcomes)
+        return Evaluation(
+            accuracies=tuple(outcomes.top1 for outcomes in found),
+            seconds=time.perf_counter() - start,
+            outcomes=tuple(found),
+        )
 
     def _report(
         self, on_progress: OnProgress, repeat: int, epoch: int, score: Callable[[], float]
@@ -80,7 +85,7 @@ class Evaluator:
             on_progress(share)
 
 
-def trainer(device: str) -> Callable[..., tuple["Network", float]]:
+def trainer(device: str) -> Callable[..., tuple["Network", Outcomes]]:
     """Return what trains candidates on ``device``, with the arguments of ``train_candidate``.
 
     Raises:

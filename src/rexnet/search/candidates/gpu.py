@@ -18,6 +18,7 @@ from rexnet.nn.network import Network
 from rexnet.search.candidates.cpu import start
 from rexnet.search.candidates.optimizer import make_optimizer
 from rexnet.search.candidates.origin import Origin
+from rexnet.search.candidates.outcomes import Outcomes, outcomes_of
 from rexnet.search.candidates.protocol import Diverged, OnEpoch, Protocol
 from rexnet.spec import NetSpec
 
@@ -33,7 +34,7 @@ def train_on_accelerator(
     on_epoch: OnEpoch,
     device: torch.device,
     origin: Origin | None = None,
-) -> tuple[Network, float]:
+) -> tuple[Network, Outcomes]:
     """Train ``spec`` on ``device`` as ``candidates.cpu.train_candidate`` does, in bfloat16.
 
     The random numbers are those of the device.
@@ -52,8 +53,8 @@ def train_on_accelerator(
         if not run.is_finite:
             raise Diverged(f"the loss was not finite in epoch {epoch + 1} of {protocol.epochs}")
         on_epoch(epoch + 1, partial(run.score, images))
-    accuracy = run.score(images)
-    return model.eval().cpu(), accuracy
+    outcomes = run.outcomes(images)
+    return model.eval().cpu(), outcomes
 
 
 class _Run:
@@ -78,6 +79,7 @@ class _Run:
         self._order = torch.arange(len(train), device=device)
         self._done = torch.zeros((), dtype=torch.int64, device=device)
         self._finite = torch.ones((), dtype=torch.bool, device=device)
+        self._first_loss = torch.zeros((), device=device)
         self._lr = torch.zeros((), device=device)
         self._optimizer = make_optimizer(model, protocol)
         for group in self._optimizer.param_groups:
@@ -101,6 +103,8 @@ class _Run:
             logits = self._model(x)
         loss = F.cross_entropy(logits.float(), y, label_smoothing=self._protocol.label_smoothing)
         self._finite &= torch.isfinite(loss)
+        plain = F.cross_entropy(logits.detach().float(), y)
+        self._first_loss += torch.where(self._done < self.steps_per_epoch, plain, 0.0)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
@@ -127,21 +131,30 @@ class _Run:
 
     def score(self, images: ImageSet) -> float:
         """Return the share of held-out images that the network gets right."""
+        labels = torch.from_numpy(images.labels[images.held_out])
+        return float((self._logits(images).argmax(1) == labels).double().mean())
+
+    def outcomes(self, images: ImageSet) -> Outcomes:
+        """Return what the network makes of the held-out images."""
+        labels = images.labels[images.held_out]
+        first_loss = float(self._first_loss) / self.steps_per_epoch
+        return outcomes_of(self._logits(images).numpy(), labels, first_loss)
+
+    def _logits(self, images: ImageSet) -> Tensor:
+        """Return the logits of the held-out images in host memory."""
         self._model.eval()
         held_out = torch.from_numpy(images.images[images.held_out])
-        labels = torch.from_numpy(images.labels[images.held_out]).to(self._device)
-        right = torch.zeros((), dtype=torch.int64, device=self._device)
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16):
-            for part, truth in zip(
-                held_out.split(SCORING_BATCH), labels.split(SCORING_BATCH), strict=True
-            ):
-                logits = self._model(self._normalised(part.to(self._device)))
-                right += (logits.argmax(1) == truth).sum()
+            found = [
+                self._model(self._normalised(part.to(self._device))).float()
+                for part in held_out.split(SCORING_BATCH)
+            ]
         self._model.train()
-        return int(right) / len(labels)
+        return torch.cat(found).cpu()
 
     def _state(self) -> list[Tensor]:
-        return [*self._model.parameters(), *self._model.buffers(), self._done, self._finite]
+        counts = [self._done, self._finite, self._first_loss]
+        return [*self._model.parameters(), *self._model.buffers(), *counts]
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         start = self._done % self.steps_per_epoch * self._size

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rexnet.errors import UserError
+from rexnet.search.candidates.outcomes import Outcomes
 
 MAX_SEED = 2**32
 
@@ -87,10 +88,12 @@ class Evaluation:
     Attributes:
         accuracies: Share of held-out images classified correctly, one a repeat.
         seconds: Wall time of all repeats.
+        outcomes: What each makes of the held-out images; empty of what trains nothing.
     """
 
     accuracies: tuple[float, ...]
     seconds: float
+    outcomes: tuple[Outcomes, ...] = ()
 
 
 class Diverged(Exception):
