@@ -329,7 +329,8 @@ def _probes(space: Space) -> Iterator[Proposal]:
     """Yield networks: random ones, on the line, the flat one and the steepest."""
     generator = np.random.default_rng(0)
     for _ in range(PROBES):
-        yield space.propose(space.draw(generator))
+        # No limit is left open on purpose, which would fill it less.
+        yield space.propose(space.draw(generator) | {"balance": 0.0})
     tilt = TILT[1] if space.tilts else None
     yield space.of_shape(np.linspace(0, 1, space.num_blocks), tilt)
     yield space.of_shape(np.zeros(space.num_blocks), tilt)
