@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from clocks import ToyClock
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from searches import (
     MIDDLE,
     assert_best_is_kept,
@@ -19,7 +21,9 @@ from searches import (
 )
 from toys import PICKY, SPACE, Toy
 
-from rexnet import NetSpec, UserError, families, inherit, runs
+from rexnet import NetSpec, UserError, channels, cost, families, inherit, runs
+from rexnet.budget import Budget
+from rexnet.design import priced
 from rexnet.nn.hub import save_pretrained
 from rexnet.nn.network import Network
 from rexnet.report.search import page
@@ -28,8 +32,118 @@ from rexnet.search.expansions import bounds_of, each_of, parameters_of, varied
 from rexnet.search.fit import fit
 from rexnet.search.groups import groups
 from rexnet.search.results import read_search
+from rexnet.search.sampler import distributions
+from rexnet.search.space import Space, check_reachable
 
 MOBILENET = families.get("mobilenet_v2")
+SMALL = "rexnet_cifar_b"
+VARIES = st.sampled_from(["widths", "expansion", "expansions"])
+LIMITS = st.sampled_from([("params",), ("macs",), ("params", "macs")])
+
+
+def of_network(name, **changes):
+    network = families.get(name)
+    return Space(
+        num_blocks=len(network.blocks),
+        num_classes=10,
+        resolution=32,
+        network=network,
+        **{"budget": Budget(params=10**6, macs=10**8), **changes},
+    )
+
+
+@st.composite
+def spaces(draw):
+    """Draw a space of any kind, with a budget that leaves room for all of its networks."""
+    name = draw(st.sampled_from([None, SMALL, "mobilenet_v2", "rexnet_1.0"]))
+    varied = {"vary": draw(VARIES), "fill": draw(st.sampled_from([0.9, 0.7, 0.2, 1.0]))}
+    if name is None:
+        space = dataclasses.replace(SPACE, num_blocks=draw(st.integers(3, 12)), **varied)
+    else:
+        space = of_network(name, scale_ends=draw(st.booleans()), **varied)
+    least = cost.count(space.narrowest)
+    limits = {field: int(getattr(least, field) * draw(st.floats(1, 100))) for field in draw(LIMITS)}
+    return dataclasses.replace(space, budget=Budget(**limits, count_classifier=draw(st.booleans())))
+
+
+@settings(deadline=None, max_examples=100)
+@given(spaces(), st.integers(0, 2**32 - 1))
+def test_networks_of_any_parameters_keep_every_limit_and_can_be_built_again(space, seed):
+    generator = np.random.default_rng(seed)
+    drawn = space.draw(generator)
+    moved = space.move(drawn, generator.random(), generator)
+    for values in (drawn, moved):
+        assert list(values) == list(distributions(space))
+        for name, distribution in distributions(space).items():
+            assert distribution._contains(distribution.to_internal_repr(values[name]))
+        proposal = space.propose(values)
+        spec = proposal.spec
+        assert proposal.inside(space.budget)
+        assert proposal == priced(spec, space.budget)
+        expansions = space.noted(spec).get("expansions")
+        assert (expansions is None) == (space.vary == "widths")
+        assert space.of(spec.widths, expansions) == spec
+        for mine, own in zip(spec.blocks, space.template.blocks, strict=True):
+            assert (mine.expansion == 1) == (own.expansion == 1)
+
+
+def test_parameters_of_a_shape_hold_what_else_the_space_varies():
+    line = np.linspace(0, 1, 17)
+    space = of_network("mobilenet_v2", budget=Budget(macs=10**7), vary="expansions")
+    values = space.parameters_of(line)
+    assert values["tilt"] == channels.tilt_of(space.template.widths) > 0
+    assert "expansion_1" not in values
+    assert {values[f"expansion_{number}"] for number in range(2, 18)} == {6}
+    own = [block.expansion for block in space.template.blocks]
+    assert space.propose(values).spec == space.of_shape(line, values["tilt"]).spec
+    assert space.parameters_of(line, 0.25)["tilt"] == 0.25
+    changed = [1, *range(2, 10), *[3] * 8]
+    spec = space.propose(space.parameters_of(line, expansion=changed)).spec
+    assert [block.expansion for block in spec.blocks] == changed
+    one = dataclasses.replace(space, vary="expansion")
+    assert one.parameters_of(line, expansion=4)["expansion"] == 4
+    assert one.parameters_of(line, expansion=changed)["expansion"] == round(sum(changed[1:]) / 16)
+    assert one.parameters_of(line)["expansion"] == own[1] == 6
+    # The search network is flat as a template.
+    flat = dataclasses.replace(SPACE, budget=Budget(macs=10**7))
+    assert flat.parameters_of(np.linspace(0, 1, 5))["tilt"] == 0.5
+    opened = dataclasses.replace(SPACE, fill=0.7).parameters_of(np.linspace(0, 1, 5))
+    assert opened["balance"] == 0
+
+
+def test_features_are_logs_of_widths_then_of_the_expansions_that_vary():
+    for vary, wanted in (
+        ("widths", []),
+        ("expansion", [3]),
+        ("expansions", [2, 3, 4, 5, 6, 7, 8, 9, *[3] * 8]),
+    ):
+        space = of_network("mobilenet_v2", vary=vary)
+        each = [1, *([3] * 16 if vary == "expansion" else wanted)]
+        spec = space.of(range(1, 18), None if vary == "widths" else each)
+        features = space.features(spec)
+        np.testing.assert_allclose(np.exp(features), [*range(1, 18), *wanted])
+        both = space.features_of([spec.widths] * 2, [each] * 2)
+        np.testing.assert_array_equal(both, [features, features])
+    np.testing.assert_array_equal(SPACE.features_of([[1] * 5]), np.zeros((1, 5)))
+
+
+@pytest.mark.parametrize("vary", ["expansion", "expansions"])
+def test_a_budget_leaves_room_for_the_highest_expansions_or_is_refused(vary):
+    space = dataclasses.replace(SPACE, vary=vary)
+    least = priced(space.narrowest, space.budget)
+    assert [block.expansion for block in space.narrowest.blocks] == [10] * 5
+    budget = Budget(params=least.params - 1, macs=least.macs, count_classifier=False)
+    with pytest.raises(UserError, match="the nearest budget that can be filled is"):
+        check_reachable(dataclasses.replace(space, budget=budget))
+    check_reachable(space)
+
+
+def test_expansions_of_the_template_are_inside_the_bounds():
+    assert of_network("rexnet_1.0", vary="expansion").expansions == {"expansion": (2, 10)}
+    wide = channels.with_expansions(families.get(SMALL), [6] * 8 + [24])
+    space = dataclasses.replace(of_network(SMALL, vary="expansions"), network=wide)
+    assert set(space.expansions.values()) == {(2, 24)}
+    assert space.propose(space.parameters_of(np.linspace(0, 1, 9))).spec.blocks[-1].expansion == 24
 
 
 def test_parameters_of_expansions_have_the_numbers_of_their_blocks():
