@@ -1,3 +1,6 @@
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -224,3 +227,83 @@ def test_ends_follow_the_mean_width_of_the_blocks(spec, factor):
     assert wider.penultimate_width == factor * spec.penultimate_width
     assert channels.with_block_widths(wider, spec.widths, scale_ends=True) == spec
     assert channels.with_block_widths(spec, widths) == spec.with_widths(widths)
+
+
+def shape_of(rises):
+    """Return the shape with these rises from block to block."""
+    heights = np.concatenate([[0.0], np.cumsum(rises)])
+    return heights / heights[-1] if heights[-1] else heights
+
+
+@st.composite
+def simple_shapes(draw):
+    """Draw a non-falling shape of up to 9 blocks, or steps of up to 4 stages at any depth."""
+    if draw(st.booleans()):
+        rises = st.floats(0.01, 1) | st.just(0.0)
+        return shape_of(draw(st.lists(rises, min_size=2, max_size=8)))
+    lengths = draw(st.lists(st.integers(1, 15), min_size=2, max_size=4))
+    assume(sum(lengths) >= 3)
+    widths = list(itertools.accumulate(draw(st.integers(1, 200)) for _ in lengths))
+    return shape_of(np.diff(channels.steps(widths, lengths)))
+
+
+@settings(deadline=None, max_examples=200)
+@given(simple_shapes())
+def test_bends_of_a_simple_shape_give_the_shape(shape):
+    knots, slopes = channels.bends_of(shape, 8)
+    assert (len(knots), len(slopes)) == (7, 8)
+    assert set(knots) <= set(range(2, len(shape)))
+    assert min(slopes) >= 0
+    assert max(slopes) in (0, 1)
+    np.testing.assert_allclose(channels.piecewise_line(len(shape), knots, slopes), shape, atol=1e-9)
+
+
+@pytest.mark.parametrize("num_blocks", [3, 9, 33, 64])
+@pytest.mark.parametrize("num_segments", [2, 8])
+def test_bends_of_the_line_and_the_flat_shape_give_them(num_blocks, num_segments):
+    for shape in (np.linspace(0, 1, num_blocks), np.zeros(num_blocks)):
+        found = channels.piecewise_line(num_blocks, *channels.bends_of(shape, num_segments))
+        np.testing.assert_allclose(found, shape, atol=1e-12)
+
+
+def test_a_shape_that_bends_too_often_gives_the_closest_that_is_simple():
+    curve, corners = np.linspace(0, 1, 30) ** 3, np.linspace(0, 29, 9)
+    found = channels.piecewise_line(30, *channels.bends_of(curve, 8))
+    assert 0 < np.abs(found - curve).max() < 0.01
+    evenly = np.interp(np.arange(30), corners, np.interp(corners, np.arange(30), curve))
+    assert ((found - curve) ** 2).sum() < ((evenly - curve) ** 2).sum()
+
+
+def test_stage_wise_widths_are_those_of_mobilenet_v2_at_the_strides():
+    def stages(*strides):
+        spec = families.search_network([1] * len(strides), 10)
+        blocks = zip(spec.blocks, strides, strict=True)
+        blocks = tuple(dataclasses.replace(block, stride=stride) for block, stride in blocks)
+        return channels.stage_wise(dataclasses.replace(spec, blocks=blocks)).tolist()
+
+    # The search network of five blocks has its strides at blocks 2 and 3: 24-32-64-64-64.
+    assert channels.stage_wise(families.search_network([1] * 5, 10)).tolist() == [0, 0.2, 1, 1, 1]
+    mobilenet = families.get("mobilenet_v2")
+    found = 16 + 144 * channels.stage_wise(mobilenet)
+    wanted = [16, *[24] * 2, *[32] * 3, *[64] * 7, *[160] * 4]
+    np.testing.assert_allclose(found, wanted)
+    assert stages(1, 1, 1) == [0, 0, 0]
+    assert stages(1, 2, 1) == [0, 1, 1]
+    six = np.array(stages(1, 2, 2, 2, 2, 2))
+    np.testing.assert_allclose(16 + 304 * six, [16, 24, 32, 64, 160, 320])
+
+
+def test_expansions_are_set_block_by_block_and_1_stays_1():
+    spec = families.get("mobilenet_v2")
+    each = [1, *range(2, 18)]
+    found = channels.with_expansions(spec, each)
+    assert [block.expansion for block in found.blocks] == each
+    assert channels.with_expansions(found, [1, *[6] * 16]) == spec
+    for wrong, words in (
+        (each[:3], "3 expansions for the 17 blocks of mobilenet_v2"),
+        ([6] * 17, "block 1: expansion 6 in place of 1; both must be 1 or neither"),
+        ([1, 1, *[6] * 15], "block 2: expansion 1 in place of 6"),
+        ([1, 65, *[6] * 15], "block 2: expansion 65 must be from 1 to 64"),
+    ):
+        with pytest.raises(UserError, match=words):
+            channels.with_expansions(spec, wrong)

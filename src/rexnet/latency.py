@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rexnet import channels
 from rexnet.budget import LatencyBudget
+from rexnet.errors import UserError
 from rexnet.spec import NetSpec
 
 MULTIPLE = 16
 """Exported networks have widths filled up to multiples of it."""
+
+MULTIPLES = tuple(2 ** (number / 64) for number in range(64 * 13))
+"""Widths of the last block, not rounded, among which a time chooses: from 1 to 8,100."""
 
 PRIOR = 0.1
 """How strongly costs are held to an even split of the time; what is measured is soon stronger."""
@@ -249,3 +254,30 @@ def largest(
     # Wider takes longer, but for what rounding does.
     place = bisect.bisect_right(multiples, milliseconds, key=lambda at: predict(family(at)))
     return multiples[place - 1] if place else None
+
+
+def widest(template: NetSpec, profile: ArrayLike, limit: Limit, scale_ends: bool) -> NetSpec:
+    """Return the widest network of a profile that is predicted to keep a time.
+
+    Args:
+        template: The network that fixes all but the block widths.
+        profile: A non-falling profile up to its scale, from at most 1 to 1.
+        limit: The time.
+        scale_ends: Whether stem and penultimate layer follow the blocks.
+
+    Raises:
+        UserError: Even widths of 1 are predicted to pass it.
+    """
+
+    def family(multiple: float) -> NetSpec:
+        widths = channels.round_widths(multiple * np.asarray(profile)).tolist()
+        return channels.with_block_widths(template, widths, scale_ends)
+
+    multiple = largest(family, MULTIPLES, limit.predictor.predict, limit.budget.milliseconds)
+    if multiple is None:
+        least = limit.predictor.predict(family(MULTIPLES[0]))
+        raise UserError(
+            f"no network keeps {limit.budget}: one with blocks of 1 channel is predicted to "
+            f"take {least:.3g} ms; raise --budget.latency"
+        )
+    return family(multiple)

@@ -83,6 +83,16 @@ MISTAKES = {
     "workers": (["search", *BUDGET, "--workers", "0"], ["workers 0 must be from 1"]),
     "seed": (["search", *BUDGET, "--seed", "-1"], ["seed -1 must be at least 0"]),
     "lr": (["search", *BUDGET, "--lr", "-1"], ["lr -1", "from 0"]),
+    "fill": (["search", *BUDGET, "--fill", "1.2"], ["fill 1.2 must be from 0.1 to 1"]),
+    "no fill": (["search", *BUDGET, "--fill", "0"], ["fill 0.0 must be from 0.1 to 1"]),
+    "vary": (
+        ["search", *BUDGET, "--vary", "kernels"],
+        ["--vary", "'kernels' is not one of 'widths', 'expansion', 'expansions'"],
+    ),
+    "nothing to vary": (
+        ["search", *BUDGET, "--network", "mobilenet_v1", "--vary", "expansion"],
+        ["--vary expansion finds nothing to vary", "search_mobilenet_v1 have the expansion 1"],
+    ),
     "pruner": (
         ["search", "--pruner", "best"],
         ["'best' is not one of 'none', 'halving', 'median'"],
@@ -224,6 +234,17 @@ def test_a_search_ends_with_a_table_what_it_made_and_three_commands(capsys, tmp_
         cli.parse(arguments)
     assert cli.main(shlex.split(commands[0])[1:]) == 0
     assert NetSpec.load("S/spec.json").name in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_search_of_expansions_that_fills_less_is_told_by_its_options(capsys):
+    write_npz("photos.npz")
+    assert cli.main([*searching(), "--vary", "expansion", "--fill", "0.7"]) == 0
+    space = runs.read_json(Path("S/search.json"))["space"]
+    assert (space["vary"], space["fill"]) == ("expansion", 0.7)
+    capsys.readouterr()
+    assert cli.main(["search", "--config", "S/config.yaml"]) == 0
+    assert "nothing was left to train" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("toy", "finished")

@@ -188,7 +188,8 @@ def _rebuilt(kind: Any, value: Any, where: str) -> Any:
     """
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
-            raise UserError(f"{where}: {json.dumps(value)} is unknown; the file is damaged")
+            known = ", ".join(get_args(kind))
+            raise UserError(f"{where}: {json.dumps(value)} is none of {known}; the file is damaged")
         return value
     if kind == NetSpec | None:
         return value and NetSpec.from_json(json.dumps(value), where)

@@ -14,7 +14,7 @@ from rexnet.budget import Budget, told
 from rexnet.design import FILL, Proposal, priced, propose
 from rexnet.errors import UserError
 from rexnet.families import search_network
-from rexnet.latency import Limit, largest
+from rexnet.latency import Limit, widest
 from rexnet.search.expansions import Vary, bounds_of, each_of, parameters_of, varied
 from rexnet.search.trial import Parameters
 from rexnet.spec import NetSpec, set_fields
@@ -30,12 +30,11 @@ LOWEST_SLOPE = -0.75
 
 PROBES = 400
 
-MULTIPLES = tuple(2 ** (number / 64) for number in range(64 * 13))
-"""Widths of the last block, not rounded, among which a time chooses: from 1 to 8,100."""
-
-
 TILT = (0.0, 1.0)
 """From a flat profile to one that starts at a channel."""
+
+BALANCE = (-1.0, 1.0)
+"""From a network that leaves params open, as far as it may, to one that leaves MACs open."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +44,7 @@ class Space:
     ``f`` bends at a subset of the block indices. Stage-wise conventions lie inside: a flat segment
     a stage, and jumps between them. Where params and MACs are limited, ``a`` and ``b`` follow from
     the budget; else the tilt, ``a / (a + b)``, is a parameter of its own and the scale follows.
+    Of two limits one may be left open where ``fill`` is below 0.9; a parameter says by how much.
 
     Attributes:
         num_blocks: Blocks of the network.
@@ -146,9 +146,15 @@ class Space:
         return {} if len(self.budget.limits) == 2 else {"tilt": TILT}
 
     @property
+    def balances(self) -> dict[str, tuple[float, float]]:
+        """Name and bounds of the balance, where of two limits one may be left open."""
+        is_open = len(self.budget.limits) == 2 and self.fill < FILL
+        return {"balance": BALANCE} if is_open else {}
+
+    @property
     def reals(self) -> dict[str, tuple[float, float]]:
         """Names and bounds of all parameters that are real numbers."""
-        return {**self.slopes, **self.tilts}
+        return {**self.slopes, **self.tilts, **self.balances}
 
     @property
     def varies(self) -> bool:
@@ -171,13 +177,15 @@ class Space:
     def propose(self, parameters: Mapping[str, float]) -> Proposal:
         """Return the network of these parameters, inside the budget by construction."""
         each = each_of(self.template, self.vary, parameters) if self.varies else None
-        return self.of_shape(self.shape(parameters), parameters.get("tilt"), each)
+        balance = parameters.get("balance", 0.0)
+        return self.of_shape(self.shape(parameters), parameters.get("tilt"), each, balance)
 
     def of_shape(
         self,
         shape: NDArray[np.float64],
         tilt: float | None = None,
         expansions: Sequence[int] | None = None,
+        balance: float = 0.0,
     ) -> Proposal:
         """Return the network of a shape, inside the budget by construction.
 
@@ -185,19 +193,34 @@ class Space:
             shape: The non-falling ``f``, from 0 to 1, one value a block.
             tilt: The tilt, where that is a parameter.
             expansions: One a block; the template's by default.
+            balance: Which of two limits is left open and how far, from -1 (params are used to the
+                share ``fill``) over 0 (none is) to 1 (MACs are).
         """
         template = self._expanded(expansions)
         if self.limit is None:
-            return propose(template, shape, self.budget, tilt=tilt, scale_ends=self.scale_ends)
+            budget = self._aimed_at(balance)
+            return propose(template, shape, budget, tilt=tilt, scale_ends=self.scale_ends)
         assert tilt is not None
         profile = channels.tilted(shape, tilt)
-        return priced(self._in_time(template, profile, self.limit), self.budget)
+        return priced(widest(template, profile, self.limit, self.scale_ends), self.budget)
+
+    def _aimed_at(self, balance: float) -> Budget:
+        """Return the budget with one of its limits lowered, but not below the narrowest network."""
+        if not balance:
+            return self.budget
+        field = "params" if balance < 0 else "macs"
+        limit = self.budget.limits[field]
+        least = priced(self.narrowest, self.budget).counts(self.budget)[field]
+        lowered = max(int(limit * (1 - abs(balance) * (1 - self.fill))), least)
+        changed: dict[str, Any] = {field: min(lowered, limit)}
+        return dataclasses.replace(self.budget, **changed)
 
     def parameters_of(
         self,
         shape: NDArray[np.float64],
         tilt: float | None = None,
         expansion: int | Sequence[int] | None = None,
+        balance: float = 0.0,
     ) -> Parameters:
         """Return the parameters whose ``shape`` is the given one, or the closest simple one.
 
@@ -209,6 +232,7 @@ class Space:
                 middle where it is flat.
             expansion: One for all blocks that vary, or one a block, where they are parameters; by
                 default the template's, their rounded mean where there is one for all.
+            balance: The balance, where that is a parameter.
         """
         knots, slopes = channels.bends_of(np.asarray(shape, dtype=np.float64), self.num_segments)
         found: Parameters = dict(zip(self.knots, knots, strict=True))
@@ -216,6 +240,8 @@ class Space:
         if self.tilts:
             own = channels.tilt_of(self.template.widths) or sum(TILT) / 2
             found["tilt"] = own if tilt is None else tilt
+        if self.balances:
+            found["balance"] = balance
         if self.varies:
             found |= parameters_of(self.template, self.vary, expansion)
         return found
@@ -245,27 +271,6 @@ class Space:
         places = varied(self.template, range(self.num_blocks))[: len(self.expansions)]
         logs = np.log(np.asarray(expansions, dtype=np.float64)[:, places])
         return np.concatenate([found, logs], axis=1)
-
-    def _in_time(self, template: NetSpec, profile: NDArray[np.float64], limit: Limit) -> NetSpec:
-        """Return the widest network of a profile that is predicted to keep the time.
-
-        Raises:
-            UserError: Even widths of 1 are predicted to pass it.
-        """
-
-        def family(multiple: float) -> NetSpec:
-            widths = channels.round_widths(multiple * profile).tolist()
-            return channels.with_block_widths(template, widths, self.scale_ends)
-
-        wanted = limit.budget.milliseconds
-        multiple = largest(family, MULTIPLES, limit.predictor.predict, wanted)
-        if multiple is None:
-            least = limit.predictor.predict(family(MULTIPLES[0]))
-            raise UserError(
-                f"no network keeps {limit.budget}: one with blocks of 1 channel is predicted to "
-                f"take {least:.3g} ms; raise --budget.latency"
-            )
-        return family(multiple)
 
     def draw(self, generator: np.random.Generator) -> dict[str, float]:
         """Return random values of all parameters."""
@@ -324,7 +329,8 @@ def _probes(space: Space) -> Iterator[Proposal]:
     """Yield networks: random ones, on the line, the flat one and the steepest."""
     generator = np.random.default_rng(0)
     for _ in range(PROBES):
-        yield space.propose(space.draw(generator))
+        # No limit is left open on purpose, which would fill it less.
+        yield space.propose(space.draw(generator) | {"balance": 0.0})
     tilt = TILT[1] if space.tilts else None
     yield space.of_shape(np.linspace(0, 1, space.num_blocks), tilt)
     yield space.of_shape(np.zeros(space.num_blocks), tilt)

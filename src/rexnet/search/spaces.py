@@ -34,7 +34,7 @@ def space_of(config: SearchConfig, num_classes: int, resolution: int) -> Space:
         fill=config.fill,
         vary=config.vary,
     )
-    if space.varies and not space.expansions:
+    if network and space.varies and not space.expansions:
         raise UserError(
             f"--vary {space.vary} finds nothing to vary: all blocks of {space.template.name} have "
             "the expansion 1, which has no expanding convolution; leave it out"
