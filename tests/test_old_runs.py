@@ -98,6 +98,8 @@ def test_another_job_is_refused_with_one_line(job, capsys):
     other = {"search": "training", "train": "search"}.get(job, "search")
     command = [*COMMANDS[job]]
     command[command.index("--out") + 1] = other
+    # Where none has begun it, a search is not by TPE.
+    command += ["--strategy", "tpe"] if job == "search" else []
     assert rexnet(command) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

@@ -169,7 +169,8 @@ def by_optuna(
     space: dict[str, BaseDistribution] = {name: IntDistribution(0, levels - 1) for name in names}
     scale = np.log(np.arange(1, levels + 1))
     study = optuna.create_study(direction="maximize", sampler=make(int(generator.integers(2**31))))
-    left, visited = np.ones(len(window), dtype=bool), []
+    left = np.ones(len(window), dtype=bool)
+    visited: list[int] = []
     while len(visited) < min(CHECKPOINTS[-1], len(window)):
         trial = study.ask(space)
         wanted = scale[[trial.params[name] for name in names]]

@@ -335,6 +335,7 @@ def test_any_name_of_a_run_folder_is_printed_as_it_is(out, capsys):
 def test_a_real_search_on_the_smallest_images_runs_from_end_to_end():
     write_npz("photos.npz", side=8, num_classes=2)
     arguments = ["search", "--data", "photos.npz", *TINY, "--blocks", "3", "--trials", "2"]
+    arguments += ["--strategy", "tpe"]
     arguments += ["--epochs", "1", "--repeats", "2", "--workers", "1", "--out", "S"]
     done = in_process(*arguments)
     assert done.returncode == 0, done.stderr

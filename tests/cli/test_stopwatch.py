@@ -148,7 +148,7 @@ def test_a_search_under_a_time_in_onnx_runtime_ends_with_measured_times(
     images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
     np.savez(folder / "photos.npz", images=images, labels=np.arange(40) % 10)
     arguments = ["search", "--data", "photos.npz", "--blocks", "3", "--budget.params", "36k"]
-    arguments += ["--budget.macs", "4M", "--trials", "2", "--out", "S"]
+    arguments += ["--budget.macs", "4M", "--trials", "2", "--strategy", "tpe", "--out", "S"]
     assert cli.main([*arguments, "--budget.latency", "1000ms@onnxruntime"]) == 0
     output = capsys.readouterr().out
     assert "the fastest has to keep 1000ms@onnxruntime" in output

@@ -57,7 +57,7 @@ def write_photos(folder):
 
 def searching(out="S", trials=3, data="photos.npz"):
     """Return the arguments of a toy search."""
-    arguments = ["search", "--data", data, *BUDGET, "--trials", str(trials)]
+    arguments = ["search", "--data", data, *BUDGET, "--trials", str(trials), "--strategy", "tpe"]
     return [*arguments, "--workers", "1", "--out", out]
 
 

@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from rexnet import runs
 from rexnet.cli.arguments import Command, add_config, config_of
 from rexnet.cli.made import print_next, print_paths, print_spec, print_survey
 from rexnet.cli.stopwatch import clock_of, print_short_list
 from rexnet.cli.train import print_left_out
 from rexnet.data.sources import check_source
-from rexnet.search.config import SearchConfig
+from rexnet.search.config import SearchConfig, as_begun
 from rexnet.search.spaces import check_names
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from rexnet.search.results import SearchRun
 
 
 def add_search(parser: ArgumentParser) -> None:
@@ -26,7 +29,7 @@ def add_search(parser: ArgumentParser) -> None:
 
 def search(arguments: Namespace) -> None:
     """Search, then fit the line and draw the page."""
-    config = config_of(SearchConfig, arguments)
+    config = as_begun(config_of(SearchConfig, arguments))
     # As the job does, but before Optuna is loaded.
     config.resolved().protocol()
     check_names(config)
@@ -59,12 +62,10 @@ def search(arguments: Namespace) -> None:
 
 def _conclude(folder: Path, console: "Console", data: str) -> None:
     """Draw the report of a search and say what there is and what to do next."""
-    from rexnet.cli.console import table
     from rexnet.report.search import write_report
-    from rexnet.report.text import millions, percent
     from rexnet.search.fit import fit
-    from rexnet.search.groups import groups
     from rexnet.search.results import read_search
+    from rexnet.search.surface.answer import FILE, SPEC
 
     line = fit(folder).line
     paths = write_report(folder)
@@ -72,22 +73,7 @@ def _conclude(folder: Path, console: "Console", data: str) -> None:
     if search.result["state"] == "stopped":
         trained, wanted = len(search.rows), search.result["num_trials"]
         console.print(f"Stopped after {trained} of {wanted} networks: {search.result['reason']}.")
-    rows = []
-    for group in groups(search.rows):
-        error = group.stderr("accuracy")
-        spread = "" if error is None else f" ± {percent(error)}"
-        rows.append(
-            (
-                group.name,
-                str(len(group.rows)),
-                percent(group.mean("accuracy")) + spread,
-                millions(group.mean("params")),
-                millions(group.mean("macs")),
-                "-".join(str(round(width)) for width in group.widths.mean(0)),
-            )
-        )
-    header = ("group", "networks", "accuracy (%)", "params", "MACs", "mean widths")
-    console.print(table(header, rows))
+    _print_groups(search, console)
     slope = round(line.slope, 2) + 0.0
     console.print(
         f"The line of the top group: {line.intercept:.1f} {slope:+.2f} i channels in block "
@@ -101,14 +87,45 @@ def _conclude(folder: Path, console: "Console", data: str) -> None:
             "trains them again.",
             soft_wrap=True,
         )
-    names = ("trials.jsonl", "fit.json", "spec.json", "best.json", "best.safetensors")
+    names = ["trials.jsonl", "fit.json", "spec.json", "best.json", "best.safetensors"]
+    chosen, model = folder / "spec.json", folder
+    if (folder / FILE).exists():
+        sentence = runs.read_json(folder / FILE)["sentence"]
+        console.print(f"{sentence[0].upper()}{sentence[1:]}.", soft_wrap=True)
+        names += [FILE, SPEC]
+        chosen = model = folder / SPEC
     print_paths(console, "\nMade:", [*paths, *(folder / name for name in names)])
     commands = (
-        ("summary", folder / "spec.json"),
-        ("train", "--model", folder, "--data", data, "--recipe", "cifar"),
+        ("summary", chosen),
+        ("train", "--model", model, "--data", data, "--recipe", "cifar"),
         ("search", "--preset", "a", "--data", "cifar10", "--out", "runs/cifar10-a"),
     )
     print_next(console, commands)
+
+
+def _print_groups(search: "SearchRun", console: "Console") -> None:
+    from rexnet.cli.console import table
+    from rexnet.report.text import millions, percent
+    from rexnet.search.groups import groups
+    from rexnet.search.surface.judgement import is_by_surface, ranked
+
+    rows = []
+    for group in groups(ranked(search)):
+        error = group.stderr("accuracy")
+        spread = "" if error is None else f" ± {percent(error)}"
+        rows.append(
+            (
+                group.name,
+                str(len(group.rows)),
+                percent(group.mean("accuracy")) + spread,
+                millions(group.mean("params")),
+                millions(group.mean("macs")),
+                "-".join(str(round(width)) for width in group.widths.mean(0)),
+            )
+        )
+    measure = "predicted (%)" if is_by_surface(search) else "accuracy (%)"
+    header = ("group", "networks", measure, "params", "MACs", "mean widths")
+    console.print(table(header, rows))
 
 
 def add_folder(parser: ArgumentParser) -> None:

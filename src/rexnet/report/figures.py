@@ -28,13 +28,16 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def search_figure(groups: Sequence[Group], rows: Sequence[Row], title: str) -> Figure:
+def search_figure(
+    groups: Sequence[Group], rows: Sequence[Row], title: str, measure: str = "held-out accuracy"
+) -> Figure:
     """Draw the figure of the paper (Figures 2 and A1) with accuracy against cost beside it.
 
     Args:
         groups: Top, middle and bottom group.
         rows: All trials.
         title: What was searched.
+        measure: What the accuracy of ``rows`` is.
     """
     title, fonts = titled(title)
     with rc_context({**STYLE, **fonts}):
@@ -45,7 +48,7 @@ def search_figure(groups: Sequence[Group], rows: Sequence[Row], title: str) -> F
         _scatter(by_macs, groups, rows, "macs", "MACs (millions)")
         _scatter(by_params, groups, rows, "params", "params (millions)")
         by_params.sharey(by_macs)
-        by_macs.set_ylabel("held-out accuracy (%)")
+        by_macs.set_ylabel(f"{measure} (%)")
         by_params.tick_params(labelleft=False)
     return figure
 

@@ -20,5 +20,6 @@ def environment() -> Environment:
         "share": text.share,
         "millions": text.millions,
         "duration": duration,
+        "gain": text.gain,
     }
     return found

@@ -3,8 +3,10 @@
 import dataclasses
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rexnet import runs
 from rexnet.budget import Budget, Count, LatencyBudget
 from rexnet.data.decode import MAX_MEGAPIXELS, MEGAPIXELS
 from rexnet.design import FILL
@@ -91,7 +93,8 @@ class SearchConfig:
         vary: What is searched beside the widths: expansion, one for all blocks that have more than
             1; or expansions, one a block.
         strategy: What proposes: surface, which trains networks far apart, fits a surface to them
-            and confirms the best by new trainings; or tpe, Optuna's, whose best trial counts.
+            and confirms the best by new trainings; or tpe, Optuna's, whose best trial counts
+            (default: surface; of a search that goes on, its own).
         trials: Networks to train (default: 32, with --strategy tpe 200).
         batch: Networks a batch that the surface chooses, after the first 16; 0 is for none.
         confirm: Rounds in which the best three predicted networks, the line and the stage-wise one
@@ -131,7 +134,7 @@ class SearchConfig:
     blocks: int | None = None
     fill: float = FILL
     vary: Vary = "widths"
-    strategy: Literal["surface", "tpe"] = "surface"
+    strategy: Literal["surface", "tpe"] | None = None
     trials: int | None = None
     batch: int = 0
     confirm: int = 3
@@ -162,8 +165,9 @@ class SearchConfig:
             raise UserError(f"budget {self.budget!r} must have params and macs")
         if self.trials is not None and self.trials < 1:
             raise UserError(f"trials {self.trials} must be at least 1")
-        self._check_strategy()
         check_ranges(self, workers=(1, 1024), gpus_per_trial=(0, 64), fill=(0.1, 1))
+        rounds = {"confirm": (0, 1000), "confirm_epochs": (1, 100_000)}
+        check_ranges(self, batch=(0, 1000), worth=(0, 100), **rounds)
         if self.executor == "local" and (self.address or self.gpus_per_trial):
             raise UserError("--address and --gpus_per_trial need --executor ray")
         if self.storage and self.budget.latency:
@@ -181,14 +185,9 @@ class SearchConfig:
         if self.preset and self.budget.like:
             raise UserError("--preset sets the budget: leave out --budget.like, or --preset")
 
-    def _check_strategy(self) -> None:
-        check_ranges(self, batch=(0, 1000), confirm_epochs=(1, 100_000), worth=(0, 100))
-        if self.confirm < 0 or self.confirm == 1:
-            raise UserError(
-                f"confirm {self.confirm} must be 0, or at least 2 rounds that tell gain from noise"
-            )
-        if self.strategy == "tpe":
-            return
+    def _check_surface(self) -> None:
+        if self.confirm == 1:
+            raise UserError("confirm 1 must be 0, or at least 2 rounds that tell gain from noise")
         if self.trials is not None and self.trials < LEAST_TRAININGS:
             raise UserError(
                 f"trials {self.trials} must be at least {LEAST_TRAININGS} for a surface; or give "
@@ -208,8 +207,11 @@ class SearchConfig:
         """Return the config with every default filled in.
 
         Raises:
-            UserError: There is no limit, or the blocks are out of range.
+            UserError: There is no limit, the blocks are out of range, or a surface cannot be made.
         """
+        strategy = self.strategy or "surface"
+        if strategy == "surface":
+            self._check_surface()
         preset = PRESETS[self.preset] if self.preset else None
         params = self.budget.params or (Count(preset.params) if preset else None)
         macs = self.budget.macs or (Count(preset.macs) if preset else None)
@@ -221,9 +223,10 @@ class SearchConfig:
         counted = self.budget.count_classifier
         blocks = (preset.blocks if preset else 5) if self.blocks is None else self.blocks
         check_range("blocks", blocks, MIN_BLOCKS, 64)
-        trials, epochs = (32, 10) if self.strategy == "surface" else (200, Protocol.epochs)
+        trials, epochs = (32, 10) if strategy == "surface" else (200, Protocol.epochs)
         return dataclasses.replace(
             self,
+            strategy=strategy,
             trials=self.trials or trials,
             epochs=epochs if self.epochs is None else self.epochs,
             budget=BudgetConfig(
@@ -257,3 +260,12 @@ class SearchConfig:
             seed=self.seed,
             init=init,
         )
+
+
+def as_begun(config: SearchConfig) -> SearchConfig:
+    """Return the config with the strategy of the search in its run folder, where it names none."""
+    path = Path(config.out) / "search.json"
+    if config.strategy is None and path.exists():
+        begun = runs.read_json(path).get("sampler", {}).get("name")
+        return dataclasses.replace(config, strategy="tpe" if begun == "TPE" else "surface")
+    return config

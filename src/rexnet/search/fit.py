@@ -15,6 +15,7 @@ from rexnet.latency import largest, scaled_widths
 from rexnet.search.groups import Group, groups
 from rexnet.search.predictor import read_predictor
 from rexnet.search.results import SearchRun, read_search
+from rexnet.search.surface.judgement import ranked
 from rexnet.spec import NetSpec
 
 NUM_MULTIPLES = 200
@@ -41,12 +42,13 @@ def fit(folder: Path) -> Fit:
 
     The widths of the spec are the line's, all shrunk by one factor if they would pass the budget,
     that of time by prediction included. Where expansions vary, they are the group's mean, rounded.
+    Of a search by surface the top tenth is of the networks that it predicts.
 
     Raises:
         UserError: It is no run folder of a search, it is damaged, or it cannot be written to.
     """
     search = read_search(folder)
-    found = groups(search.rows)
+    found = groups(ranked(search))
     line = found[0].line
     template, expansions = _expanded(search, found[0])
     proposal, latency_ms = _inside(search, template, line.widths(search.space.num_blocks))

@@ -18,7 +18,7 @@ from rexnet.search import short_list
 from rexnet.search.candidates.evaluator import Evaluator, trainer
 from rexnet.search.candidates.origin import read_origin
 from rexnet.search.candidates.protocol import Protocol
-from rexnet.search.config import SearchConfig
+from rexnet.search.config import SearchConfig, as_begun
 from rexnet.search.executors import EXECUTORS, MakeExecutor
 from rexnet.search.executors.candidate import Evaluate
 from rexnet.search.in_time import around
@@ -64,7 +64,7 @@ def run(
     Raises:
         UserError: The config, the data or the run folder cannot be used; nothing there is harmed.
     """
-    config = config.resolved()
+    config = as_begun(config).resolved()
     assert config.trials is not None
     origin = read_origin(*origin_of(config)) if config.init else None
     protocol = config.protocol(origin.digest if origin else "")

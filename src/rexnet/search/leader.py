@@ -39,18 +39,20 @@ class Task:
         space: What to propose from.
         protocol: How candidates are trained.
         limit: The budget of time; networks that are predicted to pass it are not trained.
+        must_fill: Whether networks have to use the share of every limit that the space says.
     """
 
     space: Space
     protocol: Protocol
     limit: Limit | None = None
+    must_fill: bool = True
 
     def shortfall(self, proposal: Proposal) -> float | None:
         """Return by what share a proposal misses the budget; None if it does not."""
         budget, limit, fill = self.space.budget, self.limit, self.space.fill
         if self.protocol.init and (missing := self.space.lost_input(proposal.spec)):
             return missing
-        if not proposal.fills(budget, fill):
+        if self.must_fill and not proposal.fills(budget, fill):
             return fill - proposal.use(budget)
         excess = limit.excess(proposal.spec) if limit else 0.0
         if limit and self.space.limit:

@@ -130,7 +130,7 @@ def test_without_rounds_the_answer_is_a_prediction(tmp_path):
 )
 def test_what_cannot_be_is_refused(tmp_path, change, told):
     with pytest.raises(UserError, match=told):
-        config_in(tmp_path, **CONFIRMED | change)
+        config_in(tmp_path, **CONFIRMED | change).resolved()
 
 
 def test_searches_that_share_a_study_share_the_rounds(tmp_path):

@@ -10,6 +10,9 @@ CONFIDENCE = 0.95
 
 LINE = "line"
 
+FILE, SPEC = "answer.json", "recommended.json"
+"""What a search by surface leaves: its answer, and the network to use."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:

@@ -19,11 +19,9 @@ from rexnet.search.leader import Task
 from rexnet.search.loop import search
 from rexnet.search.run_folder import prepare
 from rexnet.search.sampler import Listed
-from rexnet.search.surface.answer import LINE, Answer, Gain, answer, gains
+from rexnet.search.surface.answer import FILE, LINE, SPEC, Gain, answer, gains
 from rexnet.search.surface.judgement import Judgement, judged
 from rexnet.search.surface.plan import Shape
-
-FILE, SPEC = "answer.json", "recommended.json"
 
 NUM_BEST, APART = 3, 0.05
 """Networks of the best predictions, and their least distance in log widths."""
@@ -104,7 +102,7 @@ class Confirmation:
     @property
     def _anything(self) -> Task:
         """The task without the share of the limits to use: a line may be unable to."""
-        return dataclasses.replace(self.task, space=dataclasses.replace(self.task.space, fill=0.0))
+        return dataclasses.replace(self.task, must_fill=False)
 
     def _not_worth(self, highest: float) -> str:
         """Return why there is nothing more to train, if no gain that is plausible is worth it."""
@@ -132,7 +130,6 @@ class Confirmation:
         task = dataclasses.replace(self._anything, protocol=protocol)
         identity = {
             **self.identity,
-            "space": task.space.identity,
             "protocol": protocol.identity,
             "sampler": sampler.settings(),
         }
@@ -174,7 +171,20 @@ class Confirmation:
         said = answer(found, widths | {LINE: judgement.line.widths}, is_confirmed=is_confirmed)
         recommended = judgement.line if said.network == LINE else shapes[said.network]
         runs.write_text(self.folder / SPEC, recommended.proposal.spec.to_json() + "\n")
-        runs.write_json(self.folder / FILE, _as_json(said, shapes, predicted, accuracies, stopped))
+        measured = found if is_confirmed else {}
+        networks = {
+            name: {
+                "widths": list(shape.widths),
+                "params": shape.proposal.params,
+                "macs": shape.proposal.macs,
+                "predicted_gain": _plain(predicted.get(name)),
+                "gain": _plain(measured.get(name)),
+                "accuracies": list(accuracies.get(name, [])),
+            }
+            for name, shape in shapes.items()
+        }
+        told = {**dataclasses.asdict(said), "stopped": stopped, "networks": networks}
+        runs.write_json(self.folder / FILE, told)
 
 
 def _predicted(judgement: Judgement, shapes: Mapping[str, Shape]) -> dict[str, Gain]:
@@ -189,26 +199,5 @@ def _predicted(judgement: Judgement, shapes: Mapping[str, Shape]) -> dict[str, G
     }
 
 
-def _as_json(
-    said: Answer,
-    shapes: Mapping[str, Shape],
-    predicted: Mapping[str, Gain],
-    accuracies: Mapping[str, Sequence[float]],
-    stopped: str,
-) -> dict[str, Any]:
-    return {
-        **dataclasses.asdict(said),
-        "stopped": stopped,
-        "networks": {
-            name: {
-                "widths": list(shape.widths),
-                "params": shape.proposal.params,
-                "macs": shape.proposal.macs,
-                "predicted_gain": dataclasses.asdict(predicted[name])
-                if name in predicted
-                else None,
-                "accuracies": list(accuracies.get(name, [])),
-            }
-            for name, shape in shapes.items()
-        },
-    }
+def _plain(gain: Gain | None) -> dict[str, float] | None:
+    return None if gain is None else dataclasses.asdict(gain)

@@ -1,6 +1,5 @@
 """What the trainings of a search say by their surface: predictions, and how far to trust them."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -29,6 +28,7 @@ class Judgement:
 
     Attributes:
         rows: The trials that were trained to the end, in order of number.
+        trained: Shape (num_trainings, num_features): their features.
         scores: Shape (num_trainings,): their held-out accuracies.
         surface: The surface through them.
         shapes: The networks that are predicted, the line and the stage-wise one among them.
@@ -38,12 +38,12 @@ class Judgement:
         quantile: Standard errors to each side of an interval of 95 %.
         spearman: Rank correlation of accuracies and of what the other trainings predict of each.
         f: The F statistic of "all shapes are equal".
-        p: Its probability if they are, by permutations of the accuracies.
         gap: Mean accuracy of the best tenth of the trainings less that of the worst.
         gap_of_noise: What that gap would be if all shapes were equal.
     """
 
     rows: tuple[Row, ...]
+    trained: Reals
     scores: Reals
     surface: Surface
     shapes: tuple[Shape, ...]
@@ -53,7 +53,6 @@ class Judgement:
     quantile: float
     spearman: float
     f: float
-    p: float
     gap: float
     gap_of_noise: float
 
@@ -61,6 +60,15 @@ class Judgement:
     def largest_gain(self) -> float:
         """The largest gain over the line that is still plausible: the highest upper bound."""
         return float((self.gains.mean + self.quantile * self.gains.error).max())
+
+    def chance(self) -> float:
+        """Return how often F is as large if all shapes are equal: with accuracies interchanged."""
+        generator = np.random.default_rng(0)
+        larger = 0
+        for _ in range(NUM_PERMUTATIONS):
+            mixed = generator.permutation(self.scores)
+            larger += _f(fit_surface(self.trained, mixed), mixed) >= self.f
+        return (1 + larger) / (1 + NUM_PERMUTATIONS)
 
     def as_rows(self) -> list[dict[str, Any]]:
         """Return the predicted networks as trials of their predicted accuracies, for groups."""
@@ -71,6 +79,7 @@ class Judgement:
                 "accuracy": float(self.predicted.mean[number]),
                 "accuracies": [float(self.predicted.mean[number])],
                 "widths": list(shape.widths),
+                "expansions": [block.expansion for block in shape.proposal.spec.blocks],
                 "params": shape.proposal.params,
                 "macs": shape.proposal.macs,
             }
@@ -130,9 +139,9 @@ def judged(rows: Sequence[Row], space: Space, seed: int) -> Judgement:
     proposed = np.array([shape.features for shape in shapes])
     left_out = surface.left_out
     agree = np.ptp(scores) > 0 and np.ptp(left_out) > 0
-    statistic = _f(surface, scores)
     return Judgement(
         rows=done,
+        trained=trained,
         scores=scores,
         surface=surface,
         shapes=shapes,
@@ -141,8 +150,7 @@ def judged(rows: Sequence[Row], space: Space, seed: int) -> Judgement:
         gains=surface.gain(proposed, line.features),
         quantile=float(t.ppf((1 + CONFIDENCE) / 2, max(surface.freedom, 1.0))),
         spearman=float(spearmanr(scores, left_out).statistic) if agree else 0.0,
-        f=statistic,
-        p=_chance(trained, scores, statistic, seed),
+        f=_f(surface, scores),
         gap=_gap(scores),
         gap_of_noise=surface.noise * gap_of_ranks(len(scores)),
     )
@@ -178,14 +186,3 @@ def _f(surface: Surface, scores: Reals) -> float:
     if used <= 0 or noise <= 0:
         return 0.0
     return max(around - noise * surface.freedom, 0.0) / used / noise
-
-
-def _chance(features: Reals, scores: Reals, statistic: float, seed: int) -> float:
-    """Return how often F is as large with the scores given to networks at random."""
-    generator = np.random.default_rng(seed)
-    larger = 0
-    for _ in range(NUM_PERMUTATIONS):
-        mixed = generator.permutation(scores)
-        larger += _f(fit_surface(features, mixed), mixed) >= statistic
-    assert not math.isnan(statistic)
-    return (1 + larger) / (1 + NUM_PERMUTATIONS)
