@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from io import BytesIO
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from rexnet.search.groups import Group, Row, complete
 
 COLORS = ("#d62728", "#1f77b4", "#2ca02c")
 """Red, blue and green for top, middle and bottom, as in Figures 2 and A1."""
+
+TITLE_WIDTH = 120
+"""Letters a line."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -43,7 +47,7 @@ def search_figure(
     with rc_context({**STYLE, **fonts}):
         figure = Figure(figsize=(12.5, 4.8), layout="constrained")
         profile, by_macs, by_params = figure.subplots(1, 3, width_ratios=(2.2, 1, 1))
-        figure.suptitle(title, fontsize=11, parse_math=False)
+        figure.suptitle("\n".join(wrap(title, TITLE_WIDTH)), fontsize=11, parse_math=False)
         _profiles(profile, groups)
         _scatter(by_macs, groups, rows, "macs", "MACs (millions)")
         _scatter(by_params, groups, rows, "params", "params (millions)")

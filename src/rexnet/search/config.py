@@ -136,7 +136,7 @@ class SearchConfig:
     vary: Vary = "widths"
     strategy: Literal["surface", "tpe"] | None = None
     trials: int | None = None
-    batch: int = 0
+    batch: int = 8
     confirm: int = 3
     confirm_epochs: int = 30
     worth: float = 0.2

@@ -36,8 +36,8 @@ class Group:
         return float(np.mean([row[key] for row in self.rows]))
 
     def stderr(self, key: str) -> float | None:
-        """Return the standard error of that mean; None for a single trial."""
-        if len(self.rows) < 2:
+        """Return the standard error of that mean; None for a single trial and for predictions."""
+        if len(self.rows) < 2 or any(row.get("is_predicted") for row in self.rows):
             return None
         return float(np.std([row[key] for row in self.rows], ddof=1) / len(self.rows) ** 0.5)
 

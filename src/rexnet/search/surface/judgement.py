@@ -76,6 +76,7 @@ class Judgement:
             {
                 "number": number,
                 "state": "complete",
+                "is_predicted": True,
                 "accuracy": float(self.predicted.mean[number]),
                 "accuracies": [float(self.predicted.mean[number])],
                 "widths": list(shape.widths),
