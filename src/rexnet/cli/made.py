@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from rexnet import runs
 from rexnet.errors import NotKept, UserError
+from rexnet.shape_advice import notes
 from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
@@ -60,6 +61,18 @@ def print_spec(spec: NetSpec, params: int, macs: int, path: Path) -> None:
     """Print the widths and the cost of a network that was written to ``path``."""
     widths = "-".join(str(width) for width in spec.widths)
     print(f"{widths}: {params:,} params, {macs:,} MACs, written to {path}")  # noqa: T201
+    print_notes(spec)
+
+
+def print_notes(spec: NetSpec, of: str = "") -> None:
+    """Print what is to be said of a network's shape, a line each.
+
+    Args:
+        spec: The network.
+        of: What it is called, where several are printed.
+    """
+    for note in notes(spec):
+        print(f"note: {of}{': ' if of else ''}{note}")  # noqa: T201
 
 
 def keep_spec(spec: NetSpec, params: int, macs: int, path: Path) -> None:
