@@ -23,7 +23,7 @@ from toys import made_up_rows, write_run
 from rexnet import NetSpec, families, runs
 from rexnet.cli import main as cli
 from rexnet.cli.arguments import config_of
-from rexnet.cli.search import print_shapes
+from rexnet.cli.made import print_shapes
 from rexnet.search import space as spaces
 from rexnet.search.config import SearchConfig
 from rexnet.shape_advice import notes
@@ -253,13 +253,15 @@ def test_a_search_of_expansions_that_fills_less_is_told_by_its_options(capsys):
 
 
 def test_a_late_jump_of_the_best_network_is_noted(capsys):
-    for name, widths in (("spec", [20, 30, 40, 50, 60]), ("best", [12, 12, 12, 12, 60])):
+    late = [12, 12, 12, 12, 60]
+    for name, widths in (("spec", [20, 30, 40, 50, 60]), ("best", late), ("recommended", late)):
         spec = families.search_network(widths, 10)
         Path(f"{name}.json").write_text(spec.to_json(), encoding="utf-8")
     print_shapes(Path())
     printed = capsys.readouterr().out
-    assert printed.startswith("note: best.json: the last block makes 100 % of the rise")
-    assert printed.count("\n") == 1
+    assert printed.startswith("note: recommended.json: the last block makes 100 % of the rise")
+    assert "\nnote: best.json: the last block" in printed
+    assert printed.count("\n") == 2
 
 
 @pytest.mark.usefixtures("toy", "finished")

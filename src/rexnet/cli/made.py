@@ -75,6 +75,14 @@ def print_notes(spec: NetSpec, of: str = "") -> None:
         print(f"note: {of}{': ' if of else ''}{note}")  # noqa: T201
 
 
+def print_shapes(folder: Path) -> None:
+    """Print what is to be said of the shapes that a search found."""
+    for name in ("recommended.json", "spec.json", "best.json"):
+        # Not every search recommends, and of a shared study one alone has the best network.
+        if (folder / name).exists():
+            print_notes(NetSpec.load(folder / name), of=name)
+
+
 def keep_spec(spec: NetSpec, params: int, macs: int, path: Path) -> None:
     """Write a network to ``path`` and print it; where it cannot be written, print it alone.
 

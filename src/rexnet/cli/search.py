@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from rexnet.cli.arguments import Command, add_config, config_of
-from rexnet.cli.made import print_next, print_notes, print_paths, print_spec, print_survey
+from rexnet.cli.made import print_next, print_paths, print_shapes, print_spec, print_survey
 from rexnet.cli.stopwatch import clock_of, print_short_list
 from rexnet.cli.train import print_left_out
 from rexnet.data.sources import check_source
 from rexnet.search.config import SearchConfig
 from rexnet.search.spaces import check_names
-from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,14 +110,6 @@ def _conclude(folder: Path, console: "Console", data: str) -> None:
         ("search", "--preset", "a", "--data", "cifar10", "--out", "runs/cifar10-a"),
     )
     print_next(console, commands)
-
-
-def print_shapes(folder: Path) -> None:
-    """Print what is to be said of the shapes that a search found."""
-    for name in ("spec.json", "best.json"):
-        # Of a study that several searches share, the one that trained the best has its file.
-        if (folder / name).exists():
-            print_notes(NetSpec.load(folder / name), of=name)
 
 
 def add_folder(parser: ArgumentParser) -> None:
