@@ -1,9 +1,11 @@
+import itertools
 from pathlib import Path
 
 import pytest
 
 from rexnet import cost, families
 from rexnet.budget import Count
+from rexnet.design import priced
 from rexnet.paper import (
     BASE,
     FIGURE_1,
@@ -16,7 +18,7 @@ from rexnet.paper import (
     TABLE_A3,
     TABLE_A4,
 )
-from rexnet.search.config import PRESETS
+from rexnet.search.config import PRESETS, SearchConfig
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -75,6 +77,19 @@ def test_networks_of_table_3_take_what_it_prints(row, kind):
     params = total.params - cost.classifier_params(spec)
     assert params == pytest.approx(Count(TABLE_3[row].params), rel=0.06)
     assert total.macs == pytest.approx(Count(PRESETS[row].macs), rel=0.07)
+
+
+def test_the_page_says_how_much_of_its_limits_the_paper_used():
+    found = printed("channel-search.md", "printed network", "of the params (%)", "of the MACs (%)")
+    shares = {}
+    for name, kind in itertools.product(TABLE_3, ("best", "worst")):
+        preset = SearchConfig(preset=name).resolved()
+        spec = families.search_network(getattr(TABLE_3[name], kind), 100)
+        counts = priced(spec, preset.limits()).counts(preset.limits())
+        limits = preset.limits().limits
+        used = [f"{100 * counts[field] / limits[field]:.1f}" for field in ("params", "macs")]
+        shares[f"{name}, {kind}"] = used
+    assert {name: cells[1:] for name, cells in found.items()} == shares
 
 
 def test_groups_and_networks_of_table_3_are_in_order():

@@ -54,7 +54,7 @@ def main() -> None:
             space = space_of(SearchConfig(preset=name).resolved(), 100, 32)
             print(f"| {name} | {fill} | no | {chosen(space, fill, arguments.shapes).told()} |")
             if fill < FILL:
-                opened = replace(space, fill=fill)
+                opened = replace(space, slack=1 - fill)
                 told = chosen(opened, fill, arguments.shapes).told()
                 print(f"| {name} | {fill} | yes | {told} |")
 

@@ -97,6 +97,16 @@ def test_a_template_whose_widths_fall_is_refused_in_a_line(capsys):
     assert "falls.json: mobilenet_v1: width 128 of block 2 falls below the 640" in message
 
 
+def test_a_design_with_a_waist_is_noted_in_one_line(capsys):
+    designed("--params", "4.8M", "--macs", "400M", out="usual.json")
+    assert "note: " not in capsys.readouterr().out
+    spec = designed("--params", "30M", "--macs", "400M")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("written to spec.json")
+    assert lines[1].startswith("note: the first block is a waist, 1 wide between 32 and ")
+    assert (len(lines), spec.widths[0]) == (2, 1)
+
+
 def redesign(*arguments):
     """Redesign a backbone and time nothing, which takes longest."""
     parsed = cli.parse(["redesign", *arguments])
@@ -129,4 +139,6 @@ def test_a_redesign_takes_a_run_folder_and_says_what_a_line_cannot_use(capsys):
     spec = families.search_network((8, 8, 8, 8, 8, 8, 400), 10)
     runs.write_text(Path("run/spec.json"), spec.to_json())
     redesign("run")
-    assert "cannot use up both" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "cannot use up both" in printed
+    assert "note: search_7b: the last block makes 100 % of the rise of the widths" in printed

@@ -84,6 +84,18 @@ def test_a_layer_table_ends_with_the_totals(capsys):
     assert "rexnet_1.0 at 224 x 224" in out
 
 
+def test_a_late_jump_is_noted_below_the_layers_and_json_stays_json(capsys):
+    spec = families.search_network([36, 36, 36, 36, 83], 10)
+    Path("spec.json").write_text(spec.to_json(), encoding="utf-8")
+    assert cli.main(["summary", "spec.json"]) == 0
+    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert note.startswith("note: the last block makes 100 % of the rise")
+    assert cli.main(["summary", "spec.json", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["widths"] == [36, 36, 36, 36, 83]
+    assert cli.main(["summary", "rexnet_1.0"]) == 0
+    assert "note: " not in capsys.readouterr().out
+
+
 def test_the_cost_of_a_detector_is_printed(capsys):
     command = ["summary", "--detector", "ssdlite", "--backbone", "rexnet_1.0", "--resolution"]
     assert cli.main([*command, "320", "--json"]) == 0

@@ -20,11 +20,13 @@ from commands import (
 from safetensors import safe_open
 from toys import made_up_rows, write_run
 
-from rexnet import NetSpec, runs
+from rexnet import NetSpec, families, runs
 from rexnet.cli import main as cli
 from rexnet.cli.arguments import config_of
+from rexnet.cli.made import print_shapes
 from rexnet.search import space as spaces
 from rexnet.search.config import SearchConfig
+from rexnet.shape_advice import notes
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "demo.yaml"
 
@@ -226,6 +228,9 @@ def test_a_search_ends_with_a_table_what_it_made_and_three_commands(capsys, tmp_
     assert len(made) == 8
     assert all(Path(path).is_file() for path in made)
     assert {Path(path).parent for path in made} == {Path("S")}
+    for name in ("spec.json", "best.json"):
+        for note in notes(NetSpec.load(f"S/{name}")):
+            assert f"note: {name}: {note}\n" in out
     commands = out.split("Next:")[1].strip().splitlines()
     assert len(commands) == 3
     for command in commands:
@@ -245,6 +250,18 @@ def test_a_search_of_expansions_that_fills_less_is_told_by_its_options(capsys):
     capsys.readouterr()
     assert cli.main(["search", "--config", "S/config.yaml"]) == 0
     assert "nothing was left to train" in capsys.readouterr().out
+
+
+def test_a_late_jump_of_the_best_network_is_noted(capsys):
+    late = [12, 12, 12, 12, 60]
+    for name, widths in (("spec", [20, 30, 40, 50, 60]), ("best", late), ("recommended", late)):
+        spec = families.search_network(widths, 10)
+        Path(f"{name}.json").write_text(spec.to_json(), encoding="utf-8")
+    print_shapes(Path())
+    printed = capsys.readouterr().out
+    assert printed.startswith("note: recommended.json: the last block makes 100 % of the rise")
+    assert "\nnote: best.json: the last block" in printed
+    assert printed.count("\n") == 2
 
 
 @pytest.mark.usefixtures("toy", "finished")

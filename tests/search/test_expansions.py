@@ -56,7 +56,7 @@ def of_network(name, **changes):
 def spaces(draw):
     """Draw a space of any kind, with a budget that leaves room for all of its networks."""
     name = draw(st.sampled_from([None, SMALL, "mobilenet_v2", "rexnet_1.0"]))
-    varied = {"vary": draw(VARIES), "fill": draw(st.sampled_from([0.9, 0.7, 0.2, 1.0]))}
+    varied = {"vary": draw(VARIES), "slack": draw(st.sampled_from([0.0, 0.3, 0.8]))}
     if name is None:
         space = dataclasses.replace(SPACE, num_blocks=draw(st.integers(3, 12)), **varied)
     else:
@@ -107,7 +107,7 @@ def test_parameters_of_a_shape_hold_what_else_the_space_varies():
     # The search network is flat as a template.
     flat = dataclasses.replace(SPACE, budget=Budget(macs=10**7))
     assert flat.parameters_of(np.linspace(0, 1, 5))["tilt"] == 0.5
-    opened = dataclasses.replace(SPACE, fill=0.7).parameters_of(np.linspace(0, 1, 5))
+    opened = dataclasses.replace(SPACE, slack=0.3).parameters_of(np.linspace(0, 1, 5))
     assert opened["balance"] == 0
 
 
@@ -170,7 +170,10 @@ def test_a_search_notes_expansions_and_goes_on_from_them(vary, latency, tmp_path
     assert run(config, clock) == 5
     folder = tmp_path / "S"
     found = read_search(folder)
-    assert found.identity["space"].identity == {**SPACE.identity, "vary": vary, "fill": 0.8}
+    assert found.identity["space"].identity == {
+        **SPACE.identity,
+        **{"vary": vary, "fill": 0.8, "slack": 0.2},
+    }
     for row in found.rows:
         spec = found.space.of(row["widths"], row["expansions"])
         assert spec.spec_id == row["spec_id"]
@@ -193,7 +196,7 @@ def test_a_search_of_widths_notes_no_expansions(tmp_path):
 
 def test_a_looser_fill_rejects_less(tmp_path):
     search(tmp_path / "strict", Toy(), 6, space=PICKY)
-    loose = dataclasses.replace(PICKY, fill=0.5)
+    loose = dataclasses.replace(PICKY, fill=0.5, slack=0.5)
     search(tmp_path / "loose", Toy(), 6, space=loose)
     rejected = [result_of_search(tmp_path / n)["num_rejected"] for n in ("strict", "loose")]
     assert rejected[0] > rejected[1] == 0

@@ -358,18 +358,19 @@ def test_a_first_block_too_narrow_to_add_its_input_is_told():
 
 def test_earlier_searches_stay_the_same():
     assert set(SPACE.identity) == {"num_blocks", "num_classes", "resolution", "budget"}
-    changed = dataclasses.replace(SPACE, fill=0.7, vary="expansion")
-    assert {"fill": 0.7, "vary": "expansion"}.items() <= changed.identity.items()
+    changed = dataclasses.replace(SPACE, fill=0.7, slack=0.3, vary="expansion")
+    assert {"fill": 0.7, "slack": 0.3, "vary": "expansion"}.items() <= changed.identity.items()
     assert json.dumps(changed.identity)
     assert dataclasses.replace(SPACE, fill=1.0).identity["fill"] == 1.0
     drawn = SPACE.draw(np.random.default_rng(0))
-    more = dataclasses.replace(SPACE, fill=0.7, vary="expansions").draw(np.random.default_rng(0))
+    free = dataclasses.replace(SPACE, slack=0.3, vary="expansions")
+    more = free.draw(np.random.default_rng(0))
     assert {name: more[name] for name in drawn} == drawn
     assert set(more) - set(drawn) == {"balance", *(f"expansion_{n}" for n in range(1, 6))}
 
 
 def test_the_balance_lowers_one_of_two_limits_down_to_the_fill():
-    space = dataclasses.replace(SPACE, fill=0.8)
+    space = dataclasses.replace(SPACE, slack=0.2)
     line = space.parameters_of(np.linspace(0, 1, 5))
     open_params, both, open_macs = (
         space.propose(line | {"balance": balance}) for balance in (-1.0, 0.0, 1.0)
@@ -384,7 +385,7 @@ def test_the_balance_lowers_one_of_two_limits_down_to_the_fill():
     assert first == sorted(set(first))
     one = dataclasses.replace(space, budget=Budget(macs=10**7))
     assert not one.balances
-    assert not SPACE.balances
+    assert not dataclasses.replace(SPACE, fill=0.5).balances
 
 
 def test_a_looser_fill_takes_a_budget_that_a_strict_one_refuses():

@@ -38,6 +38,13 @@ def test_a_network_of_ones_own_is_searched_for_the_images():
     assert template.widths == families.get("mobilenet_v2").widths
 
 
+@pytest.mark.parametrize(("fill", "slack"), [(0.9, 0), (1.0, 0), (0.7, 0.3), (0.1, 0.9)])
+def test_a_fill_below_the_usual_one_lets_a_limit_be_left_open(fill, slack):
+    config = SearchConfig(preset="a", fill=fill, vary="expansion").resolved()
+    space = space_of(config, 10, 32)
+    assert (space.fill, space.slack, space.vary) == (fill, slack, "expansion")
+
+
 def test_a_budget_like_a_network_is_its_cost_on_the_images():
     wanted = count(dataclasses.replace(families.get("rexnet_0.6"), num_classes=7, resolution=96))
     budget = space_of(LIKE.resolved(), 7, 96).budget

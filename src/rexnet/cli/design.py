@@ -17,7 +17,7 @@ from rexnet.cli.inheriting import (
     check_weights,
     write_inherited,
 )
-from rexnet.cli.made import keep_spec
+from rexnet.cli.made import keep_spec, print_notes
 from rexnet.cli.stopwatch import clock_of, where
 from rexnet.errors import UserError, check_range
 from rexnet.nn.sources import resolve
@@ -239,6 +239,8 @@ def redesign(
             raise UserError(f"{path} holds another network; give another --out")
         runs.write_text(path, line.to_json() + "\n")
     _print_redesign(backbone, line)
+    for spec in (backbone, line):
+        print_notes(spec, of=spec.name)
     if arguments.out is not None:
         print(f"Written to {arguments.out}")  # noqa: T201
     if arguments.weights is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from rexnet import runs
 from rexnet.errors import NotKept, UserError
+from rexnet.shape_advice import notes
 from rexnet.spec import NetSpec
 
 if TYPE_CHECKING:
@@ -60,6 +61,26 @@ def print_spec(spec: NetSpec, params: int, macs: int, path: Path) -> None:
     """Print the widths and the cost of a network that was written to ``path``."""
     widths = "-".join(str(width) for width in spec.widths)
     print(f"{widths}: {params:,} params, {macs:,} MACs, written to {path}")  # noqa: T201
+    print_notes(spec)
+
+
+def print_notes(spec: NetSpec, of: str = "") -> None:
+    """Print what is to be said of a network's shape, a line each.
+
+    Args:
+        spec: The network.
+        of: What it is called, where several are printed.
+    """
+    for note in notes(spec):
+        print(f"note: {of}{': ' if of else ''}{note}")  # noqa: T201
+
+
+def print_shapes(folder: Path) -> None:
+    """Print what is to be said of the shapes that a search found."""
+    for name in ("recommended.json", "spec.json", "best.json"):
+        # Not every search recommends, and of a shared study one alone has the best network.
+        if (folder / name).exists():
+            print_notes(NetSpec.load(folder / name), of=name)
 
 
 def keep_spec(spec: NetSpec, params: int, macs: int, path: Path) -> None:

@@ -7,6 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from rexnet import cost, families
 from rexnet.cli.arguments import Command
+from rexnet.cli.made import print_notes
 from rexnet.detect.heads import HEADS
 from rexnet.errors import UserError
 from rexnet.nn.sources import check_model
@@ -63,6 +64,7 @@ def summarise(arguments: Namespace) -> None:
     rows.append(("total", "", f"{total.params:,}", f"{total.macs:,}", f"{total.activations:,}"))
     header = ("layer", "output", "params", "MACs", "activations")
     plain_console().print(table(header, rows, f"{spec.name} at {resolution} x {resolution}"))
+    print_notes(spec)
 
 
 def _summarise_detector(arguments: Namespace) -> None:

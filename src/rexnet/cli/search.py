@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from rexnet import runs
 from rexnet.cli.arguments import Command, add_config, config_of
-from rexnet.cli.made import print_next, print_paths, print_spec, print_survey
+from rexnet.cli.made import print_next, print_paths, print_shapes, print_spec, print_survey
 from rexnet.cli.stopwatch import clock_of, print_short_list
 from rexnet.cli.train import print_left_out
 from rexnet.data.sources import check_source
@@ -80,6 +80,7 @@ def _conclude(folder: Path, console: "Console", data: str) -> None:
         f"i = 0, 1, ... (R² {line.r2:.3f})",
         soft_wrap=True,
     )
+    print_shapes(folder)
     killed = [row["reason"] for row in search.rows if row["state"] == "killed"]
     if killed:
         console.print(

@@ -44,7 +44,7 @@ class Space:
     ``f`` bends at a subset of the block indices. Stage-wise conventions lie inside: a flat segment
     a stage, and jumps between them. Where params and MACs are limited, ``a`` and ``b`` follow from
     the budget; else the tilt, ``a / (a + b)``, is a parameter of its own and the scale follows.
-    Of two limits one may be left open where ``fill`` is below 0.9; a parameter says by how much.
+    Of two limits one may be left open, as far as ``slack`` lets a parameter of its own say.
 
     Attributes:
         num_blocks: Blocks of the network.
@@ -55,6 +55,7 @@ class Space:
         scale_ends: Whether its stem and penultimate layer follow the blocks.
         limit: The time that networks take, where nothing else is limited.
         fill: The share of each limit that a network must use.
+        slack: The share of one of two limits that networks may leave open on purpose.
         vary: What is varied beside the widths; expansions of 1 never are.
     """
 
@@ -66,6 +67,7 @@ class Space:
     scale_ends: bool = False
     limit: Limit | None = None
     fill: float = FILL
+    slack: float = 0.0
     vary: Vary = "widths"
 
     @property
@@ -74,7 +76,7 @@ class Space:
         found = dataclasses.asdict(dataclasses.replace(self, network=None, limit=None))
         del found["limit"]
         # Searches from before these fields stay what they are.
-        for field in ("network", "scale_ends", "fill", "vary"):
+        for field in ("network", "scale_ends", "fill", "slack", "vary"):
             if found[field] == getattr(Space, field):
                 del found[field]
         return found if self.network is None else {**found, "network": set_fields(self.network)}
@@ -148,8 +150,7 @@ class Space:
     @property
     def balances(self) -> dict[str, tuple[float, float]]:
         """Name and bounds of the balance, where of two limits one may be left open."""
-        is_open = len(self.budget.limits) == 2 and self.fill < FILL
-        return {"balance": BALANCE} if is_open else {}
+        return {"balance": BALANCE} if self.slack and len(self.budget.limits) == 2 else {}
 
     @property
     def reals(self) -> dict[str, tuple[float, float]]:
@@ -193,8 +194,8 @@ class Space:
             shape: The non-falling ``f``, from 0 to 1, one value a block.
             tilt: The tilt, where that is a parameter.
             expansions: One a block; the template's by default.
-            balance: Which of two limits is left open and how far, from -1 (params are used to the
-                share ``fill``) over 0 (none is) to 1 (MACs are).
+            balance: Which of two limits is left open and how far, from -1 (params, by the whole
+                ``slack``) over 0 (none is) to 1 (MACs are).
         """
         template = self._expanded(expansions)
         if self.limit is None:
@@ -211,7 +212,7 @@ class Space:
         field = "params" if balance < 0 else "macs"
         limit = self.budget.limits[field]
         least = priced(self.narrowest, self.budget).counts(self.budget)[field]
-        lowered = max(int(limit * (1 - abs(balance) * (1 - self.fill))), least)
+        lowered = max(int(limit * (1 - abs(balance) * self.slack)), least)
         changed: dict[str, Any] = {field: min(lowered, limit)}
         return dataclasses.replace(self.budget, **changed)
 

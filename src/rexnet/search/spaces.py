@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from rexnet.budget import Budget
-from rexnet.design import budget_like
+from rexnet.design import FILL, budget_like
 from rexnet.errors import UserError
 from rexnet.nn.sources import Weights, find_weights, resolve
 from rexnet.search.config import MAX_RESOLUTION, MIN_BLOCKS, SearchConfig
@@ -32,6 +32,8 @@ def space_of(config: SearchConfig, num_classes: int, resolution: int) -> Space:
         network=network,
         scale_ends=config.scale_ends,
         fill=config.fill,
+        # Searches as strict as they always were have no parameter more.
+        slack=round(1 - config.fill, 6) if config.fill < FILL else 0.0,
         vary=config.vary,
     )
     if network and space.varies and not space.expansions:
