@@ -20,8 +20,14 @@ RESAMPLES = 2000
 JUMP = 0.75
 """The share of the rise that makes a step a jump."""
 
-STRAIGHT = 0.08
+STRAIGHT = 0.12
 """How far a line's widths are from their least-squares line: root mean square over the mean."""
+
+STEEP = 1.5
+"""Last over first width, from which on steps count."""
+
+NARROW = 0.5
+"""The share of both neighbours below which the second width is a waist."""
 
 NEAR = 0.05
 """Networks of a pair differ by at most this share in params and in MACs."""
@@ -122,6 +128,24 @@ def claim_table(table: Table) -> Lines:
     return header, lines
 
 
+def waist_table(table: Table) -> Lines:
+    """Show what a waist costs: a second width below half of its neighbours, else none that falls.
+
+    The residual from cost depends on which networks the cubic is fitted to; both are shown.
+    """
+    widths = table.widths
+    rising = np.all(np.diff(widths, axis=1) >= 0, axis=1)
+    waist = np.all(np.diff(widths[:, 1:], axis=1) >= 0, axis=1)
+    waist &= widths[:, 1] < NARROW * np.minimum(widths[:, 0], widths[:, 2])
+    lines = []
+    for name, fitted in (("all networks", rising | True), ("these alone", rising | waist)):
+        residual, inside = residuals(table.part(fitted)), waist[fitted]
+        less = residual[inside].mean() - residual[rising[fitted]].mean()
+        error = residual[inside].std(ddof=1) / np.sqrt(inside.sum())
+        lines.append([name, str(inside.sum()), str(rising.sum()), f"{less:+.2f} ± {error:.2f}"])
+    return ("cost by a cubic through", "waists", "others", "waists less the others"), lines
+
+
 def residuals(table: Table) -> Reals:
     """Return accuracies less those that a cubic in log params and log MACs gives to such costs."""
     params, macs = (_standard(np.log(cost)) for cost in (table.params, table.macs))
@@ -143,15 +167,16 @@ def shapes(widths: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
     straight = np.sqrt((away**2).mean(1)) / widths.mean(1)
     rise = widths[:, -1] - widths[:, 0]
     share = np.diff(widths, axis=1) / np.maximum(rise, 1)[:, None]
-    rises = rise > 0
-    at_strides = share[:, 0] + share[:, 2]
-    return {
-        "line": straight <= STRAIGHT,
-        "late jump": rises & (share[:, 3] >= JUMP),
-        "early jump": rises & (share[:, 0] >= JUMP),
-        "steps at the strides": rises & (at_strides >= 0.99) & (share[:, [0, 2]].min(1) >= 0.25),
-        "flat": ~rises,
+    steep = widths[:, -1] >= STEEP * widths[:, 0]
+    at_strides = share[:, [0, 2]]
+    found = {
+        "late jump": steep & (share[:, 3] >= JUMP),
+        "early jump": steep & (share[:, 0] >= JUMP),
+        "steps at the strides": steep & (at_strides.sum(1) >= 0.99) & (at_strides.min(1) >= 0.25),
+        "flat": rise == 0,
     }
+    others = np.any(list(found.values()), axis=0)
+    return {"line": (straight <= STRAIGHT) & (rise > 0) & ~others, **found}
 
 
 def pairs_of(

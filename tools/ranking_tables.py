@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from panel import RESULTS
 from public_tables import TABLES, read_table
-from public_verdicts import claim_table, coverage_table, expansions_table, noise_table
+from public_verdicts import claim_table, coverage_table, expansions_table, noise_table, waist_table
 from ranking import STRATEGIES, WINDOWS
 from tables import markdown
 from trainings import Row, run
@@ -51,6 +51,7 @@ def main() -> None:
         "windows": windows_table(rows),
         "intervals": coverage_table(windows),
         "claim": claim_table(tables["nats"]),
+        "waists": waist_table(tables["nats"]),
         "expansions": expansions_table(tables["mobilenet"]),
     }.items():
         print(f"{title}\n\n{markdown(header, lines)}\n", flush=True)

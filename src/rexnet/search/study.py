@@ -188,8 +188,7 @@ class Study:
         if len(self._trials) // self._sampler.window != self._window:
             self._recall()
         seeds = [self._seed, zlib.crc32(self.owner.encode()), len(self._trials)]
-        trials = list(self._trials.values())
-        sampler = NewNetwork(self._sampler, self._space, seeds, is_new, trials)
+        sampler = NewNetwork(self._sampler, self._space, seeds, is_new, [*self._trials.values()])
         self._memory.sampler = sampler
         trial = self._memory.ask(distributions(self._space))
         self._asked = trial, trial.params
