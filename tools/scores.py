@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "scores.jsonl")
     arguments = parser.parse_args()
     images = halves(in_memory.load(arguments.data), arguments.images)
-    lab = Lab(images=images, workers=arguments.workers, device=arguments.device)
+    lab = Lab(images=images, workers=arguments.workers, device=arguments.device, watches=False)
     widths = networks(len(images.classes), images.side)
     for seed in range(arguments.seeds):
         for group in arguments.groups:

@@ -55,12 +55,14 @@ class Lab:
         workers: Networks trained at a time.
         device: ``cpu`` or ``cuda``.
         evaluate: What evaluates the networks; by default they are trained on the images.
+        watches: Whether networks are scored after every epoch, which takes time.
     """
 
     images: ImageSet
     workers: int
     device: str = "cpu"
     evaluate: Evaluate | None = None
+    watches: bool = True
 
     def train(self, arm: Arm, out: Path) -> None:
         """Train what the file ``out`` does not have, one seed after the other."""
@@ -96,7 +98,7 @@ class Lab:
             return True
 
         evaluate = self.evaluate or Evaluator(
-            images=images, protocol=protocol, device=self.device, prunes=True
+            images=images, protocol=protocol, device=self.device, prunes=self.watches
         )
         queue = list(range(len(rows)))
         with (
