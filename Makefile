@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test test-isa lint format types bench docs env
 
-demo: env  ## Search channel dimensions on the bundled images, in about 2 minutes on 2 cores
+demo: env  ## Search channel dimensions on the bundled images, in 3 to 5 minutes on 2 cores
 	$(BIN)/rexnet search --config recipes/demo.yaml
 
 test: env lint types  ## Lint, types and tests

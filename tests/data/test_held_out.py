@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from photographs import refusal, write_classes, write_splits
 
-from rexnet.data.held_out import are_of_one, exchanged, tenth, without_corrupt
+from rexnet.data.held_out import are_of_one, exchanged, part_of, without_corrupt
 from rexnet.data.sources import open_images
 
 
@@ -20,15 +20,22 @@ def test_what_is_held_out_is_drawn_class_by_class():
         where = np.flatnonzero(labels == label)
         wanted[generator.permutation(where)[: max(1, round(0.1 * len(where)))]] = True
     names = tuple(map(str, range(60)))
-    found = tenth(labels, names, "x")
+    found = part_of(labels, names, "x")
     np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("count", [2, 5, 14, 15, 100])
 def test_a_tenth_of_a_class_is_held_out_and_at_least_one(count):
     labels = np.arange(2 * count) % 2
-    found = tenth(labels, ("a", "b"), "x")
+    found = part_of(labels, ("a", "b"), "x")
     assert np.bincount(labels[found]).tolist() == [max(1, round(count / 10))] * 2
+
+
+def test_a_larger_part_holds_a_smaller_one():
+    labels = np.arange(200) % 4
+    small, large = (part_of(labels, "abcd", "x", share) for share in (0.1, 0.2))
+    assert large.sum() == 2 * small.sum() == 40
+    assert large[small].all()
 
 
 @given(data=st.data())

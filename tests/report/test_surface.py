@@ -87,6 +87,7 @@ def test_the_answer_comes_first(tmp_path):
         "is_confirmed": True,
         "gain": gain,
         "stopped": "",
+        "noise": {"training": 0.0021, "images": 0.0043},
         "networks": {"best 1": network, "line": network | {"predicted_gain": None, "gain": None}},
     }
     runs.write_json(tmp_path / "answer.json", answer)
@@ -95,6 +96,7 @@ def test_the_answer_comes_first(tmp_path):
     assert "best 1 (recommended)" in told
     assert "+0.4 (0.1 to 0.7)" in told
     assert "61.0, 62.0" in told
+    assert "differ by 0.21 points" in told
 
 
 def test_slope_counts_doublings_and_curvature_is_above_the_chord():

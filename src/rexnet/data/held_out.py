@@ -14,13 +14,18 @@ HELD_OUT = 0.1
 """The share of every class that is held out of images without a part to validate on."""
 
 
-def tenth(labels: NDArray[np.int64], classes: Sequence[str], name: str) -> NDArray[np.bool_]:
-    """Return a tenth of every class and at least one image, chosen by a fixed seed.
+def part_of(
+    labels: NDArray[np.int64], classes: Sequence[str], name: str, share: float = HELD_OUT
+) -> NDArray[np.bool_]:
+    """Return a part of every class and at least one image, chosen by a fixed seed.
+
+    A larger share holds what a smaller one does.
 
     Args:
         labels: Shape (num_images,).
         classes: Names of the classes.
         name: What the images are called in an error.
+        share: The share of every class.
 
     Returns:
         Shape (num_images,): True for an image that is held out.
@@ -39,7 +44,7 @@ def tenth(labels: NDArray[np.int64], classes: Sequence[str], name: str) -> NDArr
             raise UserError(
                 f"{name}: class {title!r} has {images_of(len(where))}; every class needs at least 2"
             )
-        number = max(1, round(HELD_OUT * len(where)))
+        number = max(1, round(share * len(where)))
         found[generator.permutation(where)[:number]] = True
     return found
 

@@ -17,7 +17,7 @@ from rexnet.data.decode import MAX_MEGAPIXELS
 from rexnet.data.examine import Examined, examine
 from rexnet.data.findings import Seen, surveyed
 from rexnet.data.folders import parts_in
-from rexnet.data.held_out import check_left, exchanged
+from rexnet.data.held_out import HELD_OUT, check_left, exchanged
 from rexnet.data.image_sets import ArrayImages, Images
 from rexnet.data.sources import SOURCES, held_out, open_source
 from rexnet.data.stored import IN_MEMORY_BYTES, Part, Pixels, Store, opened
@@ -94,6 +94,7 @@ def load(
     *,
     max_megapixels: int = MAX_MEGAPIXELS,
     skip_corrupt: bool = False,
+    share: float = HELD_OUT,
     on_read: Callable[[int, int], None] = lambda done, total: None,
     on_survey: OnSurvey = ignore,
     store: Store | None = None,
@@ -108,6 +109,7 @@ def load(
         max_megapixels: Most millions of pixels of a file.
         skip_corrupt: Leave corrupt files out, instead of raising an error; others are held out in
             place of those that were held out.
+        share: The share of every class that is held out, where the source does not say which are.
         on_read: Called now and then with the number of images that were looked at and of all.
         on_survey: Called with what the images are, before they are taken into memory.
         store: Where those go that are too many for it; by default none are.
@@ -132,7 +134,7 @@ def load(
         raise UserError(
             f"{opened.title} has {len(images.classes)} classes; a search needs at least 2"
         )
-    part, seen = held_out(opened, opened.title), examine(images, on_read)
+    part, seen = held_out(opened, opened.title, share), examine(images, on_read)
     on_survey(_survey(images, part, seen, skipped=skip_corrupt))
     if not skip_corrupt:
         refuse([(images, seen)])

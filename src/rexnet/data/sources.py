@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rexnet.data.folders import chosen_parts, class_folders, is_class_folder, parts_in
-from rexnet.data.held_out import tenth
+from rexnet.data.held_out import HELD_OUT, part_of
 from rexnet.data.image_sets import ArrayImages, FileImages, Images, per_class
 from rexnet.data.npz import Arrays, check_start, read_npz
 from rexnet.data.sample import NUM_TRAIN, read_sample
@@ -82,12 +82,13 @@ def open_images(source: str) -> tuple[Images, Images]:
     return train, val
 
 
-def held_out(opened: Source, name: str) -> NDArray[np.bool_]:
+def held_out(opened: Source, name: str, share: float = HELD_OUT) -> NDArray[np.bool_]:
     """Return which images of ``opened.train`` are held out.
 
     Args:
-        opened: The source, which may say so itself; else a tenth of every class is.
+        opened: The source, which may say so itself; else a part of every class is.
         name: What its images are called in an error.
+        share: The share of every class, where the source does not say.
 
     Returns:
         Shape (num_images,): True for an image that is held out.
@@ -98,7 +99,7 @@ def held_out(opened: Source, name: str) -> NDArray[np.bool_]:
     if opened.held_out is not None:
         return opened.held_out
     try:
-        return tenth(opened.train.labels, opened.train.classes, name)
+        return part_of(opened.train.labels, opened.train.classes, name, share)
     except UserError as error:
         raise UserError(f"{error}{_beside(opened.train)}") from None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from rexnet import runs
 from rexnet.budget import Budget, Count, LatencyBudget
 from rexnet.data.decode import MAX_MEGAPIXELS, MEGAPIXELS
+from rexnet.data.held_out import HELD_OUT
 from rexnet.design import FILL
 from rexnet.errors import UserError, check_range, check_ranges
 from rexnet.paper import TABLE_3
@@ -112,6 +113,8 @@ class SearchConfig:
         seed: Seed of the proposals and the trainings.
         resolution: Side in pixels to which the images of a folder are resized (default: 32, with
             --network its own).
+        held_out: Share of every class that is held out to score networks on; more of it tells them
+            apart better, and leaves fewer images to train on.
         skip_corrupt: Leave out images that cannot be read, instead of refusing.
         max_megapixels: Most millions of pixels of an image file.
         device: What trains: cpu, one thread a network; or cuda, several networks on one GPU.
@@ -148,6 +151,7 @@ class SearchConfig:
     workers: int | None = None
     seed: int = 0
     resolution: int | None = None
+    held_out: float = HELD_OUT
     skip_corrupt: bool = False
     max_megapixels: int = MAX_MEGAPIXELS
     device: Literal["cpu", "cuda"] = "cpu"
@@ -166,6 +170,8 @@ class SearchConfig:
         if self.trials is not None and self.trials < 1:
             raise UserError(f"trials {self.trials} must be at least 1")
         check_ranges(self, workers=(1, 1024), gpus_per_trial=(0, 64), fill=(0.1, 1))
+        if not 0.02 <= self.held_out <= 0.5:
+            raise UserError(f"held_out {self.held_out} must be from 0.02 to 0.5 of every class")
         rounds = {"confirm": (0, 1000), "confirm_epochs": (1, 100_000)}
         check_ranges(self, batch=(0, 1000), worth=(0, 100), **rounds)
         if self.executor == "local" and (self.address or self.gpus_per_trial):

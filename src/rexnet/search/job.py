@@ -147,6 +147,7 @@ def _images(
         resolution_of(config),
         max_megapixels=config.max_megapixels,
         skip_corrupt=config.skip_corrupt,
+        share=config.held_out,
         on_read=counting(on_progress, "images looked at", last=0.0, line=False),
         on_survey=on_survey,
         store=Store(folder=folder, tell=on_note),

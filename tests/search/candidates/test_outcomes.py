@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from rexnet.search.candidates.outcomes import outcomes_of, packed, unpacked
+from rexnet.search.candidates.outcomes import noise_of, outcomes_of, packed, unpacked
 
 
 def test_outcomes_are_those_of_torch():
@@ -39,3 +39,20 @@ def test_packing_keeps_every_outcome():
     assert base64.b64decode(packed(np.arange(11) % 3 == 0)) == bytes([0b10010010, 0b01000000])
     right = np.random.default_rng(0).random(13) < 0.5
     assert unpacked(packed(right), 13).tolist() == right.tolist()
+
+
+def trainings(generator, of_training, num_images=4000, num_trainings=3):
+    """Return which images trainings get right whose true accuracies differ by so much."""
+    hard = generator.beta(2, 1, num_images)
+    moved = hard + of_training * generator.standard_normal((num_trainings, 1))
+    return generator.random((num_trainings, num_images)) < np.clip(moved, 0, 1)
+
+
+@pytest.mark.parametrize("wanted", [0.0, 0.03])
+def test_noise_of_training_is_told_from_that_of_the_images(wanted):
+    generator = np.random.default_rng(0)
+    found = noise_of([trainings(generator, wanted) for _ in range(60)])
+    # Clipping at 1 takes off some of what accuracies differ by.
+    assert found.training == pytest.approx(0.8 * wanted, abs=0.006)
+    # Of an image with the probability p the variance is p (1 - p), here 1/6 on average.
+    assert found.images == pytest.approx((1 / 6 / 4000) ** 0.5, rel=0.15)

@@ -1,5 +1,7 @@
+import dataclasses
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from clocks import ToyClock, made_up
 from searches import MIDDLE, config_in, contents, inline, read, timed
@@ -7,6 +9,7 @@ from toys import SPACE, Toy
 
 from rexnet import NetSpec, UserError, runs
 from rexnet.search import job
+from rexnet.search.candidates.outcomes import outcomes_of
 from rexnet.search.candidates.protocol import Evaluation
 
 CONFIRMED = {"strategy": "surface", "trials": 10, "epochs": 2, "confirm": 2, "confirm_epochs": 3}
@@ -28,6 +31,16 @@ class Kinked:
     def __call__(self, spec, weights, on_progress):
         slope = spec.widths[-1] / spec.widths[0]
         return Evaluation(accuracies=(0.5 + 0.01 * slope,), seconds=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen(Kinked):
+    """Is ``Kinked``, and gets the same half of ten images right every time."""
+
+    def __call__(self, spec, weights, on_progress):
+        known = super().__call__(spec, weights, on_progress)
+        logits, labels = np.eye(2, dtype=np.float32)[np.arange(10) % 2], np.zeros(10, dtype=int)
+        return dataclasses.replace(known, outcomes=(outcomes_of(logits, labels, 0.7),))
 
 
 def run(config, evaluate=None, on_progress=lambda progress: None):
@@ -116,6 +129,16 @@ def test_without_rounds_the_answer_is_a_prediction(tmp_path):
     said = runs.read_json(tmp_path / "S" / "answer.json")
     assert not said["is_confirmed"]
     assert "is predicted to be" in said["sentence"]
+
+
+def test_the_noise_of_new_trainings_is_told_apart_where_images_are_known(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    run(config_in(tmp_path / "a", **CONFIRMED), Kinked())
+    assert runs.read_json(tmp_path / "a" / "S" / "answer.json")["noise"] is None
+    run(config_in(tmp_path / "b", **CONFIRMED), Seen())
+    noise = runs.read_json(tmp_path / "b" / "S" / "answer.json")["noise"]
+    assert noise == {"training": 0, "images": 0}
 
 
 @pytest.mark.parametrize(

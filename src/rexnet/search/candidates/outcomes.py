@@ -1,10 +1,15 @@
 """What a trained candidate makes of every held-out image: hits, losses and probabilities."""
 
 import base64
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+NUM_SPLITS = 20
+"""Ways to halve the held-out images, whose covariances are averaged."""
 
 NUM_PARTS = 10
 """Parts of the held-out images of which each has its own loss: what halves are made of."""
@@ -55,6 +60,44 @@ def outcomes_of(
         right=packed(right),
         part_losses=tuple(round(float(part.mean()), 6) for part in parts),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Why trainings of one network differ, as standard deviations of their accuracies.
+
+    Attributes:
+        training: What would be left with endless held-out images.
+        images: What the number of held-out images adds.
+    """
+
+    training: float
+    images: float
+
+
+def noise_of(right: Sequence[NDArray[np.bool_]]) -> Noise:
+    """Tell the noise of training from that of a finite held-out part.
+
+    What two halves of the images say alike of a training is the training's; the rest of the
+    variance is chance of the images (K. Jordan, arXiv 2304.01910, section 3).
+
+    Args:
+        right: Of every network that was trained at least twice which images each training gets
+            right, shape (num_trainings, num_images).
+    """
+    of_training, in_all = [], []
+    generator = np.random.default_rng(0)
+    for trainings in right:
+        centred = trainings - trainings.mean(0)
+        freedom, half = len(trainings) - 1, trainings.shape[1] // 2
+        in_all.append((centred.mean(1) ** 2).sum() / freedom)
+        for _ in range(NUM_SPLITS):
+            order = generator.permutation(trainings.shape[1])
+            one, other = centred[:, order[:half]].mean(1), centred[:, order[half:]].mean(1)
+            of_training.append((one * other).sum() / freedom)
+    training = max(float(np.mean(of_training)), 0.0)
+    images = max(float(np.mean(in_all)) - training, 0.0)
+    return Noise(training=math.sqrt(training), images=math.sqrt(images))
 
 
 def packed(right: NDArray[np.bool_]) -> str:

@@ -10,11 +10,12 @@ import numpy as np
 
 from rexnet import runs
 from rexnet.runs.progress import OnProgress, Progress
+from rexnet.search.candidates.outcomes import noise_of, unpacked
 from rexnet.search.candidates.protocol import Protocol
 from rexnet.search.config import LEAST_TRAININGS, SearchConfig
 from rexnet.search.executors import MakeExecutor
 from rexnet.search.executors.candidate import Evaluate
-from rexnet.search.groups import complete
+from rexnet.search.groups import Row, complete
 from rexnet.search.leader import Task
 from rexnet.search.loop import search
 from rexnet.search.run_folder import prepare
@@ -70,6 +71,7 @@ class Confirmation:
         judgement = judged(rows, self.task.space, self.config.seed)
         shapes = self._contenders(judgement)
         accuracies: dict[str, list[float]] = {name: [] for name in shapes}
+        rows_of: dict[str, list[Row]] = {name: [] for name in shapes}
         num_new, stopped = 0, self._not_worth(judgement.largest_gain)
         rounds = self.config.confirm if LINE in shapes and len(shapes) > 1 else 0
         for number in range(1, rounds + 1):
@@ -79,13 +81,15 @@ class Confirmation:
             num_new += new
             for name in list(accuracies):
                 if name in found:
-                    accuracies[name].append(found[name])
+                    accuracies[name].append(found[name]["accuracy"])
+                    rows_of[name].append(found[name])
                 else:
-                    del accuracies[name]
+                    del accuracies[name], rows_of[name]
             if number < rounds and number >= LEAST_ROUNDS and self._can_compare(accuracies):
                 highest = max(gain.high for gain in gains(accuracies).values())
                 stopped = self._not_worth(highest)
-        self._write(judgement, shapes, accuracies, stopped)
+        noise = _noise(rows_of, self.identity["data"]["num_held_out"])
+        self._write(judgement, shapes, accuracies, stopped, noise)
         return num_new
 
     def _contenders(self, judgement: Judgement) -> dict[str, Shape]:
@@ -115,8 +119,8 @@ class Confirmation:
 
     def _round(
         self, number: int, num_trained: int, shapes: Mapping[str, Shape]
-    ) -> tuple[int, dict[str, float]]:
-        """Train all networks once; return how many are new, and the accuracies by name."""
+    ) -> tuple[int, dict[str, Row]]:
+        """Train all networks once; return how many are new, and the trainings by name."""
         config = self.config
         folder = self.folder / "confirm" / f"{num_trained}-{number}"
         seed = config.seed + config.repeats - 1 + number
@@ -144,7 +148,7 @@ class Confirmation:
         )
         rows = {row["spec_id"]: row for row in complete(runs.read_jsonl(folder / "trials.jsonl"))}
         ids = {name: shape.proposal.spec.spec_id for name, shape in shapes.items()}
-        return num_new, {name: rows[i]["accuracy"] for name, i in ids.items() if i in rows}
+        return num_new, {name: rows[i] for name, i in ids.items() if i in rows}
 
     def _telling(self, number: int) -> OnProgress:
         def tell(progress: Progress) -> None:
@@ -163,6 +167,7 @@ class Confirmation:
         shapes: Mapping[str, Shape],
         accuracies: Mapping[str, Sequence[float]],
         stopped: str,
+        noise: dict[str, float] | None,
     ) -> None:
         predicted = _predicted(judgement, shapes)
         is_confirmed = self._can_compare(accuracies)
@@ -183,7 +188,8 @@ class Confirmation:
             }
             for name, shape in shapes.items()
         }
-        told = {**dataclasses.asdict(said), "stopped": stopped, "networks": networks}
+        told = {**dataclasses.asdict(said), "stopped": stopped, "noise": noise}
+        told["networks"] = networks
         runs.write_json(self.folder / FILE, told)
 
 
@@ -201,3 +207,13 @@ def _predicted(judgement: Judgement, shapes: Mapping[str, Shape]) -> dict[str, G
 
 def _plain(gain: Gain | None) -> dict[str, float] | None:
     return None if gain is None else dataclasses.asdict(gain)
+
+
+def _noise(rows_of: Mapping[str, Sequence[Row]], num_images: int) -> dict[str, float] | None:
+    """Return why new trainings of one network differ; None where no images are known."""
+    right = [
+        np.array([unpacked(row["outcomes"][0]["right"], num_images) for row in rows])
+        for rows in rows_of.values()
+        if len(rows) > 1 and all(row.get("outcomes") for row in rows)
+    ]
+    return dataclasses.asdict(noise_of(right)) if right else None
