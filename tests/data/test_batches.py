@@ -159,3 +159,15 @@ def test_images_in_a_file_give_the_batches_of_those_in_memory(side):
     for (x, y), (wanted_x, wanted_y) in zip(*epochs, strict=True):
         np.testing.assert_array_equal(x, wanted_x)
         np.testing.assert_array_equal(y, wanted_y)
+
+
+def test_what_is_to_be_mirrored_is():
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    batches = Batches(images, np.arange(6), np.zeros(3, np.float32), np.ones(3, np.float32))
+    mirrored = np.array([True, False, True, False, False, True])
+    ways = []
+    for turned in (mirrored, ~mirrored):
+        ((x, labels),) = batches.epoch(6, np.random.default_rng(1), turned)
+        ways.append(x[np.argsort(labels)])
+    np.testing.assert_array_equal(ways[0], ways[1][:, :, ::-1])

@@ -40,11 +40,19 @@ class Batches:
         return max(1, len(self._labels) // batch_size)
 
     def epoch(
-        self, batch_size: int, generator: np.random.Generator
+        self,
+        batch_size: int,
+        generator: np.random.Generator,
+        mirrored: NDArray[np.bool_] | None = None,
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """Yield (batch_size, side, side, 3) images and labels once through, in a new random order.
 
         What does not fill a last batch is left out, unless there is but one batch.
+
+        Args:
+            batch_size: Images a batch.
+            generator: What draws order, crops and mirror images.
+            mirrored: Shape (num_images,): which images are mirrored; by default drawn.
         """
         order = generator.permutation(len(self._labels))
         size = min(batch_size, len(order))
@@ -56,8 +64,8 @@ class Batches:
             else:
                 assert self._crops is not None
                 batch = self._crops[index, top, left]
-            mirrored = generator.random(size) < 0.5
-            batch[mirrored] = batch[mirrored, :, ::-1]
+            turned = generator.random(size) < 0.5 if mirrored is None else mirrored[index]
+            batch[turned] = batch[turned, :, ::-1]
             yield normalised(batch, self._mean, self._std), self._labels[index]
 
 

@@ -7,7 +7,7 @@ import torch
 from candidates import PROTOCOL, SPEC, assert_same_weights, toy_images
 from torch import nn
 
-from rexnet.search.candidates.cpu import accuracy, train_candidate
+from rexnet.search.candidates.cpu import accuracy, logits_of, train_candidate
 from rexnet.search.candidates.protocol import Diverged, Protocol
 
 pytestmark = pytest.mark.numeric
@@ -157,3 +157,32 @@ def test_the_first_loss_is_of_images_that_were_not_trained_on():
     chance = math.log(len(images.classes))
     assert untrained.first_loss == pytest.approx(chance, abs=0.5)
     assert trained.loss < trained.first_loss < untrained.first_loss + 0.1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"schedule": "linear"}, {"flips": "alternating"}, {"norm_bias_lr": 4.0}, {"average": 0.5}],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_setting_changes_the_weights_and_learns_what_is_easy(change):
+    images = toy_images()
+    long = dataclasses.replace(PROTOCOL, epochs=15)
+    plain, _ = train(images, long)
+    model, score = train(images, dataclasses.replace(long, **change))
+    assert not torch.equal(first_weights(model), first_weights(plain))
+    assert score > 0.9
+
+
+def test_two_views_change_the_score_and_not_the_weights():
+    images = toy_images()
+    protocol = dataclasses.replace(PROTOCOL, views=2)
+    (model, outcomes), (plain, others) = (
+        train_candidate(SPEC, images, one, seed=0, on_epoch=lambda epoch, score: None)
+        for one in (protocol, PROTOCOL)
+    )
+    assert_same_weights(model, plain)
+    assert outcomes.loss != others.loss
+    held_out, found = images.part(held_out=True), images.normalisation()
+    both = [logits_of(model, x, found) for x in (held_out, held_out[:, :, ::-1].copy())]
+    averaged = logits_of(model, held_out, found, views=2)
+    np.testing.assert_allclose(averaged, np.mean(both, axis=0), atol=1e-5)

@@ -107,3 +107,33 @@ def test_a_step_never_waits_for_the_device(device):
         assert run._done.device.type == device
         with pytest.raises(DataDependentOutputException):
             assert run.is_finite
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_later_settings_learn_what_is_easy(device):
+    protocol = dataclasses.replace(
+        PROTOCOL,
+        epochs=15,
+        schedule="linear",
+        flips="alternating",
+        norm_bias_lr=4.0,
+        average=0.5,
+        views=2,
+    )
+    _, score = train(toy_images(), protocol, device=device)
+    assert score > 0.9
+
+
+def test_alternating_flips_turn_every_image_every_other_epoch():
+    images = toy_images()
+    protocol = dataclasses.replace(PROTOCOL, flips="alternating")
+    run = _Run(Network(SPEC), images, protocol, torch.device("cpu"))
+    # Every row rises from left to right, in every crop.
+    run._padded = torch.arange(run._padded.shape[2])[None, None, :, None].expand(run._padded.shape)
+    ways = []
+    for epoch in range(3):
+        run._done.fill_(epoch * run.steps_per_epoch)
+        x, _ = run._batch()
+        ways.append((x[:, 0, 0, 1] > x[:, 0, 0, 0]).tolist())
+    assert ways[0] == ways[2] == [not way for way in ways[1]]
+    assert 0 < sum(ways[0]) < len(ways[0])

@@ -18,6 +18,11 @@ OTHER = {
     "weight_decay": 1e-4,
     "warmup": 0.3,
     "label_smoothing": 0.1,
+    "schedule": "linear",
+    "flips": "alternating",
+    "norm_bias_lr": 8.0,
+    "average": 0.99,
+    "views": 2,
     "repeats": 2,
     "seed": 1,
     "init": "0123456789abcdef",
@@ -96,3 +101,23 @@ def test_new_weights_leave_the_id_what_it_was_before_there_were_others():
     assert "init" not in Protocol().identity
     assert Protocol().protocol_id == GOLDEN_ID
     assert Protocol(init="0123456789abcdef").identity["init"] == "0123456789abcdef"
+
+
+def test_a_linear_schedule_falls_by_the_same_every_step():
+    protocol = Protocol(lr=1.0, warmup=0.2, schedule="linear")
+    rates = [protocol.lr_at(step, 10) for step in range(10)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert np.diff(rates[2:]) == pytest.approx([-1 / 8] * 7)
+
+
+@pytest.mark.parametrize("field", ["schedule", "flips", "norm_bias_lr", "average", "views"])
+def test_settings_that_came_later_leave_the_ids_of_earlier_searches(field):
+    assert field not in Protocol().identity
+    changed = dataclasses.replace(Protocol(), **{field: OTHER[field]})
+    assert changed.identity[field] == OTHER[field]
+
+
+@pytest.mark.parametrize("change", [{"views": 3}, {"average": 1.0}, {"norm_bias_lr": -1.0}])
+def test_settings_that_came_later_have_limits(change):
+    with pytest.raises(UserError, match=next(iter(change))):
+        Protocol(**change)

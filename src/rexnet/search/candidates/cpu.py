@@ -13,7 +13,7 @@ from rexnet.data.in_memory import ImageSet
 from rexnet.data.stored import Pixels
 from rexnet.nn.fast.training import Fused, can_fuse
 from rexnet.nn.network import Network
-from rexnet.search.candidates.optimizer import make_optimizer
+from rexnet.search.candidates.optimizer import Average, make_optimizer
 from rexnet.search.candidates.origin import Origin, some_of
 from rexnet.search.candidates.outcomes import Outcomes, outcomes_of
 from rexnet.search.candidates.protocol import Diverged, OnEpoch, Protocol
@@ -59,14 +59,19 @@ def train_candidate(
     held_out, labels = images.part(held_out=True), images.labels[images.held_out]
 
     def score() -> float:
-        return accuracy(model, held_out, labels, found)
+        logits = logits_of(model, held_out, found, protocol.views)
+        return float((logits.argmax(1) == labels).mean())
 
+    alternates, num_train = protocol.flips == "alternating", int((~images.held_out).sum())
+    first_turned = generator.random(num_train) < 0.5 if alternates else None
+    average = Average(model, protocol.average)
     step, first_losses = 0, []
     for epoch in range(protocol.epochs):
         model.train()
-        for x, y in batches.epoch(protocol.batch_size, generator):
+        mirrored = None if first_turned is None else first_turned ^ bool(epoch % 2)
+        for x, y in batches.epoch(protocol.batch_size, generator, mirrored):
             for group in optimizer.param_groups:
-                group["lr"] = protocol.lr_at(step, steps)
+                group["lr"] = group["factor"] * protocol.lr_at(step, steps)
             logits, truth = forward(_channels_last(x)), torch.from_numpy(y)
             loss = F.cross_entropy(logits, truth, label_smoothing=protocol.label_smoothing)
             if epoch == 0:
@@ -76,11 +81,13 @@ def train_candidate(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            average.update()
             step += 1
         on_epoch(epoch + 1, score)
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
         raise Diverged("weights that are infinite or not numbers after the last step")
-    logits = logits_of(model, held_out, found)
+    average.take()
+    logits = logits_of(model, held_out, found, protocol.views)
     return model, outcomes_of(logits, labels, float(np.mean(first_losses)))
 
 
@@ -115,15 +122,27 @@ def logits_of(
     model: nn.Module,
     images: Pixels | NDArray[np.float32],
     statistics: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    views: int = 1,
 ) -> NDArray[np.float32]:
-    """Return the logits (N, num_classes) of images, in evaluation mode; arguments: ``accuracy``."""
+    """Return the logits (N, num_classes) of images, in evaluation mode.
+
+    Args:
+        model: The network.
+        images: Shape (N, side, side, 3): normalised, or to be normalised.
+        statistics: Means and standard deviations to normalise by.
+        views: 2 averages the logits of an image and of its mirror image.
+    """
     model.eval()
     found = []
     with torch.inference_mode():
         for start in range(0, len(images), SCORING_BATCH):
             x: NDArray[Any] = images[start : start + SCORING_BATCH]
             x = x if statistics is None else normalised(x, *statistics)
-            found.append(model(_channels_last(x)).numpy())
+            batch = _channels_last(x)
+            logits = model(batch)
+            if views == 2:
+                logits = (logits + model(batch.flip(3))) / 2
+            found.append(logits.numpy())
     return np.concatenate(found)
 
 

@@ -16,7 +16,7 @@ from rexnet.data.batches import PAD
 from rexnet.data.in_memory import ImageSet
 from rexnet.nn.network import Network
 from rexnet.search.candidates.cpu import start
-from rexnet.search.candidates.optimizer import make_optimizer
+from rexnet.search.candidates.optimizer import Average, make_optimizer
 from rexnet.search.candidates.origin import Origin
 from rexnet.search.candidates.outcomes import Outcomes, outcomes_of
 from rexnet.search.candidates.protocol import Diverged, OnEpoch, Protocol
@@ -82,8 +82,11 @@ class _Run:
         self._first_loss = torch.zeros((), device=device)
         self._lr = torch.zeros((), device=device)
         self._optimizer = make_optimizer(model, protocol)
+        self._average = Average(model, protocol.average)
+        if protocol.flips == "alternating":
+            self._first_turned = torch.rand(len(train), device=device) < 0.5
         for group in self._optimizer.param_groups:
-            group["lr"] = self._lr
+            group["lr"] = self._lr if group["factor"] == 1 else self._lr.clone()
 
     def shuffle(self) -> None:
         """Start an epoch with a new order of the images."""
@@ -99,6 +102,9 @@ class _Run:
         x, y = self._batch()
         # A tensor as an index would be read back to the host first.
         self._lr.copy_(self._rates.index_select(0, self._done.view(1)).view(()))
+        for group in self._optimizer.param_groups:
+            if group["factor"] != 1:
+                group["lr"].copy_(group["factor"] * self._lr)
         with torch.autocast(self._device.type, torch.bfloat16):
             logits = self._model(x)
         loss = F.cross_entropy(logits.float(), y, label_smoothing=self._protocol.label_smoothing)
@@ -108,6 +114,7 @@ class _Run:
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
+        self._average.update()
         self._done += 1
 
     def captured(self) -> Callable[[], None]:
@@ -136,6 +143,7 @@ class _Run:
 
     def outcomes(self, images: ImageSet) -> Outcomes:
         """Return what the network makes of the held-out images."""
+        self._average.take()
         labels = images.labels[images.held_out]
         first_loss = float(self._first_loss) / self.steps_per_epoch
         return outcomes_of(self._logits(images).numpy(), labels, first_loss)
@@ -146,15 +154,25 @@ class _Run:
         held_out = torch.from_numpy(images.images[images.held_out])
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16):
             found = [
-                self._model(self._normalised(part.to(self._device))).float()
+                self._seen(self._normalised(part.to(self._device)))
                 for part in held_out.split(SCORING_BATCH)
             ]
         self._model.train()
         return torch.cat(found).cpu()
 
+    def _seen(self, x: Tensor) -> Tensor:
+        """Return the logits of images, averaged over their views."""
+        logits: Tensor = self._model(x).float()
+        return logits if self._protocol.views == 1 else (logits + self._model(x.flip(3))) / 2
+
     def _state(self) -> list[Tensor]:
         counts = [self._done, self._finite, self._first_loss]
-        return [*self._model.parameters(), *self._model.buffers(), *counts]
+        return [
+            *self._model.parameters(),
+            *self._model.buffers(),
+            *self._average.state,
+            *counts,
+        ]
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         start = self._done % self.steps_per_epoch * self._size
@@ -162,7 +180,11 @@ class _Run:
         corner = torch.randint(2 * PAD + 1, (2, self._size, 1), device=self._device)
         along = torch.arange(self._side, device=self._device)
         rows, columns = corner[0] + along, corner[1] + along
-        mirrored = torch.rand(self._size, 1, device=self._device) < 0.5
+        if self._protocol.flips == "alternating":
+            odd = (self._done // self.steps_per_epoch) % 2 == 1
+            mirrored = (self._first_turned[index] ^ odd)[:, None]
+        else:
+            mirrored = torch.rand(self._size, 1, device=self._device) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
         crops = self._padded[index[:, None, None], rows[:, :, None], columns[:, None, :]]
         return self._normalised(crops), self._labels[index]

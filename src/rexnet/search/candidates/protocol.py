@@ -6,21 +6,24 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from rexnet.errors import UserError
+from rexnet.errors import UserError, check_range
 from rexnet.search.candidates.outcomes import Outcomes
 
 MAX_SEED = 2**32
+
+LATER = ("init", "schedule", "flips", "norm_bias_lr", "average", "views")
+"""Settings that ids leave out while they have their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """How every candidate is trained: SGD with Nesterov momentum on cross-entropy.
 
-    The learning rate rises linearly over ``warmup`` of the steps and falls to zero as a cosine.
-    Images are cropped at random (padding of 4) and mirrored. Weight decay spares batch norm and
-    biases.
+    The learning rate rises linearly over ``warmup`` of the steps and falls to zero. Images are
+    cropped at random (padding of 4) and mirrored. Weight decay spares batch norm and biases. No
+    setting depends on the widths of a network.
 
     Attributes:
         epochs: Passes over the training part.
@@ -33,6 +36,14 @@ class Protocol:
         repeats: Trainings with the seeds ``seed``, ``seed + 1``, ...; their mean is the accuracy.
         seed: Seed of weights, order and augmentation; the same for every candidate.
         init: The digest of the network that weights are inherited from; empty for new weights.
+        schedule: How the rate falls: as a cosine, or linear (a triangle with the rise).
+        flips: Whether every image is mirrored at random, or every other epoch, from a first
+            direction that is drawn.
+        norm_bias_lr: Times the rate of batch norms' biases.
+        average: Decay a step of the moving average of weights and batch-norm statistics that is
+            scored; 0 scores the last weights.
+        views: Views of a held-out image whose logits are averaged: 2 are the image and its mirror
+            image.
     """
 
     epochs: int = 30
@@ -45,6 +56,11 @@ class Protocol:
     repeats: int = 1
     seed: int = 0
     init: str = ""
+    schedule: Literal["cosine", "linear"] = "cosine"
+    flips: Literal["random", "alternating"] = "random"
+    norm_bias_lr: float = 1.0
+    average: float = 0.0
+    views: int = 1
 
     def __post_init__(self) -> None:
         for field, low in (("epochs", 1), ("batch_size", 2), ("repeats", 1), ("seed", 0)):
@@ -52,19 +68,21 @@ class Protocol:
                 raise UserError(f"{field} {getattr(self, field)} must be at least {low}")
         if self.seed + self.repeats > MAX_SEED:
             raise UserError(f"seed {self.seed} must be from 0 to {MAX_SEED - self.repeats}")
-        for field, high in (("momentum", 1), ("warmup", 1), ("label_smoothing", 1)):
-            if not 0 <= getattr(self, field) < high:
-                raise UserError(f"{field} {getattr(self, field)} must be from 0 to below {high}")
-        for field in ("lr", "weight_decay"):
+        for field in ("momentum", "warmup", "label_smoothing", "average"):
+            if not 0 <= getattr(self, field) < 1:
+                raise UserError(f"{field} {getattr(self, field)} must be from 0 to below 1")
+        check_range("views", self.views, 1, 2)
+        for field in ("lr", "weight_decay", "norm_bias_lr"):
             if not 0 <= getattr(self, field) < 1e6:
                 raise UserError(f"{field} {getattr(self, field)} must be from 0 to 1e6")
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All settings; ``init`` alone is left out where it is empty, for earlier searches."""
+        """All settings; later ones are left out where they are off, for earlier searches."""
         found = dataclasses.asdict(self)
-        if not self.init:
-            del found["init"]
+        for field in LATER:
+            if found[field] == getattr(Protocol, field):
+                del found[field]
         return found
 
     @property
@@ -78,7 +96,10 @@ class Protocol:
         rise = self.warmup * steps
         if step < rise:
             return self.lr * (step + 1) / math.ceil(rise)
-        return self.lr * (1 + math.cos(math.pi * (step - rise) / (steps - rise))) / 2
+        done = (step - rise) / (steps - rise)
+        if self.schedule == "linear":
+            return self.lr * (1 - done)
+        return self.lr * (1 + math.cos(math.pi * done)) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
