@@ -81,6 +81,8 @@ def main() -> None:
 def replayed(window: Table, strategy: str, noise: float, block: int) -> Row:
     """Return the mean regret of a strategy over a block of repetitions, by trainings.
 
+    It is what the recommended network lacks to what is achievable, both over the window's mean.
+
     Args:
         window: The networks.
         strategy: One of ``STRATEGIES``.
@@ -88,14 +90,14 @@ def replayed(window: Table, strategy: str, noise: float, block: int) -> Row:
         block: The number of the first repetition, which seeds its noise.
     """
     visit, recommend = STRATEGIES[strategy]
-    regrets = []
+    top, regrets = achievable(window), []
     for number in range(block, block + BLOCK):
         generator = np.random.default_rng([number, zlib.crc32(strategy.encode())])
         seen, truth = drawn(window, noise, generator)
         visited = visit(window, seen, generator)
         regrets.append(
             [
-                best(truth, window) - truth[recommend(window, seen, visited[:count])]
+                top - (truth[recommend(window, seen, visited[:count])] - truth.mean())
                 for count in CHECKPOINTS
             ]
         )
@@ -121,14 +123,16 @@ def drawn(window: Table, noise: float, generator: np.random.Generator) -> tuple[
     return seen + noise * generator.standard_normal(len(window)), truth
 
 
-def best(truth: Reals, window: Table) -> float:
-    """Return how good the best hundredth of a window is.
+def achievable(window: Table) -> float:
+    """Return by how much the best hundredth of a window is ahead of its mean.
 
-    They are the best by all trainings, so that this is a little too good of a table with noise, by
-    the same for all strategies.
+    They are those that a surface through all trainings of the window says are best: the best by
+    their own trainings would be too lucky ones.
     """
-    order = np.argsort(-window.accuracy.mean(1))
-    return float(truth[order[: max(1, round(TOP * len(order)))]].mean())
+    accuracy = window.accuracy.mean(1)
+    order = np.argsort(-fit_surface(window.features, accuracy).predict(window.features).mean)
+    chosen = order[: max(1, round(TOP * len(order)))]
+    return float(accuracy[chosen].mean() - accuracy.mean())
 
 
 def random(window: Table, seen: Reals, generator: np.random.Generator) -> list[int]:
