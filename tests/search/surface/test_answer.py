@@ -65,7 +65,7 @@ def test_without_a_gain_that_shows_the_line_is_recommended():
     assert said.sentence.startswith(
         "no shape is shown to be better than the line: use the line, 10-20-30"
     )
-    assert "12-20-28, is 0.2 points (-0.1 to 0.5) ahead" in said.sentence
+    assert "12-20-28, is at +0.2 points (-0.1 to 0.5)" in said.sentence
 
 
 def test_what_is_only_predicted_is_said_to_be_so():

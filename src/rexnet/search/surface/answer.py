@@ -98,7 +98,7 @@ def answer(
         return Answer(sentence=sentence, network=best, is_confirmed=is_confirmed, gain=gain)
     sentence = (
         f"no shape is shown to be better than the line: use the line, {dashed(widths[LINE])} "
-        f"(the best other, {shown}, {how} {points(gain)} ahead)"
+        f"(the best other, {shown}, {how} at {points(gain, '+')})"
     )
     return Answer(sentence=sentence, network=LINE, is_confirmed=is_confirmed, gain=gain)
 
@@ -108,7 +108,7 @@ def dashed(widths: Sequence[int]) -> str:
     return "-".join(map(str, widths))
 
 
-def points(gain: Gain) -> str:
-    """Return a gain with its interval in percentage points."""
-    mean, low, high = (f"{100 * value + 0.0:.1f}" for value in (gain.mean, gain.low, gain.high))
-    return f"{mean} points ({low} to {high})"
+def points(gain: Gain, sign: str = "-") -> str:
+    """Return a gain with its interval in percentage points; a ``sign`` of + shows it always."""
+    mean, low, high = (100 * value + 0.0 for value in (gain.mean, gain.low, gain.high))
+    return f"{mean:{sign}.1f} points ({low:.1f} to {high:.1f})"
