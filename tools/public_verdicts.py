@@ -115,15 +115,13 @@ def claim_table(table: Table) -> Lines:
     lines = []
     for name, mine in kinds.items():
         cells = [f"{residual[mine].mean():+.2f} {_interval(residual[mine], generator)}"]
-        if name == "line":
-            cells.append("")
-            pairs = 0
-        else:
-            matched = pairs_of(rising, mine, kinds["line"])
+        matched = [] if name == "line" else pairs_of(rising, mine, kinds["line"])
+        if matched:
             mean, low, high = _paired(rising.accuracy.mean(1), matched, generator)
-            cells.append(f"{mean:+.2f} ({low:+.2f} to {high:+.2f})")
-            pairs = len(matched)
-        lines.append([name, str(mine.sum()), *cells, str(pairs) if pairs else ""])
+            cells += [f"{mean:+.2f} ({low:+.2f} to {high:+.2f})", str(len(matched))]
+        else:
+            cells += ["-", "-"]
+        lines.append([name, str(mine.sum()), *cells])
     header = ("shape", "networks", "residual from cost", "less the line, matched", "pairs")
     return header, lines
 
@@ -196,8 +194,6 @@ def _paired(
     accuracy: Reals, pairs: Sequence[tuple[int, int]], generator: np.random.Generator
 ) -> tuple[float, float, float]:
     """Return the mean difference of pairs, with an interval by drawing networks again."""
-    if not pairs:
-        return (np.nan,) * 3
     left, right = np.array(pairs).T
     differences = accuracy[left] - accuracy[right]
     names = np.unique(np.concatenate([left, right]))

@@ -72,7 +72,7 @@ def strategies_table(rows: Sequence[Row]) -> Lines:
 
 
 def windows_table(rows: Sequence[Row]) -> Lines:
-    """Show the regret after 40 trainings by window, of the surface and of TPE, and their ratio."""
+    """Show the regret after 40 trainings by window: of the surface, of TPE, and the difference."""
     lines = []
     for noise in sorted({row["noise"] for row in rows}):
         for table in TABLES:
@@ -90,10 +90,10 @@ def windows_table(rows: Sequence[Row]) -> Lines:
                             str(ours[0]["num_networks"]),
                             f"{a[1]:.3f} ± {ea[1]:.3f}",
                             f"{b[1]:.3f} ± {eb[1]:.3f}",
-                            f"{a[1] / b[1]:.2f}",
+                            f"{a[1] - b[1]:+.3f} ± {np.hypot(ea[1], eb[1]):.3f}",
                         ]
                     )
-    header = ("noise", "window", "networks", "surface, batches", "TPE", "ratio")
+    header = ("noise", "window", "networks", "surface, batches", "TPE", "difference")
     return header, lines
 
 
@@ -136,7 +136,7 @@ def figure(rows: Sequence[Row]) -> Figure:
             f"noise of the tables{f' and {noise:g} points' if noise else ''}", fontsize=10
         )
         axes.set_xlabel("trainings")
-        axes.set_ylim(bottom=0)
+        axes.axhline(0, color="#555555", linewidth=0.8)
         axes.grid(color="#e6e6e6")
     found.axes[0].set_ylabel("regret of the network recommended (points)")
     found.axes[-1].legend(fontsize=8.5, frameon=False)

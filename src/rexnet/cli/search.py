@@ -12,7 +12,7 @@ from rexnet.cli.made import print_next, print_paths, print_shapes, print_spec, p
 from rexnet.cli.stopwatch import clock_of, print_short_list
 from rexnet.cli.train import print_left_out
 from rexnet.data.sources import check_source
-from rexnet.search.config import SearchConfig, as_begun
+from rexnet.search.config import LEAST_TRAININGS, SearchConfig, as_begun
 from rexnet.search.spaces import check_names
 
 if TYPE_CHECKING:
@@ -95,6 +95,11 @@ def _conclude(folder: Path, console: "Console", data: str) -> None:
         console.print(f"{sentence[0].upper()}{sentence[1:]}.", soft_wrap=True)
         names += [FILE, SPEC]
         chosen = model = folder / SPEC
+    elif search.identity["sampler"]["name"] == "surface":
+        console.print(
+            f"No answer: a surface needs {LEAST_TRAININGS} networks that were trained to the end.",
+            soft_wrap=True,
+        )
     print_paths(console, "\nMade:", [*paths, *(folder / name for name in names)])
     commands = (
         ("summary", chosen),
