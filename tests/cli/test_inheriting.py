@@ -71,7 +71,8 @@ def test_images_settle_what_is_inherited_and_rank_resolutions(source, here, caps
     assert cli.main([*command, "--data", "D", "--out", "settled.json"]) == 0
     printed = capsys.readouterr().out
     assert "linear probe: top-1 (%)" in printed
-    assert "statistics and refit on 24 training images" in printed
+    told = printed.index("inheriting with 24 images: about ")
+    assert told < printed.index("statistics and refit on 24 training images")
     plain, settled = load_model("plain"), load_model("settled")
     ours, theirs = plain.blocks[-1], settled.blocks[-1]
     assert not torch.equal(ours.project.norm.bias, theirs.project.norm.bias)

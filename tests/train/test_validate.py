@@ -63,7 +63,7 @@ def searched(here):
     images = sample.images[:1000, ::2, ::2]
     np.savez("part.npz", images=images, labels=sample.labels[:1000], classes=sample.classes)
     budget = BudgetConfig(params=Count("40k"), macs=Count("2M"), count_classifier=False)
-    settings = {"blocks": 3, "trials": 2, "epochs": 2, "workers": 1}
+    settings = {"blocks": 3, "strategy": "tpe", "trials": 2, "epochs": 2, "workers": 1}
     config = SearchConfig(data="part.npz", budget=budget, out="S", **settings)
     searches.run(config, lambda progress: None)
     spec = NetSpec.load(here / "S" / "best.json")
@@ -90,8 +90,10 @@ def test_a_search_s_own_folder_of_images_is_known_however_it_is_written(source, 
 def test_a_search_s_images_are_known_when_they_have_moved(here):
     as_files(here / "images")
     budget = BudgetConfig(params=Count("40k"), macs=Count("2M"), count_classifier=False)
-    settings = {"blocks": 3, "trials": 1, "epochs": 1, "workers": 1, "batch_size": 8}
-    config = SearchConfig(data="images", resolution=16, budget=budget, out="S", **settings)
+    settings = {"blocks": 3, "strategy": "tpe", "trials": 1, "epochs": 1, "batch_size": 8}
+    config = SearchConfig(
+        data="images", resolution=16, budget=budget, out="S", workers=1, **settings
+    )
     searches.run(config, lambda progress: None)
     (here / "images").rename(here / "moved")
     assert validated(model="S", data="moved").evaluation.num_images == 4

@@ -16,10 +16,11 @@ from rexnet.data.survey import OnSurvey
 from rexnet.data.transforms import evaluation_transform
 from rexnet.nn.hub import load_into
 from rexnet.nn.inherit import inherit
+from rexnet.nn.inherit.needs import needs
 from rexnet.nn.network import Network
 from rexnet.nn.sources import find_start
 from rexnet.preprocessing import Preprocessing
-from rexnet.runs.progress import OnProgress
+from rexnet.runs.progress import OnProgress, Progress
 from rexnet.spec import NetSpec
 from rexnet.train.distributed import World
 from rexnet.train.images import sound
@@ -47,7 +48,7 @@ def run(
         spec: The network to make.
         data: As in training; corrupt images are left out.
         keep_classifier: As in ``rexnet.inherit``.
-        on_progress: Called while images are checked.
+        on_progress: Called while images are checked, and with what inheriting will take.
         on_survey: Called with what the images are.
 
     Raises:
@@ -57,11 +58,18 @@ def run(
         return inherited(weights, spec, keep_classifier=keep_classifier)
     world = World(rank=0, size=1, device=torch.device("cpu"))
     found = sound(open_images(data), Path(data), world, True, on_progress, on_survey)
-    return inherited(weights, spec, found.train, keep_classifier=keep_classifier)
+    return inherited(
+        weights, spec, found.train, keep_classifier=keep_classifier, on_progress=on_progress
+    )
 
 
 def inherited(
-    weights: str, spec: NetSpec, images: Images | None = None, *, keep_classifier: bool = False
+    weights: str,
+    spec: NetSpec,
+    images: Images | None = None,
+    *,
+    keep_classifier: bool = False,
+    on_progress: OnProgress = lambda progress: None,
 ) -> tuple[Network, dict[str, Any]]:
     """Return a network with weights of a trained one of other widths, and what was done.
 
@@ -70,6 +78,7 @@ def inherited(
         spec: The network to make.
         images: Those to train on, from which statistics come and to which it is refitted.
         keep_classifier: As in ``rexnet.inherit``.
+        on_progress: Called with what it will take, before it begins.
 
     Raises:
         UserError: The weights cannot be had, or are of another structure.
@@ -79,6 +88,9 @@ def inherited(
     load_into(source, found)
     known = dataclasses.replace(source.preprocessing, resolution=spec.resolution)
     some = None if images is None else sample(images, known)
+    if some is not None:
+        words = needs(source.spec, spec, len(some)).words
+        on_progress(Progress(share=0.0, words=words, line=True))
     made = inherit(source, spec, images=some, keep_classifier=keep_classifier)
     # Of as many classes, so that widths alone make the difference.
     whole = dataclasses.replace(source.spec, num_classes=spec.num_classes)

@@ -45,7 +45,7 @@ def run(
     on_progress: OnProgress,
     on_survey: OnSurvey = ignore,
     *,
-    make_start: MakeStart = starting_network,
+    make_start: MakeStart | None = None,
 ) -> dict[str, Any]:
     """Train, or go on training, in ``config.out`` and return what ``result.json`` then holds.
 
@@ -53,7 +53,7 @@ def run(
         config: What to train.
         on_progress: Called while images are checked, and after every step.
         on_survey: Called with what the images are, before anything is trained.
-        make_start: Gives the network to train.
+        make_start: Gives the network to train; by default what the config names.
 
     Raises:
         UserError: The config, the data, the weights, the teacher or the run folder cannot be used,
@@ -71,6 +71,7 @@ def run(
     recipe = recipes.load(config.recipe, config.set)
     # What is out of range is told before images are decoded.
     augmentation_of(recipe)
+    make_start = make_start or partial(starting_network, on_progress=on_progress)
     make_trainer = partial(_Classifier, config, on_progress, make_start)
     return train(config, recipe, open_parts, make_trainer, on_progress, on_survey)
 

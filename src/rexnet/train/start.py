@@ -15,6 +15,7 @@ from rexnet.nn.create import create_model
 from rexnet.nn.model_folder import TimmModel
 from rexnet.nn.network import Network
 from rexnet.nn.sources import find, find_start, find_weights, resolve
+from rexnet.runs.progress import OnProgress
 from rexnet.spec import NetSpec
 from rexnet.structure import same_widths
 from rexnet.train.config import MARK, TrainConfig
@@ -44,8 +45,19 @@ MakeStart = Callable[[TrainConfig, Recipe, Data[Images]], Start]
 """Gives the network that a training starts from: ``starting_network``, or one of one's own."""
 
 
-def starting_network(config: TrainConfig, recipe: Recipe, data: Data[Images]) -> Start:
+def starting_network(
+    config: TrainConfig,
+    recipe: Recipe,
+    data: Data[Images],
+    on_progress: OnProgress = lambda progress: None,
+) -> Start:
     """Return the network to train, with new weights, trained ones, or inherited ones.
+
+    Args:
+        config: What to train.
+        recipe: How.
+        data: The images.
+        on_progress: Called with what inheriting will take, before it begins.
 
     Raises:
         UserError: The network is unknown, or the weights cannot be had or do not fit.
@@ -62,7 +74,7 @@ def starting_network(config: TrainConfig, recipe: Recipe, data: Data[Images]) ->
     given = None if held else weights
     torch.manual_seed(config.seed)
     if given is not None and _is_other(given, spec):
-        start = _inherited(given, spec, recipe, data.train)
+        start = _inherited(given, spec, recipe, data.train, on_progress)
     else:
         start = _loaded(given, spec, recipe, config.seed)
         before = runs.read_json(folder / MARK) if held else {}
@@ -92,8 +104,10 @@ def _is_other(weights: str, spec: NetSpec) -> bool:
     return source is not None and not same_widths(source, spec)
 
 
-def _inherited(weights: str, spec: NetSpec, recipe: Recipe, images: Images) -> Start:
-    made, found = inherited(weights, spec, images)
+def _inherited(
+    weights: str, spec: NetSpec, recipe: Recipe, images: Images, on_progress: OnProgress
+) -> Start:
+    made, found = inherited(weights, spec, images, on_progress=on_progress)
     model = Network(spec, recipe.drop_path)
     model.load_state_dict(made.state_dict())
     model.preprocessing = made.preprocessing
