@@ -3,7 +3,8 @@
 All options but those below are those of ``rexnet search``. The trials and the trainings of the
 claim end in ``results/``; a panel that was stopped goes on. Run:
 
-    python tools/panel.py --preset a --data cifar10 --trials 40 --epochs 1 --out runs/panel-a
+    python tools/panel.py --preset a --data cifar10 --strategy tpe --trials 40 --epochs 1 \
+        --out runs/panel-a
     python tools/panel.py --preset a --data cifar10 --epochs 30 --repeats 3 --device cuda \
         --workers 8 --out runs/panel-a
 """
