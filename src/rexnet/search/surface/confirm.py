@@ -60,7 +60,8 @@ class Confirmation:
     def conclude(self) -> int:
         """Confirm and write the answer; return how many trainings are new.
 
-        Nothing is written of a search of which too few networks were trained to the end.
+        Nothing is written of a search of which too few networks were trained to the end, or where a
+        limit of time leaves nothing to compare with the line.
 
         Raises:
             UserError: A run folder cannot be used, or candidate after candidate dies.
@@ -70,6 +71,8 @@ class Confirmation:
             return 0
         judgement = judged(rows, self.task.space, self.config.seed)
         shapes = self._contenders(judgement)
+        if not shapes.keys() - {LINE}:
+            return 0
         accuracies: dict[str, list[float]] = {name: [] for name in shapes}
         rows_of: dict[str, list[Row]] = {name: [] for name in shapes}
         num_new, stopped = 0, self._not_worth(judgement.largest_gain)
