@@ -97,8 +97,8 @@ def _conclude(folder: Path, console: "Console", data: str) -> None:
         chosen = model = folder / SPEC
     elif search.identity["sampler"]["name"] == "surface":
         console.print(
-            f"No answer: fewer than {LEAST_TRAININGS} networks were trained to the end, or none but the "
-            "line keeps the limits.",
+            f"No answer: fewer than {LEAST_TRAININGS} networks were trained to the end, or none but "
+            "the line keeps the limits.",
             soft_wrap=True,
         )
     print_paths(console, "\nMade:", [*paths, *(folder / name for name in names)])
