@@ -97,7 +97,7 @@ def _conclude(folder: Path, console: "Console", data: str) -> None:
         chosen = model = folder / SPEC
     elif search.identity["sampler"]["name"] == "surface":
         console.print(
-            f"No answer: fewer than {LEAST_TRAININGS} networks were trained to the end, or none but "
+            f"No answer: fewer than {LEAST_TRAININGS} networks were trained to the end, or only "
             "the line keeps the limits.",
             soft_wrap=True,
         )
